@@ -16,7 +16,7 @@ with open(os.path.join(os.environ["NX_EC2_OUTPUT_DIR"], "result.json"), "w") as 
 /** More trainings at once than an instance takes commands, each with the instance to itself. */
 export function many(at: () => World): void {
   it.concurrent(
-    'twelve projects that claim one instance train in turn',
+    'twelve projects that need an instance for themselves train one after another',
     async () => {
       const { nx, aws, launch } = at();
       const instance = launch();

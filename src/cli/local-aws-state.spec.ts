@@ -17,7 +17,7 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { startLocalAws } from '../local-aws/server';
-import { claimStateDirectory } from './local-aws-state';
+import { ensureStateDirectory } from './local-aws-state';
 
 describe('the state directory that nx-ec2 local-aws uses', () => {
   const before = { ...process.env };
@@ -26,7 +26,7 @@ describe('the state directory that nx-ec2 local-aws uses', () => {
   let directory: string;
   let cache: string;
   beforeEach(() => {
-    parent = realpathSync(mkdtempSync(join(tmpdir(), 'nx-ec2-claim-')));
+    parent = realpathSync(mkdtempSync(join(tmpdir(), 'nx-ec2-state-')));
     workspace = join(parent, 'workspace');
     directory = join(workspace, '.nx-ec2/local-aws');
     cache = process.env.NX_EC2_CACHE_DIRECTORY = join(parent, 'cache');
@@ -38,7 +38,7 @@ describe('the state directory that nx-ec2 local-aws uses', () => {
   });
 
   const start = async () => {
-    claimStateDirectory(directory);
+    ensureStateDirectory(directory);
     await (await startLocalAws({ directory, buckets: ['bucket'] })).close();
   };
   const foreign = () => `${directory} holds state that local AWS did not create at this path for you`;
@@ -90,9 +90,9 @@ describe('the state directory that nx-ec2 local-aws uses', () => {
   it('is refused if it was copied or moved, and accepted where it was before', async () => {
     await start();
     cpSync(workspace, join(parent, 'copy'), { recursive: true });
-    expect(() => claimStateDirectory(join(parent, 'copy/.nx-ec2/local-aws'))).toThrow('it was moved or copied');
+    expect(() => ensureStateDirectory(join(parent, 'copy/.nx-ec2/local-aws'))).toThrow('it was moved or copied');
     renameSync(workspace, join(parent, 'moved'));
-    expect(() => claimStateDirectory(join(parent, 'moved/.nx-ec2/local-aws'))).toThrow('rm -rf');
+    expect(() => ensureStateDirectory(join(parent, 'moved/.nx-ec2/local-aws'))).toThrow('rm -rf');
     renameSync(join(parent, 'moved'), workspace);
     await start();
   });
@@ -108,8 +108,8 @@ describe('the state directory that nx-ec2 local-aws uses', () => {
 
   it('is accepted after a start that was killed before or after it wrote the mark', async () => {
     mkdirSync(directory, { recursive: true });
-    claimStateDirectory(directory);
-    claimStateDirectory(directory);
+    ensureStateDirectory(directory);
+    ensureStateDirectory(directory);
     writeFileSync(join(directory, 'mark'), '');
     writeFileSync(join(directory, 'mark.0123456789ab'), '');
     await start();
@@ -119,16 +119,18 @@ describe('the state directory that nx-ec2 local-aws uses', () => {
   it('needs a key of this machine that can be kept', () => {
     mkdirSync(cache);
     writeFileSync(join(cache, 'local-aws-key'), '');
-    expect(() => claimStateDirectory(directory)).toThrow(`Remove it for a new one: rm ${join(cache, 'local-aws-key')}`);
+    expect(() => ensureStateDirectory(directory)).toThrow(
+      `Remove it for a new one: rm ${join(cache, 'local-aws-key')}`,
+    );
     process.env.NX_EC2_CACHE_DIRECTORY = join(cache, 'local-aws-key');
-    expect(() => claimStateDirectory(directory)).toThrow('NX_EC2_CACHE_DIRECTORY names another directory');
+    expect(() => ensureStateDirectory(directory)).toThrow('NX_EC2_CACHE_DIRECTORY names another directory');
     expect(existsSync(join(directory, 'mark'))).toBe(false);
   });
 
   it('cannot be a directory with other files, which no message tells to remove', () => {
     bring({ 'package.json': '{}', 's3/mine': '' });
-    expect(() => claimStateDirectory(directory)).toThrow('choose an empty or a new directory.');
-    expect(() => claimStateDirectory(directory)).not.toThrow('rm -rf');
+    expect(() => ensureStateDirectory(directory)).toThrow('choose an empty or a new directory.');
+    expect(() => ensureStateDirectory(directory)).not.toThrow('rm -rf');
   });
 
   it.each(['secret-access-key', 'instances/instances.json', '../LOCAL-AWS/instances/instances.json'])(
@@ -159,7 +161,7 @@ describe('the state directory that nx-ec2 local-aws uses', () => {
     await expect(start()).rejects.toThrow('git tracks .nx-ec2/local-aws/HEAD');
     const clone = join(parent, 'clone');
     execFileSync('git', ['clone', '-q', workspace, clone]);
-    expect(() => claimStateDirectory(join(clone, '.nx-ec2/local-aws'))).toThrow('did not create at this path for you');
+    expect(() => ensureStateDirectory(join(clone, '.nx-ec2/local-aws'))).toThrow('did not create at this path for you');
     bring(Object.fromEntries(Object.entries(bare).map(([name, content]) => [`../${name}`, content])));
     await expect(start()).rejects.toThrow("git can't say which files");
   });

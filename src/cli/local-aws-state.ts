@@ -15,7 +15,7 @@ const ELSEWHERE = 'or choose another directory: npx nx-ec2 local-aws --directory
  * that lead out of it.
  * @throws Error that names the directory, and how to remove it.
  */
-export function claimStateDirectory(directory: string): void {
+export function ensureStateDirectory(directory: string): void {
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   const parent = dirname(directory);
   if (basename(parent) === '.nx-ec2') assertOwn(parent);

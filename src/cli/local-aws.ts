@@ -3,7 +3,7 @@ import { duration } from '../config/syntax/units';
 import { BUCKET_NAME } from '../local-aws/s3/objects';
 import { startLocalAws } from '../local-aws/server';
 import { readFaults } from './local-aws-faults';
-import { claimStateDirectory } from './local-aws-state';
+import { ensureStateDirectory } from './local-aws-state';
 import { networkProfile } from './network-profile';
 
 interface Options {
@@ -27,7 +27,7 @@ export async function localAws(options: Options): Promise<void> {
   if (agentChannel !== 'gateway' && agentChannel !== 'ec2messages')
     throw new Error(`--agent-channel: write gateway or ec2messages, not ${agentChannel}`);
   const directory = resolve(options.directory);
-  claimStateDirectory(directory);
+  ensureStateDirectory(directory);
   const aws = await startLocalAws({
     port,
     directory,

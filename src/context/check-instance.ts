@@ -1,10 +1,10 @@
 import type { NamedInstance } from '../config/schema/instance-name';
 import { enforceInstancePolicy } from '../config/policy';
 import { describeInstance, type InstanceInfo } from '../instance/describe/describe-instances';
-import { mismatch } from '../instance/stop/claim';
+import { mismatch } from '../instance/stop/required-tags';
 import { assertResourceId } from '../instance/stop/resource-id';
 import { Problem } from '../report/problem';
-import { stopClaim } from './stop-claim';
+import { requiredTags } from './required-tags';
 import type { RunContext } from './types';
 import { shellWord } from '../report/shell-words';
 
@@ -25,7 +25,7 @@ export async function checkInstance(
   const found = await describeInstance(aws, id);
   if (!found) return;
   // A colleague's run is looked at and logged as one's own is: the owner does not count.
-  const managed = mismatch(found.tags, await stopClaim(context, ['owner'])) === null;
+  const managed = mismatch(found.tags, await requiredTags(context, ['owner'])) === null;
   const allowed = enforceInstancePolicy({ ...found, managed }, workspaceRoot, process.env);
   if (managed || allowed || named.some((name) => isNamed(found, name))) return;
   throw new Problem(

@@ -11,7 +11,7 @@ import { launchTagged } from '../instance/stop/tagged.fixture';
 import { ACCOUNT } from '../local-aws/protocol/identity';
 import { startFixture, type Fixture } from '../local-aws/local-aws.fixture';
 import { Printer } from '../report/printer';
-import { stopClaim } from './stop-claim';
+import { requiredTags } from './required-tags';
 import { createRunContext, createInstanceContext } from './context';
 import type { InstanceContext } from './types';
 
@@ -96,17 +96,17 @@ describe("a context on a company's bucket", () => {
     let tags: Record<string, string>;
     beforeEach(async () => {
       const runs = createRunContext(configurationOf({ instance: machine }), 'model', workspace, silent());
-      const claim = await stopClaim(runs);
+      const required = await requiredTags(runs);
       runs.close();
       const { instance } = configurationOf({ instance: machine });
       if (!('launchSpec' in instance)) throw new Error('it is no launch spec');
       tags = {
         [TAG.managed]: 'true',
-        [TAG.key]: specHash(claim.owner, instance.launchSpec),
-        [TAG.workspace]: claim.owner.workspace,
-        [TAG.project]: claim.owner.project,
-        [TAG.owner]: claim.owner.caller,
-        [TAG.store]: claim.store,
+        [TAG.key]: specHash(required.owner, instance.launchSpec),
+        [TAG.workspace]: required.owner.workspace,
+        [TAG.project]: required.owner.project,
+        [TAG.owner]: required.owner.caller,
+        [TAG.store]: required.store,
       };
     });
 

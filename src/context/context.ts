@@ -17,7 +17,7 @@ import { Store } from '../store/store';
 import { machineState, stateDirectory } from '../workspace/state';
 import { treeId, workspaceIdentity } from '../workspace/identity';
 import { checkInstance } from './check-instance';
-import { stopClaim } from './stop-claim';
+import { requiredTags } from './required-tags';
 import type { Configuration } from '../config/settings/types';
 import type { RunContext, InstanceContext, RemoteTarget } from './types';
 import type { TransferOptions } from '../sync/context';
@@ -186,8 +186,8 @@ function resolveSelectors(
   return Promise.all(
     names.map(async (name) => {
       if (!('launchSpec' in name)) return name;
-      const claim = await stopClaim(runs);
-      return findLaunched(runs.aws, specHash(claim.owner, name.launchSpec), claim);
+      const required = await requiredTags(runs);
+      return findLaunched(runs.aws, specHash(required.owner, name.launchSpec), required);
     }),
   );
 }

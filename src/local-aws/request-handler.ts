@@ -13,7 +13,7 @@ import { headSize, linkOf, type Link, type LinkName, type Network } from './link
 import { CONDITIONS } from './s3/conditions';
 import type { S3Service } from './s3/service';
 import type { Service, ServiceRequest, ServiceResponse } from './protocol/service';
-import { chunkSigner, readClaim, verifyClaim, type Claim } from './protocol/signature';
+import { chunkSigner, readAuthorization, verifyAuthorization, type Authorization } from './protocol/signature';
 import { verifyV2Url } from './protocol/signature-v2';
 import type { AnsweredRequest } from './types';
 import { UnverifiedBodies } from './protocol/unverified-bodies';
@@ -146,39 +146,53 @@ export class RequestHandler {
   private verify(exchange: Exchange, body: Buffer, asked: Asked): ServiceRequest {
     const { headers, method = '' } = exchange.request;
     const query = new URLSearchParams(exchange.query);
-    const claim = readClaim(headers, query);
-    const sender = claim
-      ? this.verifySigned(exchange, claim, body, asked)
+    const authorization = readAuthorization(headers, query);
+    const sender = authorization
+      ? this.verifySigned(exchange, authorization, body, asked)
       : { identity: verifyV2Url({ method, rawPath: exchange.path, query }, this.options.identities, Date.now()) };
     const path = decodeUri(exchange.path);
-    asked.request = { method, path, query, headers, body, ...sender, region: claim?.region, requestId: exchange.id };
+    asked.request = {
+      method,
+      path,
+      query,
+      headers,
+      body,
+      ...sender,
+      region: authorization?.region,
+      requestId: exchange.id,
+    };
     return asked.request;
   }
 
   private verifySigned(
     { request, path: rawPath, query: rawQuery }: Exchange,
-    claim: Claim,
+    authorization: Authorization,
     body: Buffer,
     asked: Asked,
   ): Pick<ServiceRequest, 'identity' | 'signer'> {
     const { services, identities } = this.options;
-    if (!Object.hasOwn(services, claim.service))
-      throw new AwsError('UnknownOperationException', `Local AWS has no service ${claim.service}.`, 404);
-    const isS3 = claim.service === 's3';
+    if (!Object.hasOwn(services, authorization.service))
+      throw new AwsError('UnknownOperationException', `Local AWS has no service ${authorization.service}.`, 404);
+    const isS3 = authorization.service === 's3';
     const target = String(request.headers['x-amz-target'] ?? '')
       .split('.')
       .pop();
     Object.assign(asked, {
-      name: claim.service,
-      service: services[claim.service],
+      name: authorization.service,
+      service: services[authorization.service],
       action: target || asked.action,
     });
-    const identity = identities.get(claim.accessKeyId) ?? null;
+    const identity = identities.get(authorization.accessKeyId) ?? null;
     const headers = { ...request.headers };
     // S3 signs what the request says of its body, and checks that by itself.
     if (!isS3) headers['x-local-body-sha256'] = createHash('sha256').update(body).digest('hex');
-    verifyClaim(claim, { method: request.method!, rawPath, rawQuery, headers }, identity ?? undefined, Date.now());
-    const signer = chunkSigner(claim, identity!);
+    verifyAuthorization(
+      authorization,
+      { method: request.method!, rawPath, rawQuery, headers },
+      identity ?? undefined,
+      Date.now(),
+    );
+    const signer = chunkSigner(authorization, identity!);
     // Parsed only after the sender is verified: 64 MiB of short fields become gigabytes.
     if (!isS3 && !target) asked.action = new URLSearchParams(body.toString()).get('Action') ?? asked.action;
     return { identity, signer };

@@ -19,7 +19,8 @@ const NAMES = new Set(
     'getChanged getBounded getEnd assumeHelper storeHelper wasDropped SILENCE refuseStaleHit',
     'withGrant grantLines madeName rememberTraining RecordKeys recordKey recordNeeds NewerRecord PreparedRecord',
     'prepareRecord descriptionSchema readDescription sessionClaim keep_room goes_on look_after make_room is_dressed',
-    'look_closer take_scope refuse_stop refuse_stopped',
+    'look_closer take_scope refuse_stop refuse_stopped onInterrupt detachOnInterrupt launchClaim stopClaim runClaim',
+    'RunClaim claimTraining disclaimTraining claimStateDirectory claimStage readClaim verifyClaim CLAIM_IMPOSSIBLE',
   ].flatMap((line) => line.split(' ')),
 );
 

@@ -7,7 +7,7 @@ import { listOwnedInstances, type InstanceInfo } from '../describe/describe-inst
 import { specHash, TAG, type Owner } from '../describe/ownership';
 import { readPriceTag, type Price } from '../price/price';
 import { start } from '../ready/start';
-import { isRefusal, launchClaim, mismatch } from '../stop/claim';
+import { isRefusal, requiredTagsOf, mismatch } from '../stop/required-tags';
 import { managedInstance } from '../stop/managed';
 import { terminate } from '../stop/terminate';
 import type { EnsureOptions } from './options';
@@ -36,8 +36,8 @@ export async function ensureInstance(options: EnsureOptions): Promise<EnsuredIns
   const { aws, owner, launchSpec, printer, signal } = options;
   const key = specHash(owner, launchSpec);
   const own = await listOwnedInstances(aws, owner, signal);
-  const claim = launchClaim(options);
-  const isMatch = ({ tags }: InstanceInfo) => tags[TAG.key] === key && mismatch(tags, claim) === null;
+  const required = requiredTagsOf(options);
+  const isMatch = ({ tags }: InstanceInfo) => tags[TAG.key] === key && mismatch(tags, required) === null;
   reportOtherInstances(
     own.filter((each) => !isMatch(each)),
     owner,
@@ -58,7 +58,7 @@ async function take(
   const where = `${id} (${type}${zone ? `, ${zone}` : ''})`;
   const stopped = state === 'stopped' || state === 'stopping';
   if (stopped) {
-    const instance = await managedInstance(aws, id, launchClaim(options), { signal });
+    const instance = await managedInstance(aws, id, requiredTagsOf(options), { signal });
     if (!instance) throw new Problem('INSTANCE_GONE', `${id} is terminated: it can't be started.`);
     await start(aws, instance, printer, signal);
     printer.line(`Started ${where}.`);
@@ -119,7 +119,7 @@ function isSameLaunch(one: InstanceInfo, other: InstanceInfo): boolean {
 /** null: it is gone, or it is not one that may be terminated from here. */
 async function managedTwin(options: EnsureOptions, { id }: InstanceInfo) {
   try {
-    return await managedInstance(options.aws, id, launchClaim(options), { signal: options.signal });
+    return await managedInstance(options.aws, id, requiredTagsOf(options), { signal: options.signal });
   } catch (error) {
     if (!isRefusal(error)) throw error;
     options.printer.warn(error.message);

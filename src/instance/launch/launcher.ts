@@ -13,7 +13,7 @@ import { machineTypes } from './machine-type';
 import { TAG } from '../describe/ownership';
 import { describeLaunchOption, isSameLaunchOption, placements, type LaunchOption } from './launch-options';
 import { CAPACITY_ERRORS, runInstances } from './run-instances';
-import { isRefusal, launchClaim, mismatch } from '../stop/claim';
+import { isRefusal, requiredTagsOf, mismatch } from '../stop/required-tags';
 import { managedInstance, NEW_INSTANCE_LAG_MS } from '../stop/managed';
 import { cancelOpenRequests, terminate } from '../stop/terminate';
 import type { EnsureOptions, LaunchTimeouts } from './options';
@@ -202,7 +202,7 @@ export class Launch {
   }
 
   private isOurs({ tags }: InstanceInfo): boolean {
-    return tags[TAG.key] === this.key && mismatch(tags, launchClaim(this.options)) === null;
+    return tags[TAG.key] === this.key && mismatch(tags, requiredTagsOf(this.options)) === null;
   }
 
   /**
@@ -241,7 +241,7 @@ export class Launch {
   private async terminateDuplicate({ id }: InstanceInfo): Promise<void> {
     const { aws, printer } = this.options;
     try {
-      const duplicate = await managedInstance(aws, id, launchClaim(this.options), { unseen: NEW_INSTANCE_LAG_MS });
+      const duplicate = await managedInstance(aws, id, requiredTagsOf(this.options), { unseen: NEW_INSTANCE_LAG_MS });
       if (!duplicate) return;
       printer.line(`Terminating ${id}: another client launched an instance first.`);
       this.givenUp.push(id);
@@ -261,7 +261,7 @@ export class Launch {
     }
     const market = next.launchOptions[next.n]?.market;
     if (state.launchOptions[state.n].market === 'spot' && market !== 'spot')
-      await cancelOpenRequests(this.options.aws, this.key, launchClaim(this.options), this.options.printer);
+      await cancelOpenRequests(this.options.aws, this.key, requiredTagsOf(this.options), this.options.printer);
     if (market) await this.attempt.terms(next);
     await this.journal.write(next, etag);
   }

@@ -3,14 +3,14 @@ import type { Problem } from '../../report/problem';
 import type { Printer } from '../../report/printer';
 import { findFleet, instancesOf } from '../fleet/find-fleet';
 import { templateName } from '../fleet/fleet';
-import { isRefusal, type Claim } from './claim';
+import { isRefusal, type RequiredTags } from './required-tags';
 import { managedFleets, managedInstance, managedTemplate, type ManagedFleet, type ManagedTemplate } from './managed';
 import { deleteFleets, deleteTemplate, terminate } from './terminate';
 
-/** A claim on what was launched for one run. */
-export type RunClaim = Claim & { run: string };
+/** The tags that what was launched for one run must have. */
+export type RequiredRunTags = RequiredTags & { run: string };
 
-/** What of a run's fleet matches a claim. */
+/** The part of a run's fleet that has the required tags. */
 export interface CheckedFleet {
   fleets: ManagedFleet[];
   template: ManagedTemplate | null;
@@ -19,13 +19,13 @@ export interface CheckedFleet {
 }
 
 /**
- * Looks up what has the tag of a run, or its template's name, and matches the claim; null where nothing is there.
+ * Looks up what has the tag of a run, or its template's name, and has the required tags; null where nothing is there.
  * @throws Problem where all that is there does not match.
  */
-export async function checkFleet(aws: Aws, claim: RunClaim): Promise<CheckedFleet | null> {
-  const found = await findFleet(aws, claim.run);
-  const { fleets, refused } = await managedFleets(aws, found.fleets, claim);
-  const template = await managedTemplate(aws, templateName(claim.run), claim).catch((error: unknown) => {
+export async function checkFleet(aws: Aws, required: RequiredRunTags): Promise<CheckedFleet | null> {
+  const found = await findFleet(aws, required.run);
+  const { fleets, refused } = await managedFleets(aws, found.fleets, required);
+  const template = await managedTemplate(aws, templateName(required.run), required).catch((error: unknown) => {
     if (!isRefusal(error)) throw error;
     refused.push(error);
     return null;
@@ -40,19 +40,19 @@ export async function checkFleet(aws: Aws, claim: RunClaim): Promise<CheckedFlee
  * Deletes a run's template, then its fleets with their instances: a fleet without a template launches nothing.
  * @returns whether anything of it was there. @throws Problem as `checkFleet` does.
  */
-export async function deleteFleet(aws: Aws, claim: RunClaim): Promise<boolean> {
-  const found = await checkFleet(aws, claim);
+export async function deleteFleet(aws: Aws, required: RequiredRunTags): Promise<boolean> {
+  const found = await checkFleet(aws, required);
   if (!found) return false;
   if (found.template) await deleteTemplate(aws, found.template);
   await deleteFleets(aws, found.fleets);
   return true;
 }
 
-/** Terminates the instances of a run that its fleet has left. One that does not match the claim is named, and left. */
-export async function terminateLeft(aws: Aws, claim: RunClaim, printer: Printer): Promise<void> {
-  for (const id of await instancesOf(aws, claim.run)) {
+/** Terminates the instances of a run that its fleet has left. One without the required tags is named, and left running. */
+export async function terminateLeft(aws: Aws, required: RequiredRunTags, printer: Printer): Promise<void> {
+  for (const id of await instancesOf(aws, required.run)) {
     try {
-      const instance = await managedInstance(aws, id, claim);
+      const instance = await managedInstance(aws, id, required);
       if (instance) await terminate(aws, instance, printer);
     } catch (error) {
       if (!isRefusal(error)) throw error;

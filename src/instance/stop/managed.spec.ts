@@ -6,7 +6,7 @@ import { startPipeline } from '../../run/pipeline.fixture';
 import { callerIdentity } from '../../workspace/identity';
 import { Printer } from '../../report/printer';
 import { TAG } from '../describe/ownership';
-import { mismatch, type Claim, type Waivable } from './claim';
+import { mismatch, type RequiredTags, type Waivable } from './required-tags';
 import { managedInstance, type ManagedInstance } from './managed';
 import { isResourceId } from './resource-id';
 import { stop, terminate } from './terminate';
@@ -16,7 +16,7 @@ const ME = 'arn:aws:iam::123456789012:user/ann';
 const OTHER = 'arn:aws:iam::123456789012:user/bea';
 const WAIVABLE: Waivable[] = ['workspace', 'project', 'owner', 'store'];
 
-const claim: Claim = {
+const required: RequiredTags = {
   owner: { workspace: 'acme', project: 'model', caller: ME },
   store: 'bucket/team',
   run: RUNS[0],
@@ -53,14 +53,14 @@ const tagSets = fc
         Object.entries(tags).flatMap(([key, value]) => (value === undefined ? [] : [[key, value]])),
       ) as Record<string, string>,
   );
-const claims = fc.record({
+const requirements = fc.record({
   waived: fc.subarray(WAIVABLE),
   run: fc.constantFrom(undefined, ...RUNS),
   store: fc.constantFrom('bucket/team', 'bucket/team/'),
 });
 
 /** The rule of docs/explanation/trust.md, written a second time. */
-function mayEnd(tags: Record<string, string>, { owner, store, run, waived = [] }: Claim): boolean {
+function mayEnd(tags: Record<string, string>, { owner, store, run, waived = [] }: RequiredTags): boolean {
   const skips = (tag: Waivable) => waived.includes(tag);
   return (
     tags['nx-ec2:managed'] === 'true' &&
@@ -72,23 +72,23 @@ function mayEnd(tags: Record<string, string>, { owner, store, run, waived = [] }
   );
 }
 
-describe('what tags an instance must have to be ended', () => {
-  it('is what the rule says, for any tags and any claim', () => {
+describe('the tags that an instance must have to be stopped or terminated', () => {
+  it('are what the rule says, for any tags of an instance and any required tags', () => {
     fc.assert(
-      fc.property(tagSets, claims, (tags, more) => {
-        const asked = { ...claim, ...more };
+      fc.property(tagSets, requirements, (tags, more) => {
+        const asked = { ...required, ...more };
         expect(mismatch(tags, asked) === null).toBe(mayEnd(tags, asked));
       }),
       { numRuns: 3_000 },
     );
   });
 
-  it('names the tag that is in the way, with what it says and what it must say', () => {
+  it('are compared by a message that names the first tag that differs, its value and the required value', () => {
     const of = (tag: string, value?: string) => {
       const { [tag]: _, ...rest } = OURS;
-      return mismatch(value === undefined ? rest : { ...rest, [tag]: value }, claim);
+      return mismatch(value === undefined ? rest : { ...rest, [tag]: value }, required);
     };
-    expect(mismatch(OURS, claim)).toBeNull();
+    expect(mismatch(OURS, required)).toBeNull();
     expect(of(TAG.managed)).toEqual({ tag: 'managed', value: null, expected: 'true' });
     expect(of(TAG.owner, OTHER)).toEqual({ tag: 'owner', value: OTHER, expected: ME });
     expect(of(TAG.run, RUNS[1])).toEqual({ tag: 'run', value: RUNS[1], expected: RUNS[0] });
@@ -120,7 +120,7 @@ describe('the check of tags, against EC2', () => {
     await at.close();
   });
 
-  const passes = (asked: Claim) =>
+  const passes = (asked: RequiredTags) =>
     managedInstance(aws, id, asked).then(
       (found) => found !== null,
       (error: { code: string }) => {
@@ -131,9 +131,9 @@ describe('the check of tags, against EC2', () => {
 
   it('passes an instance by the tags that EC2 has of it now, and by nothing else', async () => {
     await fc.assert(
-      fc.asyncProperty(tagSets, claims, async (tags, more) => {
+      fc.asyncProperty(tagSets, requirements, async (tags, more) => {
         at.aws.instances.get(id)!.tags = tags;
-        const asked = { ...claim, ...more };
+        const asked = { ...required, ...more };
         // What XML can't hold is not what EC2 has.
         const [{ tags: known }] = await describeInstances(at, id);
         expect(await passes(asked)).toBe(mayEnd(known, asked));
@@ -146,13 +146,13 @@ describe('the check of tags, against EC2', () => {
     const before = at.aws.requests.length;
     const bad = ['i-1;rm', 'i-*', '*', '', 'i-0123456789abcdef0\n', 'i-0123456789ABCDEF0', 'mi-0123456789abcdef0'];
     for (const text of [...bad, `arn:aws:ec2:eu-west-1:123456789012:instance/${id}`, `${id},${id}`, '\x1b[2J'])
-      await expect(managedInstance(aws, text, claim)).rejects.toMatchObject({ code: 'RESOURCE_ID' });
+      await expect(managedInstance(aws, text, required)).rejects.toMatchObject({ code: 'RESOURCE_ID' });
     expect(at.aws.requests.length).toBe(before);
   });
 
   it('refuses an object that did not pass the check, even a cast or a copy', async () => {
     at.aws.instances.get(id)!.tags = { ...OURS };
-    const checked = (await managedInstance(aws, id, claim))!;
+    const checked = (await managedInstance(aws, id, required))!;
     const forged = { ...checked, id: 'i-0123456789abcdef0' } as ManagedInstance;
     const before = at.aws.requests.length;
     await expect(terminate(aws, forged, printer)).rejects.toThrow(TypeError);

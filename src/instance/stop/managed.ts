@@ -9,7 +9,7 @@ import { findInstance } from '../describe/find';
 import type { Inventory, Kind } from '../inventory/inventory';
 import { describeInstance, type InstanceInfo } from '../describe/describe-instances';
 import { TAG } from '../describe/ownership';
-import { mismatch, refusal, type Claim } from './claim';
+import { mismatch, refusal, type RequiredTags } from './required-tags';
 import { assertResourceId } from './resource-id';
 import { steadyNow } from '../../system/moment';
 
@@ -53,12 +53,12 @@ export function assertChecked(resource: object): void {
  * Looks up an instance and checks its tags.
  * @param unseen ms in which EC2 may not know it yet, since it was launched just now.
  * @returns null where EC2 has no such instance, or has terminated it.
- * @throws Problem where its tags do not match the claim.
+ * @throws Problem where its tags are not the required ones.
  */
 export async function managedInstance(
   aws: Aws,
   id: string,
-  claim: Claim,
+  required: RequiredTags,
   { signal, unseen = 0 }: { signal?: AbortSignal; unseen?: number } = {},
 ): Promise<ManagedInstance | null> {
   assertResourceId('instance', id);
@@ -70,8 +70,8 @@ export async function managedInstance(
   )
     await sleep(LOOKUP_RETRY_MS, signal);
   if (!found || found.state === 'terminated') return null;
-  const wrong = mismatch(found.tags, claim);
-  if (wrong) throw refusal(`The instance ${id}`, wrong, claim);
+  const wrong = mismatch(found.tags, required);
+  if (wrong) throw refusal(`The instance ${id}`, wrong, required);
   return pass<Instance>(found);
 }
 
@@ -81,11 +81,11 @@ export async function userInstance(aws: Aws, name: NamedInstance, signal?: Abort
   return pass<Instance>((await describeInstance(aws, id, signal))!);
 }
 
-/** Those of some fleets that match a claim, and why others do not. */
+/** Those of some fleets that have the required tags, and why others do not match. */
 export async function managedFleets(
   aws: Aws,
   ids: string[],
-  claim: Claim,
+  required: RequiredTags,
 ): Promise<{ fleets: ManagedFleet[]; refused: Problem[] }> {
   for (const id of ids) assertResourceId('fleet', id);
   if (!ids.length) return { fleets: [], refused: [] };
@@ -97,23 +97,23 @@ export async function managedFleets(
   const refused: Problem[] = [];
   const fleets: ManagedFleet[] = [];
   for (const { FleetId: id = '', Tags } of Fleets) {
-    const wrong = mismatch(toRecord(Tags), claim);
-    if (wrong) refused.push(refusal(`The fleet ${id}`, wrong, claim));
+    const wrong = mismatch(toRecord(Tags), required);
+    if (wrong) refused.push(refusal(`The fleet ${id}`, wrong, required));
     else fleets.push(pass({ id }));
   }
   return { fleets, refused };
 }
 
-/** The launch template of that name; null where there is none. @throws Problem where its tags do not match the claim. */
-export async function managedTemplate(aws: Aws, name: string, claim: Claim): Promise<ManagedTemplate | null> {
+/** The launch template of that name; null where there is none. @throws Problem where its tags are not the required ones. */
+export async function managedTemplate(aws: Aws, name: string, required: RequiredTags): Promise<ManagedTemplate | null> {
   const { DescribeLaunchTemplatesCommand } = sdk.ec2();
   const ec2 = await aws.ec2();
   try {
     const command = new DescribeLaunchTemplatesCommand({ LaunchTemplateNames: [name] });
     const { LaunchTemplates: [found] = [] } = await ec2.send(command);
     if (!found) return null;
-    const wrong = mismatch(toRecord(found.Tags), claim);
-    if (wrong) throw refusal(`The launch template ${name}`, wrong, claim);
+    const wrong = mismatch(toRecord(found.Tags), required);
+    if (wrong) throw refusal(`The launch template ${name}`, wrong, required);
     return pass({ id: found.LaunchTemplateId! });
   } catch (error) {
     if (/NotFound/.test(awsCode(error) ?? '')) return null;
@@ -121,8 +121,8 @@ export async function managedTemplate(aws: Aws, name: string, claim: Claim): Pro
   }
 }
 
-/** The open spot requests of a launch that match a claim. @param key the launch's, as its tag has it. */
-export async function openRequests(aws: Aws, key: string, claim: Claim): Promise<ManagedRequest[]> {
+/** The open spot requests of a launch that have the required tags. @param key the launch's, as its tag has it. */
+export async function openRequests(aws: Aws, key: string, required: RequiredTags): Promise<ManagedRequest[]> {
   const { DescribeSpotInstanceRequestsCommand } = sdk.ec2();
   const ec2 = await aws.ec2();
   const { SpotInstanceRequests = [] } = await ec2.send(
@@ -134,7 +134,7 @@ export async function openRequests(aws: Aws, key: string, claim: Claim): Promise
     }),
   );
   return SpotInstanceRequests.map((each) => ({ id: each.SpotInstanceRequestId!, tags: toRecord(each.Tags) }))
-    .filter(({ tags }) => tags[TAG.key] === key && mismatch(tags, claim) === null)
+    .filter(({ tags }) => tags[TAG.key] === key && mismatch(tags, required) === null)
     .map(({ id }) => pass({ id }));
 }
 

@@ -15,7 +15,7 @@ import {
   type ManagedVolume,
   type UserInstance,
 } from './managed';
-import type { Claim } from './claim';
+import type { RequiredTags } from './required-tags';
 import { steadyNow } from '../../system/moment';
 import { commandLine } from '../../report/shell-words';
 
@@ -69,9 +69,14 @@ export async function requestStart(
  * Cancels the spot requests of a launch that are still open: capacity that came for one after the next option was tried
  * would be a second instance.
  */
-export async function cancelOpenRequests(aws: Aws, key: string, claim: Claim, printer: Printer): Promise<void> {
+export async function cancelOpenRequests(
+  aws: Aws,
+  key: string,
+  required: RequiredTags,
+  printer: Printer,
+): Promise<void> {
   try {
-    const open = await openRequests(aws, key, claim);
+    const open = await openRequests(aws, key, required);
     const ids = open.map(({ id }) => id);
     if (ids.length) await cancelSpot(aws, ids, printer);
   } catch (error) {

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import type { Identities } from './identity';
-import { readClaim, verifyClaim } from './signature';
+import { readAuthorization, verifyAuthorization } from './signature';
 import { verifyV2Url } from './signature-v2';
 import type { ServiceResponse } from './service';
 import { createReadStream } from 'node:fs';
@@ -10,11 +10,11 @@ export function isVerifiedByHead({ method, url = '/', headers }: IncomingMessage
   const [rawPath, rawQuery = ''] = url.split('?');
   const query = new URLSearchParams(rawQuery);
   try {
-    const claim = readClaim(headers, query);
-    if (!claim) return verifyV2Url({ method: method!, rawPath, query }, identities, Date.now()) !== null;
+    const authorization = readAuthorization(headers, query);
+    if (!authorization) return verifyV2Url({ method: method!, rawPath, query }, identities, Date.now()) !== null;
     const declared = { ...headers, 'x-local-body-sha256': headers['x-amz-content-sha256'] };
     const head = { method: method!, rawPath, rawQuery, headers: declared };
-    verifyClaim(claim, head, identities.get(claim.accessKeyId), Date.now());
+    verifyAuthorization(authorization, head, identities.get(authorization.accessKeyId), Date.now());
     return true;
   } catch {
     // It is refused when it has come, as the service refuses it.

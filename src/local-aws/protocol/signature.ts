@@ -5,7 +5,7 @@ import { decodeUri } from './decode-uri';
 import { AwsError } from './aws-error';
 
 /** What a request says of its signature: AWS Signature Version 4, in headers or in the query. */
-export interface Claim {
+export interface Authorization {
   service: string;
   region: string;
   date: string;
@@ -22,11 +22,11 @@ export interface Claim {
 const MAX_CLOCK_SKEW_MS = 15 * 60_000;
 
 /** @returns null for an unsigned request. */
-export function readClaim(headers: IncomingHttpHeaders, query: URLSearchParams): Claim | null {
-  const authorization = headers.authorization;
-  if (authorization) {
+export function readAuthorization(headers: IncomingHttpHeaders, query: URLSearchParams): Authorization | null {
+  const header = headers.authorization;
+  if (header) {
     const found = /^AWS4-HMAC-SHA256 Credential=([^,\s]+),\s*SignedHeaders=([^,\s]+),\s*Signature=([0-9a-f]{64})$/.exec(
-      authorization,
+      header,
     );
     if (!found) throw new AwsError('AuthorizationHeaderMalformed', 'The authorization header is malformed.', 400);
     return {
@@ -50,7 +50,7 @@ export function readClaim(headers: IncomingHttpHeaders, query: URLSearchParams):
   return null;
 }
 
-function scope(credential: string): Pick<Claim, 'accessKeyId' | 'date' | 'region' | 'service'> {
+function scope(credential: string): Pick<Authorization, 'accessKeyId' | 'date' | 'region' | 'service'> {
   const [accessKeyId, date, region, service, end] = credential.split('/');
   if (end !== 'aws4_request')
     throw new AwsError('AuthorizationHeaderMalformed', 'The credential scope is malformed.', 400);
@@ -58,16 +58,16 @@ function scope(credential: string): Pick<Claim, 'accessKeyId' | 'date' | 'region
 }
 
 /** @throws AwsError where the signature, its time or its signer is not right. */
-export function verifyClaim(
-  claim: Claim,
+export function verifyAuthorization(
+  authorization: Authorization,
   request: { method: string; rawPath: string; rawQuery: string; headers: IncomingHttpHeaders },
   identity: Identity | undefined,
   now: number,
 ): void {
-  if (!identity) throw unknownKey(claim.service);
-  verifyToken(identity, claim.token, claim.service, now);
-  const time = parseTimestamp(claim.timestamp);
-  if (claim.expires === undefined) {
+  if (!identity) throw unknownKey(authorization.service);
+  verifyToken(identity, authorization.token, authorization.service, now);
+  const time = parseTimestamp(authorization.timestamp);
+  if (authorization.expires === undefined) {
     if (Math.abs(now - time) > MAX_CLOCK_SKEW_MS)
       throw new AwsError(
         'RequestTimeTooSkewed',
@@ -75,43 +75,47 @@ export function verifyClaim(
         403,
       );
   } else {
-    if (!(claim.expires >= 1 && claim.expires <= 604_800))
+    if (!(authorization.expires >= 1 && authorization.expires <= 604_800))
       throw new AwsError(
         'AuthorizationQueryParametersError',
         'X-Amz-Expires must be between 1 and 604800 seconds',
         400,
       );
-    if (now > time + claim.expires * 1000) throw new AwsError('AccessDenied', 'Request has expired', 403);
+    if (now > time + authorization.expires * 1000) throw new AwsError('AccessDenied', 'Request has expired', 403);
     if (time - now > MAX_CLOCK_SKEW_MS) throw new AwsError('AccessDenied', 'Request is not valid yet', 403);
   }
   const payload =
-    claim.expires !== undefined ? 'UNSIGNED-PAYLOAD' : String(request.headers['x-amz-content-sha256'] ?? '');
-  const candidates = claim.service === 's3' ? [payload] : [String(request.headers['x-local-body-sha256'])];
-  const canonicalPath = claim.service === 's3' ? encodePath(decodeUri(request.rawPath)) : encodePath(request.rawPath);
+    authorization.expires !== undefined ? 'UNSIGNED-PAYLOAD' : String(request.headers['x-amz-content-sha256'] ?? '');
+  const candidates = authorization.service === 's3' ? [payload] : [String(request.headers['x-local-body-sha256'])];
+  const canonicalPath =
+    authorization.service === 's3' ? encodePath(decodeUri(request.rawPath)) : encodePath(request.rawPath);
   const matches = candidates.some((hash) => {
     const canonical = [
       request.method,
       canonicalPath,
       canonicalQuery(request.rawQuery),
-      ...claim.signedHeaders.map(
+      ...authorization.signedHeaders.map(
         (name) =>
           `${name}:${String(request.headers[name] ?? '')
             .trim()
             .replace(/ +/g, ' ')}`,
       ),
       '',
-      claim.signedHeaders.join(';'),
+      authorization.signedHeaders.join(';'),
       hash,
     ].join('\n');
     const toSign = [
       'AWS4-HMAC-SHA256',
-      claim.timestamp,
-      `${claim.date}/${claim.region}/${claim.service}/aws4_request`,
+      authorization.timestamp,
+      `${authorization.date}/${authorization.region}/${authorization.service}/aws4_request`,
       sha256(canonical),
     ].join('\n');
-    return same(hmac(signingKey(identity.secretAccessKey, claim), toSign).toString('hex'), claim.signature);
+    return same(
+      hmac(signingKey(identity.secretAccessKey, authorization), toSign).toString('hex'),
+      authorization.signature,
+    );
   });
-  if (!matches) throw mismatch(claim.service);
+  if (!matches) throw mismatch(authorization.service);
 }
 
 const NOT_VALIDATED = 'AWS was not able to validate the provided access credentials';
@@ -156,16 +160,16 @@ export interface ChunkSigner {
   trailer(lines: string): string;
 }
 
-export function chunkSigner(claim: Claim, identity: Identity): ChunkSigner {
-  const key = signingKey(identity.secretAccessKey, claim);
-  let previous = claim.signature;
+export function chunkSigner(authorization: Authorization, identity: Identity): ChunkSigner {
+  const key = signingKey(identity.secretAccessKey, authorization);
+  let previous = authorization.signature;
   const sign = (kind: string, ...hashes: string[]) =>
     (previous = hmac(
       key,
       [
         `AWS4-HMAC-SHA256-${kind}`,
-        claim.timestamp,
-        `${claim.date}/${claim.region}/${claim.service}/aws4_request`,
+        authorization.timestamp,
+        `${authorization.date}/${authorization.region}/${authorization.service}/aws4_request`,
         previous,
         ...hashes,
       ].join('\n'),

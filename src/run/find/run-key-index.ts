@@ -56,7 +56,7 @@ export async function latestRunForKey({ store, keys }: Stored, key: string): Pro
 }
 
 /** Names a run as the one that is started for a training. @returns false where another client has named one since. */
-export async function claimTraining(
+export async function reserveRunKey(
   { store, keys }: Stored,
   key: string,
   run: string,
@@ -66,7 +66,7 @@ export async function claimTraining(
 }
 
 /** Removes a run that was not started, so that the next client does not wait for it. A failure is ignored: the client then waits. */
-export async function disclaimTraining({ store, keys }: Stored, key: string, run: string): Promise<void> {
+export async function releaseRunKey({ store, keys }: Stored, key: string, run: string): Promise<void> {
   try {
     const there = await store.getWithETag(keys.key(key), MAX_KEY_OBJECT_BYTES);
     if (there && parseKeyObject(there.bytes)[0] === run)

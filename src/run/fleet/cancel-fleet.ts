@@ -1,7 +1,7 @@
 import { findFleet, instancesOf, listOwnedFleets } from '../../instance/fleet/find-fleet';
 import { checkFleet, deleteFleet, terminateLeft } from '../../instance/stop/delete-fleet';
 import { Problem } from '../../report/problem';
-import { runClaim } from '../../context/stop-claim';
+import { requiredRunTags } from '../../context/required-tags';
 import { runsOn } from '../find/runs-on-instance';
 import { isKnownActive, type FoundRun } from '../find/find-run';
 import { isUnreadable, type RunRecord } from '../record/record';
@@ -20,15 +20,15 @@ export async function cancelBetweenInstances(context: RunContext, run: string, f
   const { aws, store, keys, printer } = context;
   // A tag's text may name it, and becomes part of a key.
   if (!isRunId(run)) return false;
-  const claim = await runClaim(context, run, force ? ['owner'] : []);
-  const found = await checkFleet(aws, claim);
+  const required = await requiredRunTags(context, run, force ? ['owner'] : []);
+  const found = await checkFleet(aws, required);
   if (!found) return false;
   for (const { message } of found.refused) printer.warn(message);
   const [signer] = (await store.signingKeys.forVerification({ keys, run })).keys;
   // Unsigned, an instance would not obey it: then the fleet alone is deleted.
   if (signer) await store.put(`${keys.run(run)}stop`, signStop(signer.key, run), { contentType: 'application/json' });
-  await deleteFleet(aws, claim);
-  await terminateLeft(aws, claim, printer);
+  await deleteFleet(aws, required);
+  await terminateLeft(aws, required, printer);
   return true;
 }
 

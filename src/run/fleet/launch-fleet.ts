@@ -10,9 +10,9 @@ import { formatCount, formatDuration, formatSize } from '../../report/units';
 import { storeSnapshot } from '../../sync/restore/store-snapshot';
 import { treeId } from '../../workspace/identity';
 import { storeBoot } from '../start/boot-object';
-import { runClaim } from '../../context/stop-claim';
+import { requiredRunTags } from '../../context/required-tags';
 import { describeLeftOut, warnLarge } from '../../project/describe-files';
-import { claimTraining, disclaimTraining, latestRunForKey, indexRunKey, type LastRun } from '../find/run-key-index';
+import { reserveRunKey, releaseRunKey, latestRunForKey, indexRunKey, type LastRun } from '../find/run-key-index';
 import type { StartedRun } from '../start/start-run';
 import { scanProject, type Scanned, type Workspace } from '../../project/scan-project';
 import { createUploadContext } from '../../context/context';
@@ -49,12 +49,12 @@ export async function launchFleet(context: RunContext, options: FleetOptions): P
     return await launchOrFind(context, key, options);
   } catch (error) {
     const left = await findFleet(context.aws, planned.id).catch(() => null);
-    if (left && !left.fleets.length && !left.template) await disclaimTraining(context, key, planned.id);
+    if (left && !left.fleets.length && !left.template) await releaseRunKey(context, key, planned.id);
     throw error;
   }
 }
 
-/** Other clients start the same training at the same time, or someone writes objects that claim this. */
+/** Other clients start the same training at the same time, or someone writes objects that say so. */
 function contested({ store, keys }: RunContext, key: string): Problem {
   return new Problem('STORE_CHANGED', `Other programs keep overwriting s3://${store.bucket}/${keys.key(key)}.`, {
     next: 'No fleet was created. If no one else starts this training, check who may write to the bucket. To start it anyway, add --rerun.',
@@ -87,7 +87,7 @@ async function launchOrFind(context: RunContext, key: string, options: FleetOpti
   );
   const record = await waitForFirstAttempt(context, made.run, made.fleet, wait, signal);
   if (record.failure?.code === 'RECOVERY_REFUSED') {
-    await deleteFleet(context.aws, await runClaim(context, made.run));
+    await deleteFleet(context.aws, await requiredRunTags(context, made.run));
     throw new Problem('RECOVERY_REFUSED', record.failure.message, {
       next: 'The fleet was deleted. Use the instance role of nx g nx-ec2:aws-setup, or "recovery": "client", which does not need this permission.',
     });
@@ -130,7 +130,7 @@ async function start(
   else {
     // If files have changed since, it is another training.
     const found = run.runKey === planned.key(scanned.snapshot) ? last : await latestRunForKey(context, run.runKey);
-    if (!(await claimTraining(context, run.runKey, planned.id, found))) return null;
+    if (!(await reserveRunKey(context, run.runKey, planned.id, found))) return null;
   }
   const request = fleetRequest(context, inputs, planned.id, boot);
   await createLaunchTemplate(context.aws, request, signal);
@@ -159,7 +159,7 @@ async function make(context: RunContext, request: FleetRequest, signal: AbortSig
       const { fleets } = await findFleet(aws, request.run);
       if (fleets.length) return fleets[0];
     }
-    await deleteFleet(aws, await runClaim(context, request.run)).catch(() => undefined);
+    await deleteFleet(aws, await requiredRunTags(context, request.run)).catch(() => undefined);
     throw error;
   }
 }

@@ -4,7 +4,7 @@ import { deleteFleet } from '../../instance/stop/delete-fleet';
 import { Problem } from '../../report/problem';
 import { sanitizeForTerminal } from '../../report/terminal-text';
 import { formatDuration } from '../../report/units';
-import { runClaim } from '../../context/stop-claim';
+import { requiredRunTags } from '../../context/required-tags';
 import { runsOn } from '../find/runs-on-instance';
 import { isUnreadable, readRecord, type RunRecord } from '../record/record';
 import { runTime } from '../record/run-id';
@@ -40,7 +40,7 @@ export async function waitForFirstAttempt(
     if (steadyNow() - since > wait) {
       await assertUnstarted(context, run, read, signal);
       const trouble = [await waiting.trouble(), ...(read ? [read.what] : [])].join('\n');
-      await deleteFleet(context.aws, await runClaim(context, run));
+      await deleteFleet(context.aws, await requiredRunTags(context, run));
       throw new Problem(
         'FLEET_WAIT',
         `The fleet of ${run} did not start it within ${formatDuration(wait)}, and was deleted.\n${trouble}`,

@@ -1,10 +1,10 @@
 import { sleep } from '../../system/sleep';
 import type { LaunchSpec } from '../../config/schema/launch-spec';
 import { findFleet, instancesOf } from '../../instance/fleet/find-fleet';
-import { isRefusal } from '../../instance/stop/claim';
+import { isRefusal } from '../../instance/stop/required-tags';
 import { deleteFleet, terminateLeft } from '../../instance/stop/delete-fleet';
 import { formatDuration } from '../../report/units';
-import { runClaim } from '../../context/stop-claim';
+import { requiredRunTags } from '../../context/required-tags';
 import type { RunRecord } from '../record/record';
 import { steadyNow } from '../../system/moment';
 import type { RunContext } from '../../context/types';
@@ -43,15 +43,15 @@ export async function waitForFleetDeletion(
     if (steadyNow() > until) {
       const left = [...fleets, ...(template ? ['its launch template'] : []), ...(kept ? [] : instances)].join(', ');
       printer.warn(`The instance did not delete what was launched for ${id}; deleting ${left}.`);
-      const claim = await runClaim(context, id);
+      const required = await requiredRunTags(context, id);
       try {
-        await deleteFleet(aws, claim);
+        await deleteFleet(aws, required);
       } catch (error) {
         // Of a colleague's run that was followed; the run itself has ended.
         if (!isRefusal(error)) throw error;
         printer.warn(error.message);
       }
-      if (!kept) await terminateLeft(aws, claim, printer);
+      if (!kept) await terminateLeft(aws, required, printer);
       return;
     }
     await sleep(FLEET_POLL_MS, signal);

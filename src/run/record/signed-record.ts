@@ -28,7 +28,7 @@ export function signStop(key: Buffer, run: string): Buffer {
 export async function openSigned(signingKeys: SigningKeys, name: RunName, bytes: Buffer): Promise<Buffer> {
   const { run } = name;
   const signed = split(bytes);
-  const instance = claimedInstance(signed?.record ?? bytes);
+  const instance = unverifiedInstance(signed?.record ?? bytes);
   if (!signed)
     throw new RecordUnverified(
       run,
@@ -110,7 +110,7 @@ export class RecordUnverified extends Problem {
   }
 }
 
-function claimedInstance(bytes: Buffer): string | null {
+function unverifiedInstance(bytes: Buffer): string | null {
   try {
     const { instance } = JSON.parse(bytes.toString('utf8')) as { instance?: unknown };
     return typeof instance === 'string' && isResourceId('instance', instance) ? instance : null;

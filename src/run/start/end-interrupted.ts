@@ -1,11 +1,11 @@
 import { isAlive, describeInstance } from '../../instance/describe/describe-instances';
-import { isRefusal } from '../../instance/stop/claim';
+import { isRefusal } from '../../instance/stop/required-tags';
 import { managedInstance, type ManagedInstance } from '../../instance/stop/managed';
 import { isResourceId } from '../../instance/stop/resource-id';
 import { stopAndWait } from '../../instance/stop/stop-and-wait';
 import { Problem } from '../../report/problem';
 import { sanitizeForTerminal } from '../../report/terminal-text';
-import { runClaim, stopClaim } from '../../context/stop-claim';
+import { requiredRunTags, requiredTags } from '../../context/required-tags';
 import type { RunRecord } from '../record/record';
 import type { RunContext } from '../../context/types';
 
@@ -24,9 +24,10 @@ export async function endInterrupted(
 ): Promise<ManagedInstance | null> {
   const { aws, printer } = context;
   if (!isResourceId('instance', run.instance)) return null;
-  const claim = run.instance === own ? await stopClaim(context, ['store']) : await runClaim(context, run.id);
+  const required =
+    run.instance === own ? await requiredTags(context, ['store']) : await requiredRunTags(context, run.id);
   try {
-    const instance = await managedInstance(aws, run.instance, claim, { signal });
+    const instance = await managedInstance(aws, run.instance, required, { signal });
     if (instance) await stopAndWait(aws, { instance, how: 'terminate' }, printer, signal);
     return instance;
   } catch (error) {

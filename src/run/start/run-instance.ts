@@ -3,7 +3,7 @@ import type { EnsuredInstance } from '../../instance/launch/ensure-instance';
 import { ensureReady } from '../../instance/launch/ensure-ready';
 import { isAlive, describeInstance } from '../../instance/describe/describe-instances';
 import { TAG } from '../../instance/describe/ownership';
-import { isRefusal } from '../../instance/stop/claim';
+import { isRefusal } from '../../instance/stop/required-tags';
 import { managedInstance, NEW_INSTANCE_LAG_MS } from '../../instance/stop/managed';
 import { isResourceId } from '../../instance/stop/resource-id';
 import { stopAndWait } from '../../instance/stop/stop-and-wait';
@@ -13,7 +13,7 @@ import { sleep } from '../../system/sleep';
 import { sanitizeForTerminal } from '../../report/terminal-text';
 import { formatDuration } from '../../report/units';
 import { pollRun } from '../follow/poll-instance';
-import { runClaim, stopClaim } from '../../context/stop-claim';
+import { requiredRunTags, requiredTags } from '../../context/required-tags';
 import { isKnownActive } from '../find/find-run';
 import type { RunRecord } from '../record/record';
 import { runsOn } from '../find/runs-on-instance';
@@ -81,7 +81,9 @@ export async function terminateUnused(
   const { aws, printer } = context;
   const { id } = instance;
   try {
-    const managed = await managedInstance(aws, id, await runClaim(context, run), { unseen: NEW_INSTANCE_LAG_MS });
+    const managed = await managedInstance(aws, id, await requiredRunTags(context, run), {
+      unseen: NEW_INSTANCE_LAG_MS,
+    });
     if (!managed) return;
     printer.line(`Terminating ${id}: it was launched for this training, ${why}.`);
     await stopAndWait(aws, { instance: managed, how: 'terminate' }, printer);
@@ -142,8 +144,8 @@ async function shutDown(
   const { instance: id } = run;
   try {
     // The caller's own is terminated whichever store it was launched for: this command has brought it up for the run.
-    const claim = own ? await stopClaim(context, ['store']) : await runClaim(context, run.id);
-    const instance = await managedInstance(aws, id, claim, { signal });
+    const required = own ? await requiredTags(context, ['store']) : await requiredRunTags(context, run.id);
+    const instance = await managedInstance(aws, id, required, { signal });
     if (!instance) return;
     if (await saysThatItGoesOn(context, run, signal)) {
       printer.warn(

@@ -3,7 +3,7 @@ import type { RunContext } from '../../context/types';
 import { listOwnedInstances, type InstanceInfo } from '../../instance/describe/describe-instances';
 import { specHash, TAG, type Owner } from '../../instance/describe/ownership';
 import { LaunchJournal } from '../../instance/launch/launch-journal';
-import type { Claim } from '../../instance/stop/claim';
+import type { RequiredTags } from '../../instance/stop/required-tags';
 import { cancelOpenRequests } from '../../instance/stop/terminate';
 import { Problem } from '../../report/problem';
 import { nxRun } from '../../report/shell-words';
@@ -32,7 +32,7 @@ export async function instancesAfterLaunch(
   { aws, store, keys, printer, project }: RunContext,
   owner: Owner,
   launchSpec: LaunchSpec,
-  claim: Claim,
+  required: RequiredTags,
   signal?: AbortSignal,
 ): Promise<AfterLaunch> {
   const key = specHash(owner, launchSpec);
@@ -47,7 +47,7 @@ export async function instancesAfterLaunch(
     const isComplete = !isOpen || own.some(({ tags }) => tags[TAG.key] === key);
     const isTimedOut = steadyNow() - began >= LAUNCH_WAIT.timeout;
     if (isComplete || isTimedOut) {
-      await cancelOpenRequests(aws, key, claim, printer);
+      await cancelOpenRequests(aws, key, required, printer);
       return { own, changes: isComplete ? null : etags.size };
     }
     if (!etags.size)

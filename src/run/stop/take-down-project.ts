@@ -3,14 +3,14 @@ import { findInstance } from '../../instance/describe/find';
 import { listOwnedFleets } from '../../instance/fleet/find-fleet';
 import { isOwn, describeInstance, type InstanceInfo } from '../../instance/describe/describe-instances';
 import { FLEET_ID, TAG, type Owner } from '../../instance/describe/ownership';
-import { isRefusal, mismatch, refusal, type Claim, type Waivable } from '../../instance/stop/claim';
+import { isRefusal, mismatch, refusal, type RequiredTags, type Waivable } from '../../instance/stop/required-tags';
 import { managedFleets, managedInstance, userInstance } from '../../instance/stop/managed';
 import { describeStopped, stopAndWait, type StopRequest } from '../../instance/stop/stop-and-wait';
 import { deleteFleets } from '../../instance/stop/terminate';
 import { Problem } from '../../report/problem';
 import { sanitizeForTerminal } from '../../report/terminal-text';
 import { formatDuration } from '../../report/units';
-import { stopClaim } from '../../context/stop-claim';
+import { requiredTags } from '../../context/required-tags';
 import { isFinal } from '../fleet/wait-first-attempt';
 import { instancesAfterLaunch, launchChanges } from './after-launch';
 import { cancelBetweenInstances } from '../fleet/cancel-fleet';
@@ -40,10 +40,11 @@ export async function takeDownProject(context: RunContext, owner: Owner, options
   const { instance } = context.configuration;
   const launchSpec = 'launchSpec' in instance ? instance.launchSpec : undefined;
   // With --force the instance that is named may be anybody's; of the project's, those of another store are meant too.
-  const claim = await stopClaim(context, !options.force ? [] : launchSpec ? ['store'] : EVERYTHING);
-  if (!launchSpec) return takeDownFound(context, owner, [await theNamed(context, options, claim)], claim, options);
-  const { own, changes } = await instancesAfterLaunch(context, owner, launchSpec, claim, options.signal);
-  const ended = await takeDownFound(context, owner, ofStore(context, own, claim), claim, options);
+  const required = await requiredTags(context, !options.force ? [] : launchSpec ? ['store'] : EVERYTHING);
+  if (!launchSpec)
+    return takeDownFound(context, owner, [await theNamed(context, options, required)], required, options);
+  const { own, changes } = await instancesAfterLaunch(context, owner, launchSpec, required, options.signal);
+  const ended = await takeDownFound(context, owner, ofStore(context, own, required), required, options);
   if (changes !== null) throw launchChanges(context.project, changes, ended, options.stop);
   return ended;
 }
@@ -52,7 +53,7 @@ async function takeDownFound(
   context: RunContext,
   owner: Owner,
   found: InstanceInfo[],
-  claim: Claim,
+  required: RequiredTags,
   options: TakeDownOptions,
 ): Promise<string[]> {
   const { aws, printer, configuration, project } = context;
@@ -86,8 +87,8 @@ async function takeDownFound(
     });
   }
   if (!force) await assertNoOtherRuns(context, found, options);
-  const downs = await Promise.all(found.map((each) => check(context, each, claim, options)));
-  const failed = await endFleets(context, found, claim);
+  const downs = await Promise.all(found.map((each) => check(context, each, required, options)));
+  const failed = await endFleets(context, found, required);
   // Its fleet would replace it.
   const isLeft = (n: number) => failed.has(found[n].id);
   for (const run of waiting) await endWaiting(context, run).catch((error: unknown) => failed.set(run, error));
@@ -164,13 +165,13 @@ async function awaiting({ store, keys }: RunContext, runs: string[]): Promise<Go
 async function check(
   { aws, configuration }: RunContext,
   { id, tags }: InstanceInfo,
-  claim: Claim,
+  required: RequiredTags,
   { stop, signal }: TakeDownOptions,
 ): Promise<StopRequest | null> {
   // The user's own instance, which the configuration names: that it is stopped, is the user's word.
   if (tags[TAG.managed] !== 'true' && stop && !('launchSpec' in configuration.instance))
     return { instance: await userInstance(aws, { id }, signal), how: 'stop' };
-  const instance = await managedInstance(aws, id, claim, { signal });
+  const instance = await managedInstance(aws, id, required, { signal });
   return instance && { instance, how: stop ? 'stop' : 'terminate' };
 }
 
@@ -179,25 +180,29 @@ async function check(
  * can't be deleted keeps no other from it.
  * @returns by the instance's id, why its fleet was not deleted.
  */
-async function endFleets(context: RunContext, found: InstanceInfo[], claim: Claim): Promise<Map<string, unknown>> {
+async function endFleets(
+  context: RunContext,
+  found: InstanceInfo[],
+  required: RequiredTags,
+): Promise<Map<string, unknown>> {
   const failed = new Map<string, unknown>();
   for (const instance of found)
-    await endFleetOf(context, instance, claim).catch((error: unknown) => failed.set(instance.id, error));
+    await endFleetOf(context, instance, required).catch((error: unknown) => failed.set(instance.id, error));
   return failed;
 }
 
-async function endFleetOf(context: RunContext, { id, tags }: InstanceInfo, claim: Claim): Promise<void> {
+async function endFleetOf(context: RunContext, { id, tags }: InstanceInfo, required: RequiredTags): Promise<void> {
   const { aws, printer } = context;
   if (tags[FLEET_ID] === undefined || tags[TAG.managed] !== 'true') return;
   printer.line(`${id} belongs to the fleet of ${sanitizeForTerminal(tags[TAG.run] ?? '?')}, which is deleted first.`);
-  if (mismatch(tags, { ...claim, waived: [] }) === null) await endWaiting(context, tags[TAG.run] ?? '');
+  if (mismatch(tags, { ...required, waived: [] }) === null) await endWaiting(context, tags[TAG.run] ?? '');
   // The fleet that EC2 says the instance is of, whatever other tags say: a colleague's, by --force, or one without a run.
-  const { fleets, refused } = await managedFleets(aws, [tags[FLEET_ID]], claim);
+  const { fleets, refused } = await managedFleets(aws, [tags[FLEET_ID]], required);
   if (refused.length) throw refused[0];
   await deleteFleets(aws, fleets);
 }
 
-/** Deletes the fleet of a run. One that does not match the claim is named, and keeps nothing else from being ended. */
+/** Deletes the fleet of a run. One without the required tags is named, and keeps nothing else from being ended. */
 async function endWaiting(context: RunContext, run: string): Promise<void> {
   const { printer } = context;
   try {
@@ -210,9 +215,9 @@ async function endWaiting(context: RunContext, run: string): Promise<void> {
 }
 
 /** Those that were launched for the configured store; the others are named, unless --force means them too. */
-function ofStore({ printer }: RunContext, found: InstanceInfo[], claim: Claim): InstanceInfo[] {
+function ofStore({ printer }: RunContext, found: InstanceInfo[], required: RequiredTags): InstanceInfo[] {
   return found.filter(({ id, tags }) => {
-    if (mismatch(tags, claim)?.tag !== 'store') return true;
+    if (mismatch(tags, required)?.tag !== 'store') return true;
     printer.warn(
       `${id} was not touched: it was launched for the store ${sanitizeForTerminal(tags[TAG.store] ?? '?')}. To terminate it too, add --force.`,
     );
@@ -223,7 +228,7 @@ function ofStore({ printer }: RunContext, found: InstanceInfo[], claim: Claim): 
 async function theNamed(
   { aws, configuration }: RunContext,
   { stop, force, signal }: TakeDownOptions,
-  claim: Claim,
+  required: RequiredTags,
 ): Promise<InstanceInfo> {
   const { id } = await findInstance(aws, configuration.instance as NamedInstance);
   const found = (await describeInstance(aws, id, signal))!;
@@ -232,9 +237,10 @@ async function theNamed(
     throw new Problem('NOT_MANAGED', `${id} was not launched by nx-ec2, so nx-ec2 does not terminate it.`, {
       next: 'To stop it, add --stop.',
     });
-  if (managed && !force && mismatch(found.tags, claim)) {
+  if (managed && !force && mismatch(found.tags, required)) {
     const { [TAG.owner]: whose = 'somebody', [TAG.project]: project = '' } = found.tags;
-    if (isOwn(found.tags, claim.owner)) throw refusal(`The instance ${id}`, mismatch(found.tags, claim)!, claim);
+    if (isOwn(found.tags, required.owner))
+      throw refusal(`The instance ${id}`, mismatch(found.tags, required)!, required);
     throw new Problem(
       'NOT_OWNER',
       `${id} was launched for ${sanitizeForTerminal(whose)}, project ${sanitizeForTerminal(project)}.`,

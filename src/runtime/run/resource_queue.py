@@ -40,18 +40,18 @@ class Ticket:
         atomic_files.write_atomically(self.path, json.dumps(stored).encode(), durable=False)
 
 
-class Claims:
+class ResourceQueue:
     """The tickets of all runs of an instance, under one lock.
 
-    A ticket is `<root>/claims/<number>-<run>`: {"run", "exclusive", "gpus", "granted": null | [GPU,
+    A ticket is `<root>/queue/<number>-<run>`: {"run", "exclusive", "gpus", "granted": null | [GPU,
     …]}. A ticket whose run has no supervisor any more is removed when it is read.
     """
 
     def __init__(self, root: str, gpus: int) -> None:
         self.root, self.gpus = root, gpus
-        self.directory = os.path.join(root, "claims")
+        self.directory = os.path.join(root, "queue")
 
-    def __enter__(self) -> Claims:
+    def __enter__(self) -> ResourceQueue:
         os.makedirs(self.directory, exist_ok=True)
         path = os.path.join(self.directory, "lock")
         self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -89,7 +89,7 @@ class Claims:
         if mine.gpus > self.gpus:
             counts = (mine.gpus, self.gpus)
             how = "%d GPUs were requested, but the instance has %d" % counts
-            raise Failure("CLAIM_IMPOSSIBLE", how)
+            raise Failure("RESOURCES_MISSING", how)
         if mine.granted is None and not self._before(mine):
             taken = {gpu for ticket in self.tickets for gpu in ticket.granted or ()}
             free = [gpu for gpu in range(self.gpus) if gpu not in taken]

@@ -20,7 +20,7 @@ from .attempts import Attempts
 from .commands import Commands
 from .preparation import Preparation
 from .reporter_process import ReporterProcess
-from .resource_queue import Claims
+from .resource_queue import ResourceQueue
 from .resume_checkpoint import ResumeCheckpoint
 from .settled_checkpoints import SettledCheckpoints
 from .stop_check import StopCheck, Stopped
@@ -44,7 +44,7 @@ SETUP_CODES = (
     "SECRET_FAILED",
     "DATA_FAILED",
     "NO_ROLE",
-    "CLAIM_IMPOSSIBLE",
+    "RESOURCES_MISSING",
     "RESTORE_FAILED",
 )
 
@@ -66,8 +66,8 @@ def spawn(
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     atomic_files.write_json(os.path.join(run_dir, "run.json"), record)
     root = os.path.dirname(os.path.dirname(run_dir))
-    with Claims(root, record["totalGpus"]) as claims:
-        claims.join(record["id"], spec["resources"])
+    with ResourceQueue(root, record["totalGpus"]) as queue:
+        queue.join(record["id"], spec["resources"])
 
     def supervise() -> None:
         try:
@@ -131,9 +131,9 @@ class Supervisor:
     def _take_turn(self) -> tuple[list[int] | None, RunStateQueue | None]:
         """(the GPUs that the run has, None while it waits; what it waits for)."""
         run = self.run.record["id"]
-        with Claims(self.run.root, self.run.record["totalGpus"]) as claims:
-            granted = claims.take(run)
-            return granted, None if granted is not None else claims.place(run)
+        with ResourceQueue(self.run.root, self.run.record["totalGpus"]) as queue:
+            granted = queue.take(run)
+            return granted, None if granted is not None else queue.place(run)
 
     def _train(self) -> None:
         run, stops = self.run, self.stops

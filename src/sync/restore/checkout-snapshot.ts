@@ -51,7 +51,7 @@ export async function restoreSnapshot(
   const { snapshot } = stored;
   // One snapshot has one place: no link that another left can be on the way of a file.
   const stage = `${target}.${snapshot.id.slice(0, 16)}.nx-ec2-part`;
-  await claimStage(stage);
+  await ensureStage(stage);
   const beside = join(stage, 'files');
   const directories = new Set(
     snapshot.entries.map((entry) => (entry.kind === 'directory' ? entry.path : dirname(entry.path))),
@@ -103,7 +103,7 @@ async function assertNotTaken(target: string): Promise<void> {
  * Makes the directory beside the target, or takes the one that an earlier attempt of this user left. Its name can be
  * predicted: in a directory that others may write to, they could have put one there, with links in it.
  */
-async function claimStage(stage: string): Promise<void> {
+async function ensureStage(stage: string): Promise<void> {
   await mkdir(dirname(stage), { recursive: true });
   try {
     await mkdir(stage, { mode: 0o700 });

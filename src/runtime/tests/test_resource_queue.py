@@ -16,7 +16,7 @@ EXCLUSIVE = {"exclusive": True, "gpus": 0}
 HOLD = "import os, time\nopen(%r, 'a').write('+%%s\\n' %% os.environ['NX_EC2_RUN_ID'])\ntime.sleep(%s)\nopen(%r, 'a').write('-%%s\\n' %% os.environ['NX_EC2_RUN_ID'])\n"
 
 
-class ClaimsTest(Trainings):
+class ResourceQueueTest(Trainings):
     def setUp(self):
         super().setUp()
         self.path = os.path.join(self.root, "turns")
@@ -33,8 +33,8 @@ class ClaimsTest(Trainings):
         os.environ["PATH"] = self.before
         super().tearDown()
 
-    def hold(self, seconds, **claim):
-        return self.start(HOLD % (self.path, seconds, self.path), **claim)
+    def hold(self, seconds, **resources):
+        return self.start(HOLD % (self.path, seconds, self.path), **resources)
 
     def turns(self):
         with open(self.path) as file:
@@ -83,7 +83,7 @@ class ClaimsTest(Trainings):
     def test_a_request_for_more_gpus_than_the_instance_has_is_refused(self):
         state, _ = self.train("", resources={"exclusive": False, "gpus": 5})
         self.assertEqual(
-            (state["outcome"], state["failure"]["code"]), ("setup-failed", "CLAIM_IMPOSSIBLE")
+            (state["outcome"], state["failure"]["code"]), ("setup-failed", "RESOURCES_MISSING")
         )
 
     def test_a_queued_run_can_be_cancelled(self):

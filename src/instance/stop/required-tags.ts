@@ -4,8 +4,8 @@ import { callerIdentity } from '../../workspace/identity';
 import { TAG, tagText, type Owner } from '../describe/ownership';
 import { nxRun } from '../../report/shell-words';
 
-/** What the tags of a resource must say before it is stopped, terminated, cancelled or deleted from here. */
-export interface Claim {
+/** What the tags of a resource must say so that the client stops, terminates, cancels or deletes it. */
+export interface RequiredTags {
   owner: Owner;
   /** The configured bucket and prefix: `bucket/prefix`. */
   store: string;
@@ -15,8 +15,8 @@ export interface Claim {
   waived?: readonly Waivable[];
 }
 
-/** The claim of whoever launches instances for an owner and a store. */
-export function launchClaim(of: { owner: Owner; store: { bucket: string }; prefix?: string }): Claim {
+/** The tags that a launch sets for its owner and store, as the required ones. */
+export function requiredTagsOf(of: { owner: Owner; store: { bucket: string }; prefix?: string }): RequiredTags {
   return { owner: of.owner, store: `${of.store.bucket}/${of.prefix ?? ''}` };
 }
 
@@ -30,9 +30,9 @@ export interface Mismatch {
   expected: string;
 }
 
-/** Compares a resource's tags with a claim; null where it may be ended. */
-export function mismatch(tags: Readonly<Record<string, string>>, claim: Claim): Mismatch | null {
-  const { owner, store, run, waived = [] } = claim;
+/** Compares a resource's tags with the required ones; null if it may be ended. */
+export function mismatch(tags: Readonly<Record<string, string>>, required: RequiredTags): Mismatch | null {
+  const { owner, store, run, waived = [] } = required;
   const rules: [tag: Mismatch['tag'], expected: string, same?: (value: string) => string][] = [
     ['managed', 'true'],
     ['workspace', tagText(owner.workspace)],
@@ -55,7 +55,7 @@ function withoutSlash(store: string): string {
 }
 
 /** Explains why a resource was not touched. @param what `The instance i-…`. */
-export function refusal(what: string, { tag, value, expected }: Mismatch, { owner }: Claim): Problem {
+export function refusal(what: string, { tag, value, expected }: Mismatch, { owner }: RequiredTags): Problem {
   const down = `${nxRun(owner.project, 'remote-down')} --instance=<id> --force`;
   if (tag === 'managed')
     return new Problem(
