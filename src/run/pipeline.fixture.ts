@@ -182,8 +182,8 @@ export class Pipeline {
     };
   }
 
-  async sync(more: Partial<SyncOptions> = {}) {
-    const done = await syncTree<TrainReply>(this.context, selectTransport(this.strategy), {
+  async sync(more: Partial<SyncOptions> = {}, signal?: AbortSignal) {
+    const done = await syncTree<TrainReply>({ ...this.context, signal }, selectTransport(this.strategy), {
       ...this.syncOptions(),
       ...more,
     });

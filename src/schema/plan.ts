@@ -32,7 +32,15 @@ export const syncSpec = z.object({
       'By content, its pieces in order: `["<chunk>", <bytes>]`, or `["<content of the base>", <offset>, <bytes>]`.',
     ),
   packs: z
-    .array(z.object({ sha256: text, size: count, url: text, spare: z.boolean() }))
+    .array(
+      z.object({
+        sha256: text,
+        size: count,
+        url: text,
+        spare: z.boolean(),
+        wait: seconds.describe('Its upload has not ended: it is looked for so long; 0: it is in the store.'),
+      }),
+    )
     .describe('A spare pack is used only for what the others lack.'),
   inline: z.record(text, text).describe('Contents that are in no pack: zlib, base64.'),
   archive: z.object({ url: text, sha256: text, size: count }).nullable(),

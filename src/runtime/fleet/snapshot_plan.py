@@ -79,7 +79,7 @@ def plan_sync(signer: Signer, snapshot: str, limits: SyncSpecLimits) -> SyncSpec
             raise ValueError("it belongs to another run, or is not complete")
         # A pack that an earlier sync made may hold little of this: of each only what lacks is read.
         packs: list[SyncSpecPacksItem] = [
-            {"sha256": name, "size": size, "url": signer.pack(name), "spare": True}
+            {"sha256": name, "size": size, "url": signer.pack(name), "spare": True, "wait": 0}
             for name, size in record["packs"]
         ]
         return {

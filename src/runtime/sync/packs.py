@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+import time
 
 from ..aws.http_pool import in_parallel, is_absent
 from ..system import bounded
@@ -30,6 +31,9 @@ TRAILER = struct.Struct(">I4s")
 # What is asked for first of a pack of which little may be needed: the directory is most often in
 # it.
 TAIL_BYTES = 192 * 1024
+# Between two looks for a pack whose upload has not ended, at first and later, s.
+FIRST_UPLOAD_PAUSE_S = 0.03
+LONGEST_UPLOAD_PAUSE_S = 0.5
 # Two segments with no more than this between them are fetched as one range.
 GAP_BYTES = 128 * 1024
 
@@ -133,13 +137,32 @@ class Packs:
     def get(
         self, pack: SyncSpecPacksItem, span: Span | None = None, length: int | None = None
     ) -> tuple[bytearray, bool] | None:
-        """(bytes, whether they are the whole pack); None where the store has no such pack."""
+        """(bytes, whether they are the whole pack); None where the store has no such pack, even
+        after the time that its upload may take.
+        """
+        deadline, pause = time.monotonic() + pack["wait"], FIRST_UPLOAD_PAUSE_S
+        while True:
+            answer = self.ask(pack, span, length)
+            if isinstance(answer, tuple):
+                return answer
+            if time.monotonic() + pause > deadline:
+                self.absent.append({"pack": pack["sha256"], "status": answer})
+                return None
+            self.progress()
+            time.sleep(pause)
+            pause = min(LONGEST_UPLOAD_PAUSE_S, pause * 1.3)
+
+    def ask(
+        self, pack: SyncSpecPacksItem, span: Span | None, length: int | None
+    ) -> tuple[bytearray, bool] | int:
+        """(bytes, whether they are the whole pack), or the status of an answer that says that the
+        store has no such pack.
+        """
         answer = self.connections.get(
             "pack", pack["url"], limit=pack["size"], span=span, pack=pack["sha256"]
         )
         if is_absent(answer):
-            self.absent.append({"pack": pack["sha256"], "status": answer.status})
-            return None
+            return answer.status
         if answer.status not in (200, 206):
             raise Failure(
                 "FETCH_FAILED",

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         size: int
         url: str
         spare: bool
+        wait: float
 
     class SyncSpecArchive(TypedDict):
         url: str

@@ -173,7 +173,8 @@ class Store:
     def put_pack(self, data, spare=False, name=None):
         name = name or sha256(data)
         self.objects["/p/" + name] = data
-        return {"sha256": name, "size": len(data), "url": self.url("/p/" + name), "spare": spare}
+        url = self.url("/p/" + name)
+        return {"sha256": name, "size": len(data), "url": url, "spare": spare, "wait": 0}
 
     def put_packs(self, files, spare=False, per_pack=40, known=()):
         """(packs, recipes) that hold what files hold, but for known chunks."""

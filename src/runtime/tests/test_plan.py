@@ -371,6 +371,45 @@ class Plans(PlanTest):
         parts = self.history(self.first)
         self.sync(files, self.first, recipes=recipes, inline=inline({b"i": b"inserted"}), **parts)
 
+    # Packs whose upload has not ended.
+
+    def arriving(self, files, looks, status=404, wait=30):
+        """The packs of files, of which each is absent so many times."""
+        packs, _ = self.store.put_packs(files)
+        for placed in packs:
+            data = self.store.objects["/p/" + placed["sha256"]]
+            answers = iter([status] * looks)
+            self.store.objects["/p/" + placed["sha256"]] = lambda a=answers, d=data: next(a, d)
+        return [dict(placed, wait=wait) for placed in packs]
+
+    def test_a_pack_that_is_still_uploaded_is_looked_for_until_it_is_there(self):
+        for status in (404, 403):
+            files = {b"f%d" % seed: noise(seed, 1000) for seed in range(status, status + 100)}
+            asked = len(self.store.asked)
+            with self.subTest(status=status):
+                packs = self.arriving(files, looks=3, status=status)
+                self.sync(files, packs=packs)
+                self.assertEqual(len(self.store.asked) - asked, 4 * len(packs))
+
+    def test_a_pack_that_does_not_arrive_in_time_is_missing_and_changes_nothing(self):
+        self.begin(self.first)
+        files = {**self.first, b"n": noise(1, 1000)}
+        packs = self.arriving({b"n": files[b"n"]}, looks=10**9, wait=0.2)
+        error = self.refuse("CONTENT_MISSING", self.first, files, packs=packs)
+        self.assertEqual(error["detail"]["packs"], [{"pack": packs[0]["sha256"], "status": 404}])
+        asked = len(self.store.asked)
+        self.assertGreater(asked, 1)
+        self.refuse("CONTENT_MISSING", self.first, files, packs=[dict(packs[0], wait=0)])
+        self.assertEqual(len(self.store.asked), asked + 1)
+
+    def test_what_takes_the_name_of_a_pack_that_is_still_uploaded_is_refused(self):
+        self.begin(self.first)
+        files = {b"n": noise(1, 1000)}
+        placed = self.arriving(files, looks=2)[0]
+        answers = iter([404, 404, b"forged" * 100])
+        self.store.objects["/p/" + placed["sha256"]] = lambda: next(answers)
+        self.refuse("PACK_MISMATCH", self.first, files, packs=[placed])
+
     # Spare packs.
 
     def test_only_the_needed_ranges_of_a_pack_are_fetched(self):

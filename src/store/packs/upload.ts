@@ -17,6 +17,9 @@ const PACK_DURATION_S = 2;
 /** On its way at once: bytes in all while the link is slow, and packs. */
 const WINDOW_BYTES = MAX_PACK_BYTES;
 const MAX_CONNECTIONS = 4;
+/** An upload is nearly settled if what is on its way takes no longer than this, s; bytes while the rate is not known. */
+const NEARLY_SETTLED_S = 2;
+const NEARLY_SETTLED_BYTES = 4 * 1024 * 1024;
 /** Trouble on the way to S3 is waited out so long, ms, beyond the SDK's own retries. */
 const OUTAGE_TIMEOUT_MS = 120_000;
 /** A pack that was stored less than this ago, ms, can't be marked for deletion before it is named. */
@@ -29,6 +32,8 @@ const MAX_UNMARKED_AGE = MIN_AGE_MS - 24 * 3_600_000;
 export class PackUploads {
   private readonly flying = new Set<Promise<void>>();
   private inFlight = 0;
+  /** The names of the packs whose upload has not ended. */
+  readonly uploading = new Set<string>();
   private failed: unknown;
   private started = 0;
   private concurrency = MAX_CONNECTIONS;
@@ -67,7 +72,9 @@ export class PackUploads {
     if (this.failed) throw this.failed;
     this.started ||= steadyNow();
     this.inFlight += pack.bytes.length;
+    this.uploading.add(pack.sha256);
     const flight: Promise<void> = this.deliver(pack)
+      .then(() => void this.uploading.delete(pack.sha256))
       .catch((error: unknown) => void (this.failed ??= error))
       .finally(() => {
         this.inFlight -= pack.bytes.length;
@@ -79,6 +86,21 @@ export class PackUploads {
   async settle(): Promise<void> {
     await Promise.all(this.flying);
     if (this.failed) throw this.failed;
+  }
+
+  /**
+   * Waits until the packs that are still on their way are likely to arrive within seconds.
+   * @param accepted the store is known to accept packs; otherwise one must have been accepted first.
+   */
+  async nearlySettle(accepted: boolean): Promise<void> {
+    while (!this.failed && this.flying.size && !this.isNearlySettled(accepted)) await Promise.race(this.flying);
+    if (this.failed) throw this.failed;
+  }
+
+  private isNearlySettled(accepted: boolean): boolean {
+    if (!accepted && !this.sent) return false;
+    const limit = this.rate ? this.rate * NEARLY_SETTLED_S : NEARLY_SETTLED_BYTES;
+    return this.inFlight <= limit;
   }
 
   private hasRoom(bytes: number): boolean {

@@ -5,6 +5,9 @@ import type { Head } from '../manifest/head';
 import type { Transfer } from '../transport/transport';
 import type { SyncContext } from '../context';
 
+/** How long an instance looks for a pack whose upload has not ended, s: another sync waits 20 s for the lock of the tree. */
+const PACK_WAIT_S = 15;
+
 /** Spare packs that a plan names for a tree that holds something else: each costs a signature. */
 const MAX_SPARE_PACKS = 32;
 
@@ -18,7 +21,7 @@ export async function planSync(
     before: Snapshot | null;
     /** From there to the snapshot; null where there is none. */
     delta: Delta | null;
-    transfer: Pick<Transfer, 'part'>;
+    transfer: Pick<Transfer, 'part' | 'uploading'>;
     /** The snapshot is not in the plan: its manifest is in the store. */
     asManifest: boolean;
     force?: boolean;
@@ -34,6 +37,7 @@ export async function planSync(
   ];
   const history = base?.history ?? (of.asManifest ? [snapshot.id] : []);
   const sign = (key: string) => store.presignGet(key);
+  const wait = (sha256: string) => (transfer.uploading.has(sha256) ? PACK_WAIT_S : 0);
   return {
     snapshot: snapshot.id,
     base: base?.snapshot ?? null,
@@ -41,7 +45,9 @@ export async function planSync(
     delta: delta && { deleted: delta.deleted, entries: formatEntries(delta.changed) },
     history: await Promise.all(history.map(async (id) => ({ snapshot: id, url: await sign(keys.manifest(id)) }))),
     recipes,
-    packs: await Promise.all(packs.map(async (pack) => ({ ...pack, url: await sign(keys.pack(pack.sha256)) }))),
+    packs: await Promise.all(
+      packs.map(async (pack) => ({ ...pack, wait: wait(pack.sha256), url: await sign(keys.pack(pack.sha256)) })),
+    ),
     inline,
     archive,
     limits: limitsOf(snapshot),

@@ -17,6 +17,7 @@ const cold: Attempt = {
   pending: ['i-1'],
   commands: 1,
   offered: [],
+  overlapped: false,
 };
 const warm: Attempt = { ...cold, base, isWarm: true };
 
@@ -47,6 +48,18 @@ describe('what changes before a failed sync is tried again', () => {
       remote('FETCH_FAILED', { what: 'plan', status: 404 }),
       warm,
       null,
+    ],
+    [
+      'everything is uploaded before the next command if packs came too late',
+      remote('CONTENT_MISSING'),
+      { ...warm, offered, overlapped: true },
+      'upload',
+    ],
+    [
+      'a pack that is damaged was not too late',
+      remote('PACK_MISMATCH'),
+      { ...cold, offered, overlapped: true },
+      'packs',
     ],
     ['packs that lack content are sent again', remote('CONTENT_MISSING'), { ...cold, offered }, 'packs'],
     [
@@ -120,6 +133,11 @@ describe('a retry', () => {
   it('that sends packs again forgets those that are gone and sends the full manifest', async () => {
     const { sha256 } = offered[0];
     expect(await retried('packs', remote('PACK_MISMATCH'))).toMatchObject({ base: null, scanned, forgotten: [sha256] });
+  });
+
+  it('after an upload that took too long keeps base and packs', async () => {
+    const done = await retried('upload', remote('CONTENT_MISSING'));
+    expect(done).toMatchObject({ base, scanned, uploadFirst: true, forgotten: [] });
   });
 
   it('that scans again keeps the base', async () => {

@@ -12,10 +12,10 @@ import { SyncNotNeeded, type SyncOptions, type SyncProgress } from './types';
 export const MAX_COMMANDS = 4;
 
 /**
- * How a failed attempt is changed before the next one: name everything, send contents again, scan again, use the other
+ * How a failed attempt is changed before the next one: upload everything before the command, name everything, send contents again, scan again, use the other
  * transport, leave out the instances that are offline, or run the preflight, which says what is wrong.
  */
-export type RetryAction = 'everything' | 'packs' | 'scan' | 'fallback' | 'skip' | 'preflight';
+export type RetryAction = 'upload' | 'everything' | 'packs' | 'scan' | 'fallback' | 'skip' | 'preflight';
 
 /** What a command fetches that was put there for it: where it lacks, naming everything is no help. */
 const SENT = new Set(['runtime', 'plan', 'archive']);
@@ -25,7 +25,7 @@ type Packs = SyncProgress['offered'];
 /** What the policy decides by. */
 export type Attempt = Pick<
   SyncProgress,
-  'transport' | 'base' | 'isWarm' | 'diagnosed' | 'pending' | 'commands' | 'offered'
+  'transport' | 'base' | 'isWarm' | 'diagnosed' | 'pending' | 'commands' | 'offered' | 'overlapped'
 >;
 
 /** @returns null where the sync fails with this error. */
@@ -45,11 +45,13 @@ export function retryActionFor(error: unknown, attempt: Attempt, isAborted: bool
 /** What of a command has to be another so that the instance can carry it out; null where sending again does not help. */
 export function resendActionFor(
   error: unknown,
-  { base, offered }: Pick<SyncProgress, 'base' | 'offered'>,
-): 'everything' | 'packs' | 'scan' | null {
+  { base, offered, overlapped }: Pick<SyncProgress, 'base' | 'offered' | 'overlapped'>,
+): 'upload' | 'everything' | 'packs' | 'scan' | null {
   if (error instanceof FileMoved) return 'scan';
   if (!(error instanceof RemoteFailure)) return null;
   const { remoteCode: code, detail } = error;
+  // The upload took longer than the instance waits.
+  if (code === 'CONTENT_MISSING' && overlapped) return 'upload';
   // Another caller synced, the disk was replaced, or files were changed there, and its history did not help.
   if (code === 'CONTENT_MISSING' && base) return 'everything';
   // Another client has rewritten one of the manifests of its history.
@@ -79,6 +81,10 @@ export async function applyRetry(
     case 'everything':
       printer.detail(`The instance lacks ${formatCount(Number(detail.count ?? 0), 'content')}; sending the full list.`);
       progress.base = null;
+      return;
+    case 'upload':
+      printer.detail('The upload took longer than the instance waits for it; sending the command again.');
+      progress.uploadFirst = true;
       return;
     case 'packs':
       await forgetPacks(context, progress.offered);

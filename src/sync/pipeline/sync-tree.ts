@@ -75,6 +75,8 @@ async function begin<R extends SyncReply>(
     failures: new Map(),
     commands: 0,
     offered: [],
+    uploadFirst: request.storeFirst ?? false,
+    overlapped: false,
     leftovers: [],
     sent: { files: 0, bytes: 0, uploaded: 0, saved: 0 },
   };
@@ -120,10 +122,11 @@ interface Upload {
 /** Sends the missing contents, and beside them the runtime and the snapshot's manifest, as far as the store needs them. */
 async function uploadChanges(
   context: SyncContext,
-  { transport, leftovers, sent }: SyncProgress,
+  progress: SyncProgress,
   { snapshot, recipes, base, before, delta, missing, bytes, isUnchanged }: Changes,
   { storeFirst = false }: SyncOptions,
 ): Promise<Upload> {
+  const { transport, leftovers, sent, uploadFirst } = progress;
   const runtime = context.remote.uploadRuntime();
   runtime.catch(() => undefined);
   const transfer = await transport.deliver(context, { wanted: snapshot, base: before, missing, recipes });
@@ -135,9 +138,13 @@ async function uploadChanges(
     ? null
     : await prepareManifest(context, { snapshot, recipes, base, before, delta, where, packByChunk });
   const asManifest = !before && snapshot.canonical.length > MAX_INLINE_SNAPSHOT_BYTES;
-  await Promise.all([transfer.sent, runtime, (asManifest || storeFirst) && manifest?.store()]);
+  // The instance picks the command up while the last packs arrive. Where none was ever accepted, none may be.
+  const hasPacks = (base?.packs.length ?? 0) > 0;
+  const packs = uploadFirst ? transfer.sent : transfer.nearlySent(hasPacks);
+  await Promise.all([packs, runtime, (asManifest || storeFirst) && manifest?.store()]);
   Object.assign(sent, { files: missing.length, bytes, saved: transfer.saved });
-  sent.uploaded += transfer.uploaded();
+  transfer.sent.then(() => void (sent.uploaded += transfer.uploaded())).catch(() => undefined);
+  progress.overlapped = transfer.uploading.size > 0;
   return { transfer, manifest, asManifest };
 }
 
@@ -171,16 +178,18 @@ async function sendCommand<R extends SyncReply>(
   context: SyncContext,
   progress: SyncProgress<R>,
   { snapshot, base }: Changes,
-  { manifest }: Upload,
-  { operation, options }: Command,
+  { manifest, transfer }: Upload,
+  command: Command,
 ): Promise<{ published?: Promise<void> }> {
   const { replies, failures, pending } = progress;
   const state = { snapshot, base, manifest };
   let published: Promise<void> | undefined;
-  const results = await context.remote.sendEach<R>(pending, operation, {
-    ...options,
-    signal: context.signal,
-    onSent: () => (published ??= publishHead(context, pending, state)),
+  const results = await sendBesideUpload<R>(context, pending, command, transfer.sent, () => {
+    // What the head names must be there.
+    published ??= transfer.sent.then(
+      () => publishHead(context, pending, state),
+      () => undefined,
+    );
   });
   const succeeded: string[] = [];
   progress.pending = [];
@@ -202,6 +211,27 @@ async function sendCommand<R extends SyncReply>(
     throw [...failures.values()][0];
   }
   return { published };
+}
+
+/** Without its contents a command is of no use: if their upload fails, the command is left alone, and ends by itself. */
+async function sendBesideUpload<R>(
+  { remote, signal }: SyncContext,
+  pending: readonly string[],
+  { operation, options }: Command,
+  upload: Promise<void>,
+  onSent: () => void,
+): Promise<Map<string, R | Error>> {
+  const failed = new AbortController();
+  upload.catch((error: unknown) => failed.abort(error));
+  const either = signal ? AbortSignal.any([signal, failed.signal]) : failed.signal;
+  const sending = remote.sendEach<R>(pending, operation, { ...options, signal: either, onSent });
+  try {
+    const [results] = await Promise.all([sending, upload]);
+    return results;
+  } catch (error) {
+    await Promise.allSettled([sending, upload]);
+    throw error;
+  }
 }
 
 /** The result; what only the command needed is deleted beside what follows. */

@@ -39,7 +39,7 @@ export interface SyncOptions {
   run?: (snapshot: Snapshot) => Promise<RunPart>;
   /** The watcher to start with the same command: asked for each command that is sent. `key`: base64, of its edits. */
   watch?: () => Promise<{ part: WatchPart; key: string }>;
-  /** Store the manifest before the command is sent, not beside it. */
+  /** Store the contents and the manifest before the command is sent, not beside it. */
   storeFirst?: boolean;
   /** Called just before the command is sent. */
   onSend?: (snapshot: Snapshot) => void;
@@ -62,6 +62,10 @@ export interface SyncProgress<R extends SyncReply = SyncReply> {
   pending: string[];
   replies: Map<string, R>;
   failures: Map<string, Error>;
+  /** The packs of this attempt must be in the store before its command is sent. */
+  uploadFirst: boolean;
+  /** Some were not when it was sent. */
+  overlapped: boolean;
   /** Attempts so far, each with one command. */
   commands: number;
   /** The packs that this attempt's command names. */

@@ -56,6 +56,8 @@ export const packTransport: Transport = {
     const uploaded = await uploadChunks(context, missing);
     transfer.packByChunk = uploaded.packs;
     transfer.sent = uploaded.sent;
+    transfer.nearlySent = uploaded.nearlySent;
+    transfer.uploading = uploaded.uploading;
     transfer.uploaded = uploaded.bytes;
     transfer.saved = known + total(pieces) - total(missing);
     transfer.part.packs = packsOf(pieces, uploaded.packs, (chunk) => context.index.find(chunk)!);

@@ -26,6 +26,13 @@ export interface Transfer {
   packByChunk: ReadonlyMap<string, PackName>;
   /** Settles when all of it is where the instance finds it: what is named may still be on its way. */
   sent: Promise<void>;
+  /**
+   * Settles when all of it is made and what is still on its way is likely to arrive within seconds.
+   * @param accepted the store is known to accept packs.
+   */
+  nearlySent: (accepted: boolean) => Promise<void>;
+  /** The names of packs whose upload has not ended. */
+  uploading: ReadonlySet<string>;
   /** Bytes that went to the store, once it is sent. */
   uploaded: () => number;
   /** Bytes of missing contents that the store or the instance had already. */
@@ -50,6 +57,8 @@ export function nothing(): Transfer {
     where: { recipes: {}, packs: [], inline: {} },
     packByChunk: new Map(),
     sent: Promise.resolve(),
+    nearlySent: () => Promise.resolve(),
+    uploading: new Set(),
     uploaded: () => 0,
     saved: 0,
     leftovers: [],

@@ -30,14 +30,25 @@ export interface Upload {
   packs: Map<string, PackName>;
   /** Settles when all of them are in the store. */
   sent: Promise<void>;
+  /** As Transfer's. */
+  nearlySent: (accepted: boolean) => Promise<void>;
+  uploading: ReadonlySet<string>;
   /** Bytes that S3 has taken so far. */
   bytes: () => number;
 }
 
+const nothingToSend = (): Upload => ({
+  packs: new Map(),
+  sent: Promise.resolve(),
+  nearlySent: () => Promise.resolve(),
+  uploading: new Set(),
+  bytes: () => 0,
+});
+
 /** Uploads what the store lacks, each chunk once, as packs. Ends when all packs are made; the last are on their way then. */
 export async function uploadChunks(context: SyncContext, pieces: Piece[]): Promise<Upload> {
+  if (!pieces.length) return nothingToSend();
   const packs = new Map<string, PackName>();
-  if (!pieces.length) return { packs, sent: Promise.resolve(), bytes: () => 0 };
   const { printer, signal, transferOptions } = context;
   const unique = [...new Map(pieces.map((piece) => [piece.chunk[0], piece])).values()];
   const progress = printer.progress('Uploading', total(unique));
@@ -84,7 +95,13 @@ export async function uploadChunks(context: SyncContext, pieces: Piece[]): Promi
   }
   const sent = uploads.settle().then(() => report(context, uploads.replaced));
   sent.finally(() => progress.end()).catch(() => undefined);
-  return { packs, sent, bytes: () => uploads.sent };
+  return {
+    packs,
+    sent,
+    nearlySent: (accepted) => uploads.nearlySettle(accepted),
+    uploading: uploads.uploading,
+    bytes: () => uploads.sent,
+  };
 }
 
 export function total(pieces: readonly Piece[]): number {
