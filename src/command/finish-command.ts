@@ -8,7 +8,7 @@ import { sendCommand, type CommandOptions } from './send-command';
 
 /** Between two tries where an instance takes no more commands, ms: at first and up to the longest, and for how long in all. */
 const FIRST_RESEND_MS = 500;
-const LONGEST_RESEND_MS = 8_000;
+const MAX_RESEND_MS = 8_000;
 const FULL_TIMEOUT_MS = 10 * 60_000;
 /** How often a command is sent again that never started, or brought no reply, if nothing says that the instance was full. */
 const MAX_RESENDS = 2;
@@ -38,7 +38,7 @@ export async function finishCommand(
   const started = steadyNow();
   const since = () => steadyNow() - started;
   let unexplained = 0;
-  for (let wait = FIRST_RESEND_MS; ; wait = Math.min(LONGEST_RESEND_MS, wait * 1.5)) {
+  for (let wait = FIRST_RESEND_MS; ; wait = Math.min(MAX_RESEND_MS, wait * 1.5)) {
     const invocation = await followCommand(aws, instance, commandId, options);
     if (!mayRepeat(invocation, options)) return invocation;
     if (saysFull(invocation)) {

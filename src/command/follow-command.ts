@@ -24,7 +24,7 @@ const SOONEST_END_MS = 250;
 /** Between two looks at a command, ms: at first, for so long after it was sent, and then up to the longest. */
 const FIRST_POLL_MS = 50;
 const BRISK_MS = 1_200;
-const LONGEST_POLL_MS = 2_000;
+const MAX_POLL_MS = 2_000;
 /** The same where others share the budget of looks, or AWS throttles them. */
 const RAREST_POLL_MS = 30_000;
 /** Looks on their way at once. */
@@ -103,7 +103,7 @@ class CommandWatch {
     for (let due = SOONEST_END_MS; ; due = wait) {
       const ended = await firstWithin(Math.min(RAREST_POLL_MS, due * this.budget.factor()), looks, signal);
       if (ended) return ended;
-      if (steadyNow() - this.started > BRISK_MS) wait = Math.min(LONGEST_POLL_MS, wait * 1.3);
+      if (steadyNow() - this.started > BRISK_MS) wait = Math.min(MAX_POLL_MS, wait * 1.3);
       if (looks.size < MAX_LOOKS) {
         const asked = this.look().finally(() => looks.delete(asked));
         asked.catch(() => undefined);

@@ -10,7 +10,7 @@ import { runtimeProgram } from './runtime-program';
 import { parseReply } from './reply';
 import { checkReply } from './reply-shapes';
 import { REPEAT } from './repeat';
-import { COMMAND_LIMIT_BYTES, sendCommand, type CommandOptions } from './send-command';
+import { MAX_COMMAND_BYTES, sendCommand, type CommandOptions } from './send-command';
 import { finishCommand } from './finish-command';
 import { noReplyError } from './no-reply';
 import { commandScript } from './script';
@@ -180,7 +180,7 @@ export class Remote {
         signingKey,
         plan: deflateSync(json).toString('base64'),
       });
-      if (Buffer.byteLength(JSON.stringify(script)) <= COMMAND_LIMIT_BYTES) return { script };
+      if (Buffer.byteLength(JSON.stringify(script)) <= MAX_COMMAND_BYTES) return { script };
     }
     const storedPlan = keys.plan(randomBytes(12).toString('hex'));
     const sealKey = confidential ? randomBytes(32) : undefined;

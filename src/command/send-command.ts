@@ -15,7 +15,7 @@ export interface CommandOptions {
 }
 
 /** AWS-RunShellScript's limit for the document with its parameters, less what the document itself takes. */
-export const COMMAND_LIMIT_BYTES = 60 * 1024;
+export const MAX_COMMAND_BYTES = 60 * 1024;
 
 /**
  * The default limit of a delivery, seconds: the least that Systems Manager takes. An agent that has no room for a

@@ -21,6 +21,7 @@ const NAMES = new Set(
     'prepareRecord descriptionSchema readDescription sessionClaim keep_room goes_on look_after make_room is_dressed',
     'look_closer take_scope refuse_stop refuse_stopped onInterrupt detachOnInterrupt launchClaim stopClaim runClaim',
     'RunClaim claimTraining disclaimTraining claimStateDirectory claimStage readClaim verifyClaim CLAIM_IMPOSSIBLE',
+    'ManifestsData read_record read_records RECORD_LIMIT_BYTES SILENCE_S AT_ONCE LIMIT_BYTES TEXT_LIMIT_BYTES',
   ].flatMap((line) => line.split(' ')),
 );
 

@@ -10,7 +10,7 @@ import json
 import os
 import zlib
 
-LIMIT = 256 * 1024 * 1024
+MAX_RUNTIME_BYTES = 256 * 1024 * 1024
 
 
 def reply(value):
@@ -27,9 +27,9 @@ def fetch(what, url):
 
     try:
         with urllib.request.urlopen(url, timeout=60) as answer:
-            data = answer.read(LIMIT + 1)
-            if len(data) > LIMIT:
-                raise ValueError("it has more than %d bytes" % LIMIT)
+            data = answer.read(MAX_RUNTIME_BYTES + 1)
+            if len(data) > MAX_RUNTIME_BYTES:
+                raise ValueError("it has more than %d bytes" % MAX_RUNTIME_BYTES)
             return data
     except urllib.error.HTTPError as error:
         fail(
@@ -45,9 +45,9 @@ def fetch(what, url):
 
 def inflate(data):
     unpacker = zlib.decompressobj()
-    data = unpacker.decompress(data, LIMIT)
+    data = unpacker.decompress(data, MAX_RUNTIME_BYTES)
     if not unpacker.eof:
-        raise ValueError("it is cut short, or has more than %d inflated bytes" % LIMIT)
+        raise ValueError("it is cut short, or has more than %d inflated bytes" % MAX_RUNTIME_BYTES)
     return data
 
 
@@ -120,7 +120,7 @@ kept, fetched = os.path.join(root, "runtime", request["runtime"]), None
 try:
     # Nothing says yet that only root can write there.
     with open(kept, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as file:
-        runtime = file.read(LIMIT) or b""
+        runtime = file.read(MAX_RUNTIME_BYTES) or b""
 except OSError:
     runtime = b""
 if sha256(runtime) != request["runtime"]:

@@ -23,7 +23,7 @@ from .system.program_output import read_output
 
 # Of pip, when it is asked whether it reaches the package index.
 PIP_TIMEOUT_S = 20
-PIP_LIMIT_BYTES = 64 * 1024
+MAX_PIP_BYTES = 64 * 1024
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -279,7 +279,7 @@ def check_index(account: pwd.struct_passwd, variables: dict[str, str], add: Add)
             preexec_fn=lambda: accounts.become(account),
         )
         try:
-            printed = read_output(pip, limit=PIP_LIMIT_BYTES, timeout=PIP_TIMEOUT_S)
+            printed = read_output(pip, limit=MAX_PIP_BYTES, timeout=PIP_TIMEOUT_S)
         finally:
             pip.kill()
             pip.wait()

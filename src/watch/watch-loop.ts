@@ -27,7 +27,7 @@ const LISTEN_INTERVAL_MS = 4_000;
 const RELIST_DELAY_MS = 1_000;
 /** What failed is tried again after so long, ms, and later and later. */
 const FIRST_RETRY_MS = 1_000;
-const LONGEST_RETRY_MS = 30_000;
+const MAX_RETRY_MS = 30_000;
 /** A file that changed while it was sent is on its way to be saved, ms. */
 const MOVED_RETRY_MS = 100;
 /** So often in a row something may fail that is no problem of the user's. */
@@ -170,7 +170,7 @@ export class Watch {
       if (error instanceof RemoteFailure && !/^(BUSY|NO_SPACE|PATH_BLOCKED|LIMIT|UNSAFE_PATH)$/.test(error.remoteCode))
         return await this.startAgain(error);
       this.retryAt = performance.now() + this.retry;
-      this.retry = Math.min(LONGEST_RETRY_MS, this.retry * 2);
+      this.retry = Math.min(MAX_RETRY_MS, this.retry * 2);
     }
   }
 
@@ -207,7 +207,7 @@ export class Watch {
     void this.pendingManifest!.record();
     const since = performance.now();
     let said = '';
-    for (let wait = FIRST_RETRY_MS; ; wait = Math.min(LONGEST_RETRY_MS, wait * 2)) {
+    for (let wait = FIRST_RETRY_MS; ; wait = Math.min(MAX_RETRY_MS, wait * 2)) {
       try {
         await context.assertInstanceExists();
         return await this.start();

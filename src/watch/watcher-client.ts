@@ -45,7 +45,7 @@ const REQUEST_TIMEOUT_MS = 10_000;
 const TIMEOUT_PER_MIB_MS = 10_000;
 /** Between two tries without a connection, ms. */
 const FIRST_RETRY_MS = 500;
-const LONGEST_RETRY_MS = 15_000;
+const MAX_RETRY_MS = 15_000;
 
 /** The process on the instance that takes edits, as seen from here. Each is started by a command of its own. */
 export class Watcher {
@@ -166,7 +166,7 @@ export class Watcher {
           printer.line(`Lost the connection (${(error as Error).message.split('\n')[0]}); trying again.`);
         // What was on its way may be there or not: once more does no harm.
         written = false;
-        wait = Math.min(LONGEST_RETRY_MS, wait * 1.5);
+        wait = Math.min(MAX_RETRY_MS, wait * 1.5);
         await sleep(wait, signal);
         last = performance.now();
       }

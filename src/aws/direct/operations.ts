@@ -42,13 +42,13 @@ interface Operation<K extends OperationName> {
 }
 
 /** More than any answer of Systems Manager or a page of EC2's, bytes. */
-const ANSWER_LIMIT_BYTES = 32 * 1024 * 1024;
+const MAX_ANSWER_BYTES = 32 * 1024 * 1024;
 
 export const OPERATIONS: { [K in OperationName]: Operation<K> } = {
   DescribeInstances: {
     service: 'ec2',
     request: describeInstancesRequest,
-    parse: async (answer) => parseInstances((await readAnswer(answer, ANSWER_LIMIT_BYTES)).toString('utf8')),
+    parse: async (answer) => parseInstances((await readAnswer(answer, MAX_ANSWER_BYTES)).toString('utf8')),
   },
   SendCommand: ssm('SendCommand'),
   GetCommandInvocation: ssm('GetCommandInvocation', 'InvocationDoesNotExist'),
@@ -60,7 +60,7 @@ export const OPERATIONS: { [K in OperationName]: Operation<K> } = {
       if (answer.statusCode === 304) return '304';
       if (answer.statusCode === 416) return 'InvalidRange';
       if (answer.statusCode !== 404) return undefined;
-      return errorCode(await readAnswer(answer, ANSWER_LIMIT_BYTES), 'NoSuchKey');
+      return errorCode(await readAnswer(answer, MAX_ANSWER_BYTES), 'NoSuchKey');
     },
   },
   PutObject: {
@@ -82,13 +82,13 @@ function ssm<K extends 'SendCommand' | 'GetCommandInvocation'>(name: K, expected
       body: JSON.stringify(input),
     }),
     parse: async (answer) => {
-      const output = JSON.parse((await readAnswer(answer, ANSWER_LIMIT_BYTES)).toString('utf8')) as Output<K>;
+      const output = JSON.parse((await readAnswer(answer, MAX_ANSWER_BYTES)).toString('utf8')) as Output<K>;
       if (typeof output !== 'object' || output === null) throw new Error('no object');
       return output;
     },
     expected: async (answer) =>
       expected && answer.statusCode === 400
-        ? errorCode(await readAnswer(answer, ANSWER_LIMIT_BYTES), expected)
+        ? errorCode(await readAnswer(answer, MAX_ANSWER_BYTES), expected)
         : undefined,
   };
 }

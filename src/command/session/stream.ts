@@ -48,7 +48,7 @@ const FIRST_OUTPUT_TIMEOUT_MS = 20_000;
 const BEGIN_TIMEOUT_MS = 30_000;
 const MAX_ATTEMPTS = 2;
 const FIRST_RETRY_MS = 100;
-const LONGEST_RETRY_MS = 5_000;
+const MAX_RETRY_MS = 5_000;
 /** A session without a start message has started when it is connected. */
 const SHELL_DOCUMENT = 'SSM-SessionManagerRunShell';
 
@@ -189,7 +189,7 @@ class Stream implements SessionStream {
       }
       address = undefined;
       await sleep(wait, this.options.signal).catch(() => undefined);
-      wait = Math.min(LONGEST_RETRY_MS, wait * 2);
+      wait = Math.min(MAX_RETRY_MS, wait * 2);
     }
   }
 

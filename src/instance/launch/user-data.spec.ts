@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { RUNTIME_DIRECTORY } from '../../command/runtime-directory';
-import { USER_DATA_LIMIT_BYTES, userData, type WatchdogConfig } from './user-data';
+import { MAX_USER_DATA_BYTES, userData, type WatchdogConfig } from './user-data';
 import { until } from '../../system/until.fixture';
 
 const config: WatchdogConfig = {
@@ -112,7 +112,7 @@ describe('user data', () => {
     expect(() => userData(config, `#!/bin/sh\n: ${noise}`)).toThrow(
       /The user data is \d+ bytes too large: EC2 takes 16384/,
     );
-    expect(userData(config).length).toBeLessThan(USER_DATA_LIMIT_BYTES - 5900);
+    expect(userData(config).length).toBeLessThan(MAX_USER_DATA_BYTES - 5900);
   });
 
   describe('on a machine', () => {

@@ -40,7 +40,7 @@ export interface WatchdogConfig {
 }
 
 /** What EC2 takes, bytes, before it is base64. */
-export const USER_DATA_LIMIT_BYTES = 16 * 1024;
+export const MAX_USER_DATA_BYTES = 16 * 1024;
 
 /** The modules of the runtime that the watchdog is made of, and what it needs besides where a run starts at the boot. */
 const WATCHDOG = [
@@ -83,15 +83,11 @@ export function userData(config: WatchdogConfig, own?: string): Buffer {
   const packed = gzipSync(mimeMessage(parts), { level: 9 });
   // The operating system, of which gzip makes a note.
   packed[9] = 255;
-  if (packed.length > USER_DATA_LIMIT_BYTES) {
-    const over = packed.length - USER_DATA_LIMIT_BYTES;
-    throw new Problem(
-      'USER_DATA_SIZE',
-      `The user data is ${over} bytes too large: EC2 takes ${USER_DATA_LIMIT_BYTES}.`,
-      {
-        next: 'Shorten "instance.userData" (its compressed size counts), or let it download a script.',
-      },
-    );
+  if (packed.length > MAX_USER_DATA_BYTES) {
+    const over = packed.length - MAX_USER_DATA_BYTES;
+    throw new Problem('USER_DATA_SIZE', `The user data is ${over} bytes too large: EC2 takes ${MAX_USER_DATA_BYTES}.`, {
+      next: 'Shorten "instance.userData" (its compressed size counts), or let it download a script.',
+    });
   }
   return packed;
 }

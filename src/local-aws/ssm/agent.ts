@@ -11,7 +11,7 @@ const MAX_REBOOTS = 15;
 const MAX_RUNNING_COMMANDS = 5;
 const MAX_BUFFERED_COMMANDS = 5;
 /** Over the message gateway a larger reply is dropped, and the command never gets a final status. */
-const REPLY_LIMIT_BYTES = 120_000;
+const MAX_REPLY_BYTES = 120_000;
 /** Where a command runs that names no absolute working directory. */
 const DIRECTORY = '/usr/bin';
 interface Queue {
@@ -130,7 +130,7 @@ export class Agent {
   private reply(invocation: Invocation, exit: Exit): void {
     const { stdout, stderr } = exit;
     const overGateway = this.instances.channelOf(invocation.instance) === 'gateway';
-    if (overGateway && goJsonSize({ stdout, stderr }) > REPLY_LIMIT_BYTES) return;
+    if (overGateway && goJsonSize({ stdout, stderr }) > MAX_REPLY_BYTES) return;
     endByExit(invocation, exit);
   }
 

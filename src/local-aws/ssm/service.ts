@@ -11,7 +11,7 @@ import type { Parameters } from './parameters';
 import { resolveReferences } from './references';
 import { AwsError } from '../protocol/aws-error';
 
-const DOCUMENT_LIMIT_BYTES = 64 * 1024;
+const MAX_DOCUMENT_BYTES = 64 * 1024;
 
 export interface SsmOptions {
   instances: Instances;
@@ -105,7 +105,7 @@ export class SsmService implements Service {
       );
     if (input.OutputS3BucketName) throw new AwsError('ValidationException', 'Local AWS does not write output to S3.');
     const parameters = (input.Parameters ?? {}) as Record<string, string[]>;
-    if (Buffer.byteLength(JSON.stringify(parameters)) > DOCUMENT_LIMIT_BYTES)
+    if (Buffer.byteLength(JSON.stringify(parameters)) > MAX_DOCUMENT_BYTES)
       throw new AwsError('MaxDocumentSizeExceeded', 'The size limit of a document is 64 KB.');
     const timeout = input.TimeoutSeconds as number | undefined;
     if (timeout !== undefined && !(timeout >= 30 && timeout <= 2_592_000))

@@ -14,7 +14,7 @@ from ..system.errors import Failure
 from .endpoints import bucket_url, encode
 from .http_pool import RETRY_PAUSE_S, Connections
 from .list_objects import list_objects
-from .presigned import MOST_TRIES, form
+from .presigned import MAX_TRIES, form
 from .signed_requests import NOT_IMPLEMENTED, UNKNOWN_KEY, Service, may_pass, send
 
 TYPE_CHECKING = False
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     Span = Tuple[Optional[int], Optional[int]]
 
 
-LIMIT_BYTES = 16 * 1024 * 1024
+MAX_OBJECT_BYTES = 16 * 1024 * 1024
 # How many objects a list may hold.
-MOST_LISTED = 1_000_000
+MAX_LISTED = 1_000_000
 PROBE = "probe"
 
 
@@ -107,7 +107,7 @@ class Bucket:
         that does not hold. EXPIRED: a new form, or new credentials, are needed. ACCESS_DENIED,
         KEY_REFUSED, UPLOAD_FAILED: `detail.status`, `detail.aws`.
         """
-        if len(data) > LIMIT_BYTES:
+        if len(data) > MAX_OBJECT_BYTES:
             raise ValueError("an object of %d bytes" % len(data))
         digest = hashlib.sha256(data).hexdigest()
         answer = (
@@ -134,7 +134,9 @@ class Bucket:
             )
         return answer.headers.get("ETag") if self.service else None
 
-    def get(self, name: str, span: Span | None = None, limit: int = LIMIT_BYTES) -> bytes | None:
+    def get(
+        self, name: str, span: Span | None = None, limit: int = MAX_OBJECT_BYTES
+    ) -> bytes | None:
         """An object's bytes, None where there is none: of (first, last), both included, last None
         for the end, or of (None, last bytes).
 
@@ -143,7 +145,7 @@ class Bucket:
         found = self._get(name, span=span, limit=limit)
         return None if found is None else b"" if found.status == 416 else bytes(found.body)
 
-    def read(self, name: str, limit: int = LIMIT_BYTES, cut: bool = False) -> Object | None:
+    def read(self, name: str, limit: int = MAX_OBJECT_BYTES, cut: bool = False) -> Object | None:
         """An Object, None where there is none. As `get`; with `cut`, what is larger than the limit
         is cut off, not a LIMIT.
         """
@@ -197,12 +199,12 @@ class Bucket:
         for key, size, _ in list_objects(
             self._role(), self.url, prefix=start + prefix, owner=self.access["owner"]
         ):
-            if len(found) == MOST_LISTED:
+            if len(found) == MAX_LISTED:
                 raise Failure(
                     "LIMIT",
-                    "%s%s holds more than %d objects" % (start, prefix, MOST_LISTED),
-                    limit=MOST_LISTED,
-                    value=MOST_LISTED + 1,
+                    "%s%s holds more than %d objects" % (start, prefix, MAX_LISTED),
+                    limit=MAX_LISTED,
+                    value=MAX_LISTED + 1,
                 )
             found.append((key[len(start) :], size))
         return found
@@ -243,7 +245,7 @@ class Bucket:
         return self._role().ask("PUT", self._url(name), headers=headers, data=data, digest=digest)
 
     def _post(self, name: str, data: bytes, *, content_type: str, digest: str) -> Answer:
-        for attempt in range(MOST_TRIES):
+        for attempt in range(MAX_TRIES):
             post = self.access["post"]
             assert post
             kind, head, tail = form(
@@ -257,7 +259,7 @@ class Bucket:
                 data=head + data + tail,
                 limit=0,
             )
-            if not may_pass(answer) or attempt == MOST_TRIES - 1:
+            if not may_pass(answer) or attempt == MAX_TRIES - 1:
                 return answer
             time.sleep(RETRY_PAUSE_S * 2**attempt)
         raise AssertionError("the last try returns")

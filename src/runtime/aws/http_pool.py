@@ -12,7 +12,7 @@ import urllib.parse
 import urllib.request
 
 from ..system.errors import Failure
-from .presigned import MOST_TRIES
+from .presigned import MAX_TRIES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 TIMEOUT_S = 60
-MOST_REDIRECTS = 3
+MAX_REDIRECTS = 3
 # The pause before the second try; it doubles before each further one.
 RETRY_PAUSE_S = 0.5
 THREADS = 4
@@ -79,7 +79,7 @@ class Connections:
         FETCH_FAILED where it keeps failing.
         """
         status, aws, reason = 0, "", ""
-        for attempt in range(MOST_TRIES):
+        for attempt in range(MAX_TRIES):
             status, aws = 0, ""
             try:
                 answer = self._ask(url, limit, span)
@@ -89,7 +89,7 @@ class Connections:
                 reason = "HTTP %d" % status
             except (OSError, http.client.HTTPException, Broken) as error:
                 reason = str(error) or type(error).__name__
-            if attempt < MOST_TRIES - 1:
+            if attempt < MAX_TRIES - 1:
                 time.sleep(RETRY_PAUSE_S * 2**attempt)
         raise Failure(
             "FETCH_FAILED",
@@ -109,7 +109,7 @@ class Connections:
         if span is not None:
             headers["Range"] = "bytes=%s-%d" % ("" if span[0] is None else span[0], span[1])
         response, body = self.exchange(url, headers, limit=limit)
-        for _ in range(MOST_REDIRECTS):
+        for _ in range(MAX_REDIRECTS):
             location = response.getheader("Location")
             if response.status not in (301, 302, 303, 307, 308) or not location:
                 break

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .signed_requests import Service
 
 
-LIMIT_BYTES = 16 * 1024 * 1024
+MAX_LISTING_BYTES = 16 * 1024 * 1024
 
 
 def list_objects(
@@ -31,7 +31,7 @@ def list_objects(
             "GET",
             with_query(url, values),
             headers={"x-amz-expected-bucket-owner": owner} if owner else {},
-            limit=LIMIT_BYTES,
+            limit=MAX_LISTING_BYTES,
         )
         if answer.status != 200:
             code = "ACCESS_DENIED" if answer.status == 403 else "FETCH_FAILED"

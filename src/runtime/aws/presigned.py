@@ -23,17 +23,17 @@ if TYPE_CHECKING:
         fields: dict[str, str]
 
 
-MOST_TRIES = 4
+MAX_TRIES = 4
 
 
 def open_url(what: str, url: str) -> HTTPResponse:
     """The answer of a GET; retried while the trouble may pass."""
-    for attempt in range(MOST_TRIES):
+    for attempt in range(MAX_TRIES):
         try:
             return urllib.request.urlopen(url, timeout=60)
         except urllib.error.HTTPError as error:
             body = error.read(2000).decode("utf-8", "replace")
-            if error.code < 500 or attempt == MOST_TRIES - 1:
+            if error.code < 500 or attempt == MAX_TRIES - 1:
                 raise Failure(
                     "FETCH_FAILED",
                     "the %s could not be fetched: HTTP %d" % (what, error.code),
@@ -42,7 +42,7 @@ def open_url(what: str, url: str) -> HTTPResponse:
                     aws=body,
                 )
         except (OSError, http.client.HTTPException) as error:
-            if attempt == MOST_TRIES - 1:
+            if attempt == MAX_TRIES - 1:
                 raise Failure(
                     "FETCH_FAILED",
                     "the %s could not be fetched: %s" % (what, error),
@@ -66,7 +66,7 @@ def upload(
     where it stands; S3 checks its SHA-256 (hex).
     """
     start = file.tell()
-    for attempt in range(MOST_TRIES):
+    for attempt in range(MAX_TRIES):
         file.seek(start)
         try:
             status, body = _post(post, key, file=file, size=size, sha256=sha256, on_bytes=on_bytes)
@@ -74,7 +74,7 @@ def upload(
             status, body = 0, str(error)
         if 200 <= status < 300:
             return
-        if 400 <= status < 500 or attempt == MOST_TRIES - 1:
+        if 400 <= status < 500 or attempt == MAX_TRIES - 1:
             raise Failure(
                 "UPLOAD_FAILED",
                 "an upload was refused: %s" % (status or body),

@@ -13,7 +13,7 @@ from email.utils import parsedate_to_datetime
 
 from .credentials import instance_role
 from .http_pool import RETRY_PAUSE_S, Broken, Connections
-from .presigned import MOST_TRIES
+from .presigned import MAX_TRIES
 from .sigv4 import sign
 
 TYPE_CHECKING = False
@@ -158,7 +158,7 @@ class Service:
                 learned = True
                 continue
             attempt += 1
-            if attempt == MOST_TRIES or not may_pass(answer):
+            if attempt == MAX_TRIES or not may_pass(answer):
                 return answer
             time.sleep(RETRY_PAUSE_S * 2 ** (attempt - 1))
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 # The largest manifest of a checkpoint, and the largest part.
-LARGEST_MANIFEST_BYTES, LARGEST_PART_BYTES = 64 * 1024 * 1024, 16 * 1024 * 1024
+MAX_MANIFEST_BYTES, MAX_PART_BYTES = 64 * 1024 * 1024, 16 * 1024 * 1024
 
 
 def restore_from(
@@ -46,7 +46,7 @@ def restore_from(
 
     name = "checkpoint/%d.json" % source["n"]
     try:
-        data = get(name, LARGEST_MANIFEST_BYTES)
+        data = get(name, MAX_MANIFEST_BYTES)
         if data is None:
             raise Failure(
                 "RESTORE_FAILED",
@@ -57,7 +57,7 @@ def restore_from(
             bytes(data),
             source["sha256"],
             os.path.join(run_dir, "checkpoints"),
-            get_part=lambda sha256: get("part/" + sha256, LARGEST_PART_BYTES),
+            get_part=lambda sha256: get("part/" + sha256, MAX_PART_BYTES),
             account=account,
             project=project,
         )

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .unit import Unit
 
 # A look ends after this many sets of which something changed while it was read.
-MOST_CHANGED_SETS = 3
+MAX_CHANGED_SETS = 3
 
 
 class Checkpoints:
@@ -202,7 +202,7 @@ class Checkpoints:
         self, new: list[Unit], units: Units, whole: set[str], *, final: bool, cut: bool
     ) -> None:
         """Saves a set for each unit that no set before has."""
-        sets, tries = None, MOST_CHANGED_SETS
+        sets, tries = None, MAX_CHANGED_SETS
         for unit in new:
             if self.state.is_saved(unit) or unit.label not in whole:
                 continue

@@ -12,7 +12,7 @@ ZIP, ZIP_END = b"PK\x03\x04", b"PK\x05\x06"
 # The end of a zip file is a record of 22 bytes and a comment of 64 KiB at most.
 ZIP_TAIL_BYTES = 22 + 65535
 # A longer header of a safetensors file is not read.
-LONGEST_HEADER_BYTES = 16 * 1024 * 1024
+MAX_HEADER_BYTES = 16 * 1024 * 1024
 
 
 def is_truncated(descriptor: int, name: str) -> bool:
@@ -34,7 +34,7 @@ def length_of_safetensors(descriptor: int) -> int:
         # An empty file is one that was just made.
         return 0 if head else 8
     (length,) = struct.unpack("<Q", head)
-    if length > LONGEST_HEADER_BYTES:
+    if length > MAX_HEADER_BYTES:
         return 0
     header = os.pread(descriptor, length, 8)
     if len(header) < length:

@@ -103,11 +103,11 @@ def short_text(directory: str | int, path: str, account: pwd.struct_passwd | Non
     except OSError:
         return None
     with open(descriptor, "rb") as file:
-        data = file.read(pointers.LARGEST_POINTER_BYTES + 1)
+        data = file.read(pointers.MAX_POINTER_BYTES + 1)
     try:
         return (
             data.decode("utf-8")
-            if len(data) <= pointers.LARGEST_POINTER_BYTES and b"\0" not in data
+            if len(data) <= pointers.MAX_POINTER_BYTES and b"\0" not in data
             else None
         )
     except UnicodeDecodeError:

@@ -94,15 +94,15 @@ def _write(entry: Entry, target: str, arriving: Iterator[Part]) -> None:
 
 
 def _ahead(names: list[str], get: Get) -> Generator[Part, None, None]:
-    """The parts in order, each asked for before its turn: parts.AT_ONCE are on their way, or here,
-    at once.
+    """The parts in order. Up to `part_upload.CONCURRENT_PARTS` of them are requested, or wait to be
+    used, at once.
     """
-    with concurrent.futures.ThreadPoolExecutor(part_upload.AT_ONCE) as pool:
+    with concurrent.futures.ThreadPoolExecutor(part_upload.CONCURRENT_PARTS) as pool:
         coming: Coming = collections.deque()
         waiting = collections.deque(names)
         try:
             while waiting or coming:
-                while waiting and len(coming) < part_upload.AT_ONCE:
+                while waiting and len(coming) < part_upload.CONCURRENT_PARTS:
                     coming.append(pool.submit(get, waiting.popleft()))
                 yield coming.popleft().result()
         finally:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PART_BYTES = 8 * 1024 * 1024
 # As many parts are in memory at once.
-AT_ONCE = 4
+CONCURRENT_PARTS = 4
 HASH = re.compile(r"[0-9a-f]{64}")
 
 
@@ -144,8 +144,8 @@ class _Sending:
 
     def __init__(self, parts: Parts, progress: Callable[[int], object] | None) -> None:
         self.parts, self.progress = parts, progress
-        self.pool = concurrent.futures.ThreadPoolExecutor(AT_ONCE)
-        self.slots = threading.Semaphore(AT_ONCE)
+        self.pool = concurrent.futures.ThreadPoolExecutor(CONCURRENT_PARTS)
+        self.slots = threading.Semaphore(CONCURRENT_PARTS)
         self.begun, self.error = set(), None
 
     def __enter__(self) -> _Sending:

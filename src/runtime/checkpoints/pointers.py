@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 # A larger file is no pointer.
-LARGEST_POINTER_BYTES = 4096
+MAX_POINTER_BYTES = 4096
 # Names that say: the training resumes from what this names.
 CURRENT = re.compile(
     r"(latest|last|current|newest|checkpoint)([-_.].*)?", re.IGNORECASE | re.DOTALL

@@ -48,7 +48,7 @@ def search(
         return {}
     try:
         found = Search(rules, account)
-        found.add(descriptor, "", is_named=False, depth=safe_walk.DEPTH)
+        found.add(descriptor, "", is_named=False, depth=safe_walk.MAX_DEPTH)
         return found.directories
     finally:
         os.close(descriptor)

@@ -21,7 +21,7 @@ TRAINER = re.compile(r"checkpoint-\d+")
 # The name, or the ending of the name, that marks a unit as complete.
 MARK = ".complete"
 # A client refuses longer paths.
-LONGEST_PATH_BYTES = 4096
+MAX_PATH_BYTES = 4096
 # A file of at least this size counts as sparse if it is this many times as large as what is written
 # of it: a file system that compresses makes weights smaller, but not as much.
 SPARSE_MIN_BYTES, SPARSE_RATIO = 1 << 30, 64
@@ -87,12 +87,12 @@ class Unit:
         told from others by it.
         """
         if any(
-            len((prefix + path).encode("utf-8", "surrogateescape")) > LONGEST_PATH_BYTES
+            len((prefix + path).encode("utf-8", "surrogateescape")) > MAX_PATH_BYTES
             for path in list(self.names) + self.files
         ):
             self.why = "%s: its path is longer than %d bytes" % (
                 safe_walk.shown(self.label),
-                LONGEST_PATH_BYTES,
+                MAX_PATH_BYTES,
             )
         if safe_walk.shown(prefix) != prefix and self.why is None:
             self.why = "%s: the name of its directory is not UTF-8" % safe_walk.shown(self.label)

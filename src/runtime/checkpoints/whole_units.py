@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 # Seconds between two looks at what is open.
-OPEN_LOOK_S = 1.0
+OPEN_POLL_S = 1.0
 # Seconds that a set waits for a unit that is being written, and for a pointer to name the newest. A
 # unit that does not change for this long is taken to be whole though a process has it open for
 # writing, or something of it seems to lack.
@@ -150,7 +150,7 @@ class WholeUnits:
 
         `opened`: {label: signature} of those that are open; this changes it.
         """
-        if self.looked[0] is None or now - self.looked[0] >= OPEN_LOOK_S:
+        if self.looked[0] is None or now - self.looked[0] >= OPEN_POLL_S:
             inner = self.project.open_files() if self.project is not None else Opened()
             self.looked = (now, [open_below(self.directory), inner])
         is_open = any(each.holds(unit.files, unit.inodes) for each in self.looked[1])

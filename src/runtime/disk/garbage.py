@@ -39,7 +39,7 @@ NEWEST_RUNTIMES = 5
 # Programs that are fetched again: the time of a directory is that of its last use.
 TOOL_AGE_S = 30 * DAY_S
 # Something that is being made has no record and no lock for a moment: it is left alone this long.
-STARTING_S = HOUR_S
+MIN_AGE_S = HOUR_S
 MOVED_ASIDE_NAME = re.compile(r"\d{8}T\d{9}Z")
 RUNTIME_NAME = re.compile(r"[0-9a-f]{64}")
 
@@ -90,7 +90,7 @@ class Garbage:
                 found.append(Item(path, used, why=why, due=due, locks=locks))
                 continue
             saved += 1
-            due, early = age_s > RUN_AGE_S and saved > NEWEST_RUNS, age_s > STARTING_S
+            due, early = age_s > RUN_AGE_S and saved > NEWEST_RUNS, age_s > MIN_AGE_S
             found.append(Item(path, used, why="a saved run", due=due, locks=locks, early=early))
             if not due:
                 found += self._files_of_saved_run(path, used, locks)
@@ -127,7 +127,7 @@ class Garbage:
                     or (not is_complete and age_s > DAY_S)
                 )
                 locks = [os.path.join(path, "lock")]
-                early = is_complete or age_s > STARTING_S
+                early = is_complete or age_s > MIN_AGE_S
                 why = "not used recently"
                 found.append(Item(path, used, why=why, due=due, locks=locks, early=early))
         return found

@@ -86,10 +86,10 @@ if TYPE_CHECKING:
 
 PACKAGE = "nx_ec2_runtime"
 # The pause after a failure: the first one, and the longest, as it doubles.
-FIRST_RETRY_S, LONGEST_RETRY_S = 1, 60
+FIRST_RETRY_S, MAX_RETRY_S = 1, 60
 # The largest object, as it is stored and inflated.
-LIMIT_BYTES = 64 * 1024 * 1024
-TEXT_LIMIT_BYTES = 256 * 1024 * 1024
+MAX_STORED_BYTES = 64 * 1024 * 1024
+MAX_TEXT_BYTES = 256 * 1024 * 1024
 TIMEOUT_S = 30
 
 
@@ -125,7 +125,7 @@ def retry_forever(
                 log("the run can not be seen to yet: %s" % text)
             said = text
         sleep(pause)
-        pause = min(LONGEST_RETRY_S, pause * 2)
+        pause = min(MAX_RETRY_S, pause * 2)
 
 
 def load(config: WatchdogConfig, log: Callable[[str], object] = print) -> Any:
@@ -142,11 +142,11 @@ def load(config: WatchdogConfig, log: Callable[[str], object] = print) -> Any:
         unsealed = unseal(data, base64.b64decode(boot_object["encryptionKey"]))
         if unsealed is None:
             raise Failure("PLAN_MISMATCH", "%s is not sealed with the key of the user data" % name)
-        data = inflate(unsealed, TEXT_LIMIT_BYTES)
+        data = inflate(unsealed, MAX_TEXT_BYTES)
     boot = json.loads(data)
     root = boot["root"] or config.get("root") or os.environ.get("NX_EC2_ROOT") or "/var/lib/nx-ec2"
     runtime = runtime_of(boot, root, source)
-    modules = json.loads(inflate(runtime, LIMIT_BYTES))["modules"]
+    modules = json.loads(inflate(runtime, MAX_STORED_BYTES))["modules"]
     for name in [name for name in sys.modules if name.partition(".")[0] == PACKAGE]:
         del sys.modules[name]
     sys.meta_path[:] = [Modules(modules)] + [
@@ -164,7 +164,7 @@ def runtime_of(boot: BootDocument, root: str, source: Source) -> bytes:
     try:
         # Nothing says yet that only root can write there.
         with open(os.open(kept, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-            data = file.read(LIMIT_BYTES) or b""
+            data = file.read(MAX_STORED_BYTES) or b""
         if hash_of(data) == boot["runtime"]:
             return data
     except OSError:
@@ -219,7 +219,7 @@ class Source:
             with urllib.request.urlopen(
                 urllib.request.Request(url, headers=headers), timeout=TIMEOUT_S
             ) as answer:
-                data = answer.read(LIMIT_BYTES + 1)
+                data = answer.read(MAX_STORED_BYTES + 1)
         except urllib.error.HTTPError as error:
             self.learn(error.headers.get("Date"))
             aws = error.read(2000).decode("utf-8", "replace")
@@ -229,8 +229,8 @@ class Source:
                 status=error.code,
                 aws=aws,
             )
-        if len(data) > LIMIT_BYTES:
-            raise Failure("LIMIT", "%s is larger than %d bytes" % (key, LIMIT_BYTES))
+        if len(data) > MAX_STORED_BYTES:
+            raise Failure("LIMIT", "%s is larger than %d bytes" % (key, MAX_STORED_BYTES))
         return data
 
     def learn(self, date: str | None) -> None:

@@ -8,10 +8,10 @@ if TYPE_CHECKING:
 
 
 # An attempt whose record was not written for this long, by S3's clock, is lost.
-SILENCE_S = 60
+HEARTBEAT_TIMEOUT_S = 60
 
 # If this many attempts in a row are lost and have saved nothing, the run itself is the cause.
-MOST_LOST = 4
+MAX_LOST = 4
 
 START = "start"
 RESUME = "resume"
@@ -34,7 +34,7 @@ def next_step(
     """
     if record is not None and not is_unfinished(record):
         return FINISH
-    if record is not None and record["state"] != "ended" and (age or 0) < SILENCE_S:
+    if record is not None and record["state"] != "ended" and (age or 0) < HEARTBEAT_TIMEOUT_S:
         return HAND_OVER if interrupted else WAIT
     if stopped:
         return CANCEL
@@ -42,7 +42,7 @@ def next_step(
         return HAND_OVER
     if record is None:
         return START
-    return FAIL if lost_in_a_row(record) >= MOST_LOST else RESUME
+    return FAIL if lost_in_a_row(record) >= MAX_LOST else RESUME
 
 
 def unverified_step(age: float, interrupted: bool, stopped: bool) -> str:
@@ -51,7 +51,7 @@ def unverified_step(age: float, interrupted: bool, stopped: bool) -> str:
     """
     if interrupted:
         return HAND_OVER
-    return WAIT if age < SILENCE_S else CANCEL if stopped else ABANDON
+    return WAIT if age < HEARTBEAT_TIMEOUT_S else CANCEL if stopped else ABANDON
 
 
 def lost_in_a_row(record: RunRecord) -> int:

@@ -22,7 +22,7 @@ from .decision import (
     FAIL,
     FINISH,
     HAND_OVER,
-    MOST_LOST,
+    MAX_LOST,
     RESUME,
     START,
     WAIT,
@@ -49,9 +49,9 @@ ACTIVE_POLL_S = 1.0
 RECORD_POLL_S = 5.0
 # The pause after a failure: the first one, and the longest, as it doubles.
 FIRST_RETRY_S = 1
-LONGEST_RETRY_S = 60
+MAX_RETRY_S = 60
 # How often an attempt is tried to be started if the failure is not TEMPORARY.
-MOST_TRIES = 6
+MAX_TRIES = 6
 # Failures of the network, or of rights that are not in effect yet: they are retried without limit.
 TEMPORARY = {
     "FETCH_FAILED",
@@ -68,7 +68,7 @@ CRASH_LOOP = (
     "%d attempts in a row ended without a result and without a checkpoint: "
     "the training seems to crash its machine. "
     "The log shows how far it came; more memory, or an earlier checkpoint, may help"
-) % MOST_LOST
+) % MAX_LOST
 FORGED = (
     "another program has overwritten the run's record, and no instance was left to correct it: "
     "the outcome of the run is not known"
@@ -125,7 +125,7 @@ class Fleet:
                 except Failure as failure:
                     self._log_trouble(failure)
                     time.sleep(pause_s)
-                    pause_s = min(LONGEST_RETRY_S, pause_s * 2)
+                    pause_s = min(MAX_RETRY_S, pause_s * 2)
 
     def step(self) -> bool:
         """Takes the next step. Returns whether it was the last one."""
@@ -213,7 +213,7 @@ class Fleet:
             attempt = start_attempt(self.boot, self.root, record)
         except Failure as failure:
             self.tries += 1
-            if failure.code in TEMPORARY or self.tries < MOST_TRIES:
+            if failure.code in TEMPORARY or self.tries < MAX_TRIES:
                 raise
             self._log_trouble(failure)
             self.record.end(found, record, "setup-failed", failure=failure_dict(failure))

@@ -10,7 +10,7 @@ from ..aws.endpoints import bucket_url, encode
 from ..aws.http_pool import Connections
 from ..aws.signed_requests import Clock
 from ..aws.sigv4 import presign
-from ..sync.manifest_chain import Absent, read_record
+from ..sync.manifest_chain import ManifestMissing, read_manifest
 from ..system.errors import Failure
 
 TYPE_CHECKING = False
@@ -38,7 +38,7 @@ class Signer:
         self.project = access["prefix"][: -len("run/%s/" % run)]
         self.base = self.project.rstrip("/").rpartition("/")[0][: -len("projects")]
 
-    def record(self, snapshot: str) -> str:
+    def manifest(self, snapshot: str) -> str:
         return self.sign("%smanifests/%s" % (self.project, snapshot))
 
     def pack(self, name: str) -> str:
@@ -63,8 +63,10 @@ def plan_sync(signer: Signer, snapshot: str, limits: SyncSpecLimits) -> SyncSpec
     """
     connections = Connections()
     try:
-        record = read_record(connections, {"snapshot": snapshot, "url": signer.record(snapshot)})
-    except Absent:
+        manifest = read_manifest(
+            connections, {"snapshot": snapshot, "url": signer.manifest(snapshot)}
+        )
+    except ManifestMissing:
         raise Failure(
             "ACCESS_DENIED",
             "the manifest of the snapshot %s is not in the store, "
@@ -75,22 +77,22 @@ def plan_sync(signer: Signer, snapshot: str, limits: SyncSpecLimits) -> SyncSpec
     finally:
         connections.close()
     try:
-        if record["v"] != 1 or record["snapshot"] != snapshot or record["base"] is not None:
+        if manifest["v"] != 1 or manifest["snapshot"] != snapshot or manifest["base"] is not None:
             raise ValueError("it belongs to another run, or is not complete")
         # A pack that an earlier sync made may hold little of this: of each only what lacks is read.
         packs: list[SyncSpecPacksItem] = [
             {"sha256": name, "size": size, "url": signer.pack(name), "spare": True, "wait": 0}
-            for name, size in record["packs"]
+            for name, size in manifest["packs"]
         ]
         return {
             "snapshot": snapshot,
             "base": None,
-            "canonical": record["canonical"],
+            "canonical": manifest["canonical"],
             "delta": None,
             "history": [],
-            "recipes": record["recipes"],
+            "recipes": manifest["recipes"],
             "packs": packs,
-            "inline": record["inline"],
+            "inline": manifest["inline"],
             "archive": None,
             "limits": limits,
             "force": False,

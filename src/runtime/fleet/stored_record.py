@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..system.documents import Outcome, RunRecord, RunRecordFailure, RunRecordStop
     from .boot_loader import BootDocument
 
-LARGEST_STOP_BYTES = 1024 * 1024
+MAX_STOP_BYTES = 1024 * 1024
 
 
 class StoredRecord:
@@ -39,7 +39,7 @@ class StoredRecord:
 
     def is_stop_requested(self) -> bool:
         """Whether a client has stopped the run."""
-        return self.key.is_stop(self.bucket.get("stop", limit=LARGEST_STOP_BYTES))
+        return self.key.is_stop(self.bucket.get("stop", limit=MAX_STOP_BYTES))
 
     def end(
         self,

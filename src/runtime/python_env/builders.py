@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from typing import Callable, Mapping
 
     from ..system.documents import RunSpec
-    from .lockfiles import Manifests
+    from .dependency_files import DependencyFiles
     from .uv_pip import Installer
 
     # Runs one command line in a directory to its end, and raises SetupFailed where it fails. A
@@ -54,7 +54,7 @@ class Builder:
     def __init__(
         self,
         spec: RunSpec,
-        manifests: Manifests,
+        dependency_files: DependencyFiles,
         directory: str,
         *,
         run: RunCommand,
@@ -63,10 +63,10 @@ class Builder:
         poetry: list[str],
         copy: bool = False,
     ) -> None:
-        self.spec, self.manifests, self.directory = spec, manifests, directory
+        self.spec, self.dependency_files, self.directory = spec, dependency_files, directory
         self.run, self.say, self.installer = run, say, installer
         self.poetry, self.copy = poetry, copy
-        self.root = manifests.root
+        self.root = dependency_files.root
         self.env = os.path.join(directory, "env")
         self.file = os.path.join(self.root, spec["environment"]["file"])
 
@@ -77,12 +77,12 @@ class Builder:
             "poetry": self._with_poetry,
             "pip": self._with_pip,
             "conda": self._with_conda,
-        }[self.manifests.kind]()
+        }[self.dependency_files.kind]()
         return self.env
 
     def link(self, package: str) -> None:
         """Installs a package of the workspace so that its files stay where they are."""
-        if self.manifests.kind == "uv":
+        if self.dependency_files.kind == "uv":
             line = [*UV_INSTALL, "--python", self._python(), "--no-deps", "-e", package]
             self.run(line, {}, self.root)
         elif self.installer:
@@ -94,7 +94,7 @@ class Builder:
             self.run(line, {}, self.root)
 
     def _with_uv(self) -> None:
-        lock = self.manifests.lock if self.spec["environment"]["locked"] else None
+        lock = self.dependency_files.lock if self.spec["environment"]["locked"] else None
         if lock is None or not self.spec.get("packageIndex"):
             variables = dict(self._link_mode(), UV_PROJECT_ENVIRONMENT=self.env)
             self.run(["uv", "sync", *(["--frozen"] if lock else [])], variables, self.root)

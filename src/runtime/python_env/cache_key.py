@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from typing import Mapping
 
     from ..system.documents import RunSpec
-    from .lockfiles import Manifests
+    from .dependency_files import DependencyFiles
 
 # Enough to tell them apart; a longer path would not fit into the first line of a script (127
 # bytes).
-LENGTH = 32
+KEY_LENGTH = 32
 SETTINGS = re.compile(
     r"(PIP|UV|POETRY|CONDA|MAMBA)_.*|CC|CXX|CFLAGS|CXXFLAGS|LDFLAGS|CMAKE_ARGS|CUDA_HOME"
 )
 # Credentials of an index, which differ every day and change nothing in it.
 CREDENTIALS = re.compile(r".*(PASSWORD|TOKEN|USERNAME|HTTP_BASIC|NETRC|CERT).*")
 VERSION_TIMEOUT_S = 30
-VERSION_LIMIT_BYTES = 64 * 1024
+MAX_VERSION_BYTES = 64 * 1024
 # Lists of places, divided by blanks (pip) or commas (uv).
 LINKS = (
     "PIP_FIND_LINKS",
@@ -48,7 +48,7 @@ LINKS = (
 
 def key(
     spec: RunSpec,
-    manifests: Manifests,
+    dependency_files: DependencyFiles,
     *,
     variables: Mapping[str, str],
     account: pwd.struct_passwd,
@@ -60,23 +60,23 @@ def key(
 
     def hash_archives() -> dict[str, str]:
         return {
-            os.path.relpath(path, manifests.work): atomic_files.hash_file(path)
-            for path in linked(variables, manifests.root)
+            os.path.relpath(path, dependency_files.work): atomic_files.hash_file(path)
+            for path in linked(variables, dependency_files.root)
         }
 
     paths = [shutil.which(tool, path=variables.get("PATH")) or "" for tool in tools]
     said = {
         "v": 1,
-        "manager": manifests.kind,
+        "manager": dependency_files.kind,
         "root": spec["environment"]["root"],
         "file": spec["environment"]["file"],
-        "files": manifests.hashes,
-        "layout": manifests.layout,
+        "files": dependency_files.hashes,
+        "layout": dependency_files.layout,
         "links": accounts.act(account, hash_archives),
         "machine": [os.uname()[i] for i in (0, 4)],
         "libc": list(platform.libc_ver()),
         "system": release(),
-        "tools": tools[:1] + versions(tools, variables, account=account, cwd=manifests.root),
+        "tools": tools[:1] + versions(tools, variables, account=account, cwd=dependency_files.root),
         "paths": [os.path.realpath(path) for path in paths],
         "index": package_index.without_credentials(spec.get("packageIndex") or ""),
         "account": [account.pw_name, account.pw_uid],
@@ -86,7 +86,7 @@ def key(
             if SETTINGS.fullmatch(name) and not CREDENTIALS.fullmatch(name)
         },
     }
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:LENGTH]
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:KEY_LENGTH]
 
 
 def linked(variables: Mapping[str, str], directory: str) -> list[str]:
@@ -129,7 +129,7 @@ def versions(
 
 def version_of(child: subprocess.Popen[bytes]) -> str | None:
     try:
-        printed = read_output(child, limit=VERSION_LIMIT_BYTES, timeout=VERSION_TIMEOUT_S)
+        printed = read_output(child, limit=MAX_VERSION_BYTES, timeout=VERSION_TIMEOUT_S)
         return printed.decode("utf-8", "replace").strip()
     except subprocess.TimeoutExpired:
         child.kill()

@@ -10,7 +10,8 @@ import time
 from ..disk import shared_cache
 from ..disk.trash import remove_tree
 from ..system import account as accounts
-from . import cache_key, lockfiles, package_index
+from . import cache_key, package_index
+from .dependency_files import DependencyFiles, read_dependency_files
 from .environment_maker import EnvironmentMaker
 from .overlay import Overlay
 from .setup_steps import Steps
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Mapping
 
     from ..system.documents import RunSpec
-    from .lockfiles import Manifests
     from .setup_steps import Process
     from .training_command import Command
 
@@ -93,17 +93,17 @@ class Setup:
             return self._command().by_tool(self.env)
         if self.manager == "none":
             return self._command().alone()
-        manifests = self._read_manifests()
+        dependency_files = self._read_dependency_files()
         maker = EnvironmentMaker(
             self.spec,
-            manifests,
+            dependency_files,
             steps,
             tools=self.tools,
             work=self.work,
             account=self.account,
             pause=pause,
         )
-        is_locked = self.spec["environment"]["locked"] and manifests.lock
+        is_locked = self.spec["environment"]["locked"] and dependency_files.lock
         if self.manager in ("uv", "poetry") and not is_locked:
             say(
                 "no %s.lock was synced, so the environment is not shared between runs"
@@ -111,28 +111,31 @@ class Setup:
             )
             return self._make_private(maker)
         try:
-            return self._use_shared(maker, manifests, pause)
+            return self._use_shared(maker, dependency_files, pause)
         except NotShareable as why:
             say("the environment is not shared between runs: %s" % why)
             return self._make_private(maker)
 
-    def _read_manifests(self) -> Manifests:
+    def _read_dependency_files(self) -> DependencyFiles:
         """The files that say what is installed. Makes the tools ready that install it."""
         git = (self.spec.get("metadata") or {}).get("git") or {}
-        manifests = lockfiles.gather(
+        dependency_files = read_dependency_files(
             self.work, self.spec, commit=git.get("commit"), account=self.account
         )
-        self.tools.require(manifests)
-        self.steps.variables = dict(manifests.versions, **self.steps.variables)
+        self.tools.require(dependency_files)
+        self.steps.variables = dict(dependency_files.versions, **self.steps.variables)
         if self.manager == "pip":
-            self.tools.choose_installer(manifests)
-        return manifests
+            self.tools.choose_installer(dependency_files)
+        return dependency_files
 
     def _command(self) -> TrainingCommand:
         return TrainingCommand(self.spec, self.project, self.variables, poetry=self.tools.poetry)
 
     def _use_shared(
-        self, maker: EnvironmentMaker, manifests: Manifests, pause: Callable[[float], object]
+        self,
+        maker: EnvironmentMaker,
+        dependency_files: DependencyFiles,
+        pause: Callable[[float], object],
     ) -> Command:
         """The command in the run's own environment, which has the workspace's packages, on top of
         one that runs share.
@@ -140,7 +143,7 @@ class Setup:
         say = self.steps.say
         name = cache_key.key(
             self.spec,
-            manifests,
+            dependency_files,
             variables=self.steps.variables,
             account=self.account,
             tools=self.tools.names(),

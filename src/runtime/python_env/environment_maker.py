@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Generator
 
     from ..system.documents import RunSpec
-    from .lockfiles import Manifests
+    from .dependency_files import DependencyFiles
     from .setup_steps import Steps
     from .setup_tools import SetupTools
     from .workspace_packages import Detached
@@ -30,7 +30,7 @@ class EnvironmentMaker:
     def __init__(
         self,
         spec: RunSpec,
-        manifests: Manifests,
+        dependency_files: DependencyFiles,
         steps: Steps,
         *,
         tools: SetupTools,
@@ -38,7 +38,12 @@ class EnvironmentMaker:
         account: pwd.struct_passwd,
         pause: Callable[[float], object],
     ) -> None:
-        self.spec, self.manifests, self.steps, self.tools = spec, manifests, steps, tools
+        self.spec, self.dependency_files, self.steps, self.tools = (
+            spec,
+            dependency_files,
+            steps,
+            tools,
+        )
         self.work, self.account, self.pause = work, account, pause
 
     def make_shared(self, directory: str) -> dict[str, Any]:
@@ -83,7 +88,7 @@ class EnvironmentMaker:
         return {
             "env": env,
             "members": detached,
-            "manager": self.manifests.kind,
+            "manager": self.dependency_files.kind,
             "madeAt": int(time.time() * 1000),
         }
 
@@ -103,7 +108,7 @@ class EnvironmentMaker:
         line = bytecode.command(python, site_packages(env), cache.bytecode if cache else None)
         title = "compile the modules"
         try:
-            self.steps.run(line, {"VIRTUAL_ENV": None}, self.manifests.root, title=title)
+            self.steps.run(line, {"VIRTUAL_ENV": None}, self.dependency_files.root, title=title)
         except SetupFailed:
             self.steps.say("some modules are not compiled: each run compiles those that it imports")
 
@@ -153,7 +158,7 @@ class EnvironmentMaker:
         self.steps.directory = directory
         return Builder(
             self.spec,
-            self.manifests,
+            self.dependency_files,
             directory,
             run=self.steps.run,
             say=self.steps.say,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .workspace_packages import Detached
 
 # No larger file is a script.
-LARGEST_SCRIPT_BYTES = 64 * 1024
+MAX_SCRIPT_BYTES = 64 * 1024
 
 
 class Overlay:
@@ -74,7 +74,7 @@ class Overlay:
             exists = os.path.lexists(os.path.join(self.directory, target))
             if exists or not os.path.isfile(path):
                 continue
-            is_small = os.path.getsize(path) <= LARGEST_SCRIPT_BYTES
+            is_small = os.path.getsize(path) <= MAX_SCRIPT_BYTES
             data = workspace_packages.content(path) if is_small else b""
             start, rest = data[:512], data[512:]
             if start.startswith(b"#!") and old in start:

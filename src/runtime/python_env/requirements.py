@@ -17,7 +17,7 @@ INCLUDE = re.compile(r"(?:-r|--requirement|-c|--constraint)(?:\s+|=|(?=[^\s-]))(
 LINKS = re.compile(r"(?:-f|--find-links|-i|--index-url|--extra-index-url)(?:\s+|=)(.+)")
 ARCHIVE = re.compile(r".*\.(?:whl|egg|zip|tgz|tar(?:\.(?:gz|bz2|xz|Z))?)")
 # So many archives are looked at in one place; a place with more is no part of a workspace.
-MOST_ARCHIVES = 10000
+MAX_ARCHIVES = 10000
 EDITABLE = re.compile(r"(?:-e|--editable)(?:\s+|=)(.+)")
 # Variables, markers and options that may follow a path.
 TRAILER = re.compile(r"\s+(?:;|--|#).*$|\[[^\]]*\]$|#egg=.*$")
@@ -87,9 +87,9 @@ def archives(place: str, directory: str) -> list[str]:
     for at, directories, names in os.walk(place):
         directories.sort()
         found += [os.path.join(at, name) for name in sorted(names) if ARCHIVE.fullmatch(name)]
-        if len(found) > MOST_ARCHIVES:
+        if len(found) > MAX_ARCHIVES:
             break
-    return found[:MOST_ARCHIVES]
+    return found[:MAX_ARCHIVES]
 
 
 def lines(text: str) -> Iterator[str]:

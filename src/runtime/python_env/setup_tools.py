@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Callable, Iterable
 
     from ..system.documents import RunSpec
-    from .lockfiles import Manifests
+    from .dependency_files import DependencyFiles
     from .setup_steps import Steps
 
 
@@ -60,7 +60,7 @@ class SetupTools:
         """Whether uv installs packages."""
         return self.manager == "uv" or bool(self.installer) or self.runs_poetry_by_uv()
 
-    def require(self, manifests: Manifests | None) -> None:
+    def require(self, dependency_files: DependencyFiles | None) -> None:
         """Checks that the tool is on the PATH, where uv can be put. @raises ToolMissing"""
         if self.manager == "uv":
             try:
@@ -72,7 +72,11 @@ class SetupTools:
                 )
         tool, how = TOOLS[self.manager]
         if shutil.which(tool, path=self.training.get("PATH")) is None:
-            if self.manager == "poetry" and manifests and self._use_poetry_by_uv(manifests):
+            if (
+                self.manager == "poetry"
+                and dependency_files
+                and self._use_poetry_by_uv(dependency_files)
+            ):
                 return
             raise ToolMissing("%s is not on the PATH of the training's user: %s" % (tool, how))
 
@@ -89,10 +93,10 @@ class SetupTools:
         except uv_tool.Unavailable as why:
             self.steps.say("uv is not on the PATH, and can't be fetched: %s" % why)
 
-    def choose_installer(self, manifests: Manifests) -> None:
+    def choose_installer(self, dependency_files: DependencyFiles) -> None:
         """Decides whether uv installs the packages of a requirements file, or pip does."""
         wanted = self.spec.get("installer") or "auto"
-        options = manifests.options
+        options = dependency_files.options
         if wanted == "pip" or options is None:
             return
         variables = self.steps.variables
@@ -107,21 +111,21 @@ class SetupTools:
             return
         self.installer = uv_pip.Installer(arguments, more, wanted == "uv")
 
-    def _use_poetry_by_uv(self, manifests: Manifests) -> bool:
+    def _use_poetry_by_uv(self, dependency_files: DependencyFiles) -> bool:
         """Has uv fetch and run the poetry that wrote the lock file. False where its version is not
         known, or where there is no uv.
         """
-        if not manifests.poetry or not manifests.lock:
+        if not dependency_files.poetry or not dependency_files.lock:
             return False
         try:
             self._require_uv()
         except uv_tool.Unavailable as why:
             self.steps.say("uv, which would run poetry, can't be fetched: %s" % why)
             return False
-        wanted = "poetry==" + manifests.poetry
+        wanted = "poetry==" + dependency_files.poetry
         options = ["--no-config", "--python", "python3", "--from", wanted]
         self.poetry = ["uv", "tool", "run", *options, "poetry"]
-        lock = os.path.relpath(manifests.lock, self.work)
+        lock = os.path.relpath(dependency_files.lock, self.work)
         self.steps.say("poetry is not on the PATH: uv runs %s, which wrote %s" % (wanted, lock))
         return True
 

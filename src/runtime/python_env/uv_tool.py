@@ -55,8 +55,8 @@ PUBLIC_INDEX = "https://pypi.org/simple"
 TIMEOUT_S = 15
 DEADLINE_S = 120
 POLL_S = 0.1
-LARGEST_PAGE_BYTES = 32 * 1024 * 1024
-LARGEST_WHEEL_BYTES = 128 * 1024 * 1024
+MAX_PAGE_BYTES = 32 * 1024 * 1024
+MAX_WHEEL_BYTES = 128 * 1024 * 1024
 LINK = re.compile(r"<a\b[^>]*?\bhref\s*=\s*[\"']([^\"'#]+)[^>]*>", re.IGNORECASE)
 # A process of the account's says in so many bytes where the wheel came from, or why it has none.
 REPLY_BYTES = 4096
@@ -211,7 +211,7 @@ class WheelFetch:
 def read_wheel(path: str) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     with open(descriptor, "rb") as file:
-        return file.read(LARGEST_WHEEL_BYTES + 1)
+        return file.read(MAX_WHEEL_BYTES + 1)
 
 
 def unpack(data: bytes, directory: str) -> None:
@@ -257,7 +257,7 @@ def find(client: Client, place: str, *, is_index: bool, name: str) -> str | None
     if page.startswith("file:") and page.endswith("/"):
         page += "index.html"
     with client.open(page) as answer:
-        text = answer.read(LARGEST_PAGE_BYTES).decode("utf-8", "replace")
+        text = answer.read(MAX_PAGE_BYTES).decode("utf-8", "replace")
         base = answer.url
     for link in LINK.findall(text):
         url = urllib.parse.urljoin(base, html.unescape(link))

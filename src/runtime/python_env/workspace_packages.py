@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 BINARY = (".so", ".pyd", ".dylib", ".a", ".o")
-LARGEST_BYTES = 1024 * 1024
+MAX_FILE_BYTES = 1024 * 1024
 # What builds leave beside the sources, and what nothing is imported from.
 BUILD_FILES = re.compile(r"\..*|__pycache__|build|dist|node_modules|.*\.(egg-info|dist-info|pyc)")
 VERSION = re.compile(r"[^/]*version[^/]*\.py")
@@ -100,7 +100,7 @@ class WorkspacePackages:
         for name in sorted(os.listdir(self.site)):
             path = os.path.join(self.site, name)
             status = os.lstat(path)
-            if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST_BYTES:
+            if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_FILE_BYTES:
                 continue
             if self.work.encode() in content(path):
                 if name.endswith(".egg-link") or name == "easy-install.pth":
@@ -128,7 +128,7 @@ class WorkspacePackages:
 
     def _take_out(self, path: str) -> StoredFile:
         name = os.path.relpath(path, self.env)
-        if path.endswith(BINARY) or os.path.getsize(path) > LARGEST_BYTES:
+        if path.endswith(BINARY) or os.path.getsize(path) > MAX_FILE_BYTES:
             raise NotShareable("%s is compiled from the workspace" % name)
         stored = (name, stat.S_IMODE(os.stat(path).st_mode), in_base64(path))
         os.unlink(path)
@@ -147,7 +147,7 @@ class WorkspacePackages:
                 if BUILD_FILES.fullmatch(name) or not is_new:
                     continue
                 shown = os.path.relpath(path, self.work)
-                if not VERSION.fullmatch(name) or status.st_size > LARGEST_BYTES:
+                if not VERSION.fullmatch(name) or status.st_size > MAX_FILE_BYTES:
                     raise NotShareable("its set-up made %s among the sources" % shown)
                 yield shown, stat.S_IMODE(status.st_mode), in_base64(path)
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 # As many links are followed from one to the next.
-MOST_HOPS = 10
+MAX_HOPS = 10
 
 
 def copies(
@@ -35,7 +35,7 @@ def copies(
     led: dict[str, str] = {}
     for path in links:
         at: str | None = path
-        for _ in range(MOST_HOPS):
+        for _ in range(MAX_HOPS):
             at = links.get(at)
             if at is None or at in files:
                 break

@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 
 # How often a file is read that changes while it is read.
-MOST_READS = 3
+MAX_READS = 3
 CHANGED = "it changed each time that it was read"
 # A client refuses longer paths.
-LONGEST_PATH_BYTES = 4096
+MAX_PATH_BYTES = 4096
 # How many skipped files are listed by name, and how much of each path.
-MOST_LISTED, SHOWN_CHARACTERS = 1000, 2000
+MAX_LISTED, SHOWN_CHARACTERS = 1000, 2000
 
 
 def save_artifacts(
@@ -69,7 +69,7 @@ def save_artifacts(
                 spec, project, found, parts=parts, progress=progress, saved=saved
             )
             tries += 1
-            if not changed or tries == MOST_READS:
+            if not changed or tries == MAX_READS:
                 break
     finally:
         os.close(project)
@@ -175,9 +175,9 @@ def save_extra(
 
 def by_length(found: Sequence[tuple[str, int]]) -> tuple[list[tuple[str, int]], list[Entry]]:
     """(what can be listed, what is skipped because its path is too long for that)."""
-    short = [each for each in found if len(each[0].encode()) <= LONGEST_PATH_BYTES]
+    short = [each for each in found if len(each[0].encode()) <= MAX_PATH_BYTES]
     kept = {path for path, _ in short}
-    why = "its path is longer than %d bytes" % LONGEST_PATH_BYTES
+    why = "its path is longer than %d bytes" % MAX_PATH_BYTES
     return short, [
         {"path": path[:200] + "...", "why": why} for path, _ in found if path not in kept
     ]
@@ -193,13 +193,13 @@ def bounded(skipped: Sequence[Mapping[str, Any]], **more: Any) -> list[Entry]:
         )
         for each in skipped
     ]
-    if len(listed) <= MOST_LISTED:
+    if len(listed) <= MAX_LISTED:
         return listed
-    return listed[:MOST_LISTED] + [
+    return listed[:MAX_LISTED] + [
         dict(
             more,
-            path="%d more" % (len(listed) - MOST_LISTED),
-            why="only %d are listed by name" % MOST_LISTED,
+            path="%d more" % (len(listed) - MAX_LISTED),
+            why="only %d are listed by name" % MAX_LISTED,
         )
     ]
 

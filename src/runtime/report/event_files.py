@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 
 NAME = re.compile(r"events\.out\.tfevents\..*", re.DOTALL)
 # How many files of a run are read.
-MOST_FILES = 100
+MAX_FILES = 100
 # How many samples one look at the event files returns, and how many it holds in memory.
-MOST_SAMPLES, MOST_HELD_SAMPLES = 150, 20_000
+MAX_SAMPLES, MAX_HELD_SAMPLES = 150, 20_000
 # Time limit for one look, of which a search for files takes half at most: the reporter has a run's
 # record to renew as well.
 LOOK_TIMEOUT_S = 1.0
 # How many names one look adds to those that are known: more are not kept of a run
-# (metrics.MOST_NAMES).
-MOST_NEW_NAMES = 500
+# (metrics.MAX_NAMES).
+MAX_NEW_NAMES = 500
 # How many names a search for event files looks at.
-MOST_ENTRIES = 20_000
+MAX_ENTRIES = 20_000
 # The pause between two searches: at least this long, and this multiple of the last one's duration.
 SEARCH_INTERVAL_S, PAUSE_FACTOR = 10, 20
 
@@ -79,7 +79,7 @@ class EventFiles:
 
     def read(self, ended: bool = False, known: Collection[str] = ()) -> list[Scalars]:
         """The scalars since the last time: [{tag: number, or None where it is not finite, "step":
-        n}, …]. Of tags that are not `known`, the first MOST_NEW_NAMES alone.
+        n}, …]. Of tags that are not `known`, the first MAX_NEW_NAMES alone.
 
         A look takes about LOOK_TIMEOUT_S: where that is short, `all_read` is False, and the next
         look begins where this one ended. `ended`: the training has ended; the directories are
@@ -101,12 +101,12 @@ class EventFiles:
             path = self.waiting.popleft()
             before = self.files[path]
             samples += [sample for sample in map(names.admit, self._read(path)) if sample]
-            if len(samples) > MOST_HELD_SAMPLES:
-                samples = merge_samples(samples, MOST_HELD_SAMPLES // 2)
+            if len(samples) > MAX_HELD_SAMPLES:
+                samples = merge_samples(samples, MAX_HELD_SAMPLES // 2)
             if self.files[path] != before and self.files[path][2] is not None:
                 self.waiting.append(path)
         self.all_read = not self.waiting
-        return merge_samples(samples, MOST_SAMPLES)
+        return merge_samples(samples, MAX_SAMPLES)
 
     def _search(self, deadline: float) -> None:
         def is_left_out(path: str, name: str, _found: os.stat_result) -> bool:
@@ -124,7 +124,7 @@ class EventFiles:
 
     def _add_files(self, walked: Iterable[tuple[str, os.stat_result]], deadline: float) -> None:
         for looked_at, (path, found) in enumerate(walked):
-            if looked_at >= MOST_ENTRIES or self.clock() > deadline:
+            if looked_at >= MAX_ENTRIES or self.clock() > deadline:
                 return
             if (
                 not stat.S_ISREG(found.st_mode)
@@ -132,7 +132,7 @@ class EventFiles:
                 or not NAME.fullmatch(path.rpartition("/")[2])
             ):
                 continue
-            if len(self.files) < MOST_FILES and self.outputs.match(self._own(path)):
+            if len(self.files) < MAX_FILES and self.outputs.match(self._own(path)):
                 was_sent = os.fsencode(path) in Inputs(self.run_dir).entries
                 self.files[path] = [found.st_dev, found.st_ino, None if was_sent else 0]
 
@@ -179,7 +179,7 @@ class Names:
     def _is_admitted(self, name: str) -> bool:
         if name in self.known or name in self.new:
             return True
-        if len(self.new) > MOST_NEW_NAMES:
+        if len(self.new) > MAX_NEW_NAMES:
             return False
         self.new.add(name)
         return True

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from .signed_record import SigningKey
 
 
-# A run is not resumed within SILENCE_S (run/take_over.py) of the last write of its record. An
-# instance that has not written it for this time, seconds, first checks that it still owns it.
+# No other instance resumes a run within HEARTBEAT_TIMEOUT_S (run/take_over.py) of the last write of
+# its record. An instance that has not written it for this time first checks that it still owns it.
 LEASE_S = 30
 
 

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 SEGMENT_BYTES = 256 * 1024
 # Between two uploads of the last segment: in the first minutes of a run, and later.
 EARLY_UPLOAD_INTERVAL_S, UPLOAD_INTERVAL_S = 0.5, 3.0
-EARLY_S = 600
+EARLY_PHASE_S = 600
 # Between two uploads of the times.
 TIMES_INTERVAL_S = 15
-MOST_TIMES = 2000
+MAX_TIMES = 2000
 # How many segments are uploaded in one go: the record has to be renewed meanwhile.
-MOST_SEGMENTS = 32
+MAX_SEGMENTS = 32
 # How many hashes of segments a record has at most; then this many of the oldest become one.
-MOST_HASHES, FOLDED_HASHES = 512, 256
+MAX_HASHES, FOLDED_HASHES = 512, 256
 
 
 class LogHashes:
@@ -48,7 +48,7 @@ class LogHashes:
     def add(self, data: bytes) -> None:
         """Adds the next complete segment."""
         self.segments.append(hashlib.sha256(data).hexdigest())
-        if len(self.segments) > MOST_HASHES:
+        if len(self.segments) > MAX_HASHES:
             for each in self.segments[:FOLDED_HASHES]:
                 self.chain = hashlib.sha256(bytes.fromhex(self.chain + each)).hexdigest()
             self.folded += FOLDED_HASHES
@@ -89,7 +89,7 @@ class LogUpload:
         """
         now = time.monotonic()
         self.began = self.began or now
-        rest = UPLOAD_INTERVAL_S if now - self.began > EARLY_S else EARLY_UPLOAD_INTERVAL_S
+        rest = UPLOAD_INTERVAL_S if now - self.began > EARLY_PHASE_S else EARLY_UPLOAD_INTERVAL_S
         try:
             there = os.path.getsize(self.path)
         except FileNotFoundError:
@@ -97,7 +97,7 @@ class LogUpload:
         if there > self.size and (ended or now - self.wrote > rest):
             self.wrote = now
             with open(self.path, "rb") as file:
-                for _ in range(MOST_SEGMENTS):
+                for _ in range(MAX_SEGMENTS):
                     if self.size >= there:
                         break
                     number = self.size // SEGMENT_BYTES
@@ -119,7 +119,7 @@ class LogUpload:
             self.timed = now
             bucket.put(
                 "times.json",
-                log_writer.as_json(log_writer.read_times(self.run_dir, MOST_TIMES)),
+                log_writer.as_json(log_writer.read_times(self.run_dir, MAX_TIMES)),
                 content_type="application/json",
             )
             self.told = self.size

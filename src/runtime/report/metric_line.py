@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 # A longer dict is not parsed: Python's own parser could crash on it.
-LONGEST_DICT = 4096
+MAX_DICT_LENGTH = 4096
 # A longer line is not parsed as pairs.
-LONGEST_PAIRS = 1000
-MOST_NAMES = 100
-LONGEST_NAME = 200
+MAX_PAIRS_LENGTH = 1000
+MAX_NAMES = 100
+MAX_NAME_LENGTH = 200
 
 # A word of a name that says how good a model is; one that counts the progress; one that is chosen
 # before a training starts.
@@ -129,8 +129,8 @@ def numbers_of(values: dict[Any, Any], quoted: bool) -> Numbers | None:
         if (
             isinstance(name, str)
             and name
-            and len(name) <= LONGEST_NAME
-            and len(found) < MOST_NAMES
+            and len(name) <= MAX_NAME_LENGTH
+            and len(found) < MAX_NAMES
             and number is not None
         ):
             found[name] = number if math.isfinite(number) else None
@@ -148,12 +148,12 @@ def bar_of(text: str) -> tuple[str, str, bool] | None:
     another line.
     """
     if (
-        "%|" not in text[:LONGEST_PAIRS]
-        and "\u2501" not in text[:LONGEST_PAIRS]
-        and not re.match(r"[^\d]{0,40}\d", text[:LONGEST_PAIRS])
+        "%|" not in text[:MAX_PAIRS_LENGTH]
+        and "\u2501" not in text[:MAX_PAIRS_LENGTH]
+        and not re.match(r"[^\d]{0,40}\d", text[:MAX_PAIRS_LENGTH])
     ):
         return None
-    text = NOISE.sub("", text[:LONGEST_DICT]).strip()
+    text = NOISE.sub("", text[:MAX_DICT_LENGTH]).strip()
     bar = TQDM.match(text)
     if bar:
         of = bar.group("of").strip(" :")
@@ -213,7 +213,7 @@ def parse_pairs(text: str) -> Numbers | None:
 
     A logger's time, level and name may stand before them.
     """
-    if len(text) > LONGEST_PAIRS:
+    if len(text) > MAX_PAIRS_LENGTH:
         return None
     logged = LOGGED.match(text)
     text = (text[logged.end() :] if logged else text).strip("| \t").replace("'s ", " ")
@@ -236,7 +236,7 @@ def parse_pairs(text: str) -> Numbers | None:
     first = at
     while at < len(text):
         pair = PAIR.match(text, at)
-        if not pair or len(found) >= MOST_NAMES:
+        if not pair or len(found) >= MAX_NAMES:
             return None
         name = add_pair(found, pair, prefix)
         told = told or bool(pair.group("separator") and is_measure(name))
@@ -283,7 +283,7 @@ def as_number(value: object, quoted: bool) -> float | None:
 
 def parse_dict(text: str) -> dict[Any, Any] | None:
     """A dict as Python prints it, `nan` and `np.float64(0.5)` too; None where it is no flat one."""
-    if len(text) > LONGEST_DICT:
+    if len(text) > MAX_DICT_LENGTH:
         return None
     text = re.sub(r"\b(?:np|numpy)\.\w+\(([^()]*)\)", r"\1", text)
     # What is no literal of Python and is printed all the same.

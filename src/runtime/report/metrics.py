@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 
 # Longer lines are not metrics.
-LONGEST_LINE_BYTES = 16384
+MAX_LINE_BYTES = 16384
 # How many names there are in all, and how many samples between two calls of `take`.
-MOST_NAMES = 500
-MOST_SAMPLES = 200
+MAX_NAMES = 500
+MAX_SAMPLES = 200
 # Between two samples of a progress bar that is not at its end.
 BAR_INTERVAL_MS = 5000
 READ_BYTES = 1024 * 1024
@@ -50,10 +50,10 @@ class Lines:
         pieces = re.split(b"[\r\n]", self.held + data)
         self.held = pieces.pop()
         for piece in pieces:
-            if not self.skipping and len(piece) <= LONGEST_LINE_BYTES:
+            if not self.skipping and len(piece) <= MAX_LINE_BYTES:
                 yield piece
             self.skipping = False
-        if len(self.held) > LONGEST_LINE_BYTES:
+        if len(self.held) > MAX_LINE_BYTES:
             self.held, self.skipping = b"", True
 
 
@@ -156,7 +156,7 @@ class TrainingMetrics:
             found = {
                 name: value
                 for name, value in (found or {}).items()
-                if name in self.latest or len(self.latest) < MOST_NAMES
+                if name in self.latest or len(self.latest) < MAX_NAMES
             }
             if not found:
                 continue
@@ -171,14 +171,14 @@ class TrainingMetrics:
         found = {
             name: value
             for name, value in found.items()
-            if name in self.latest or len(self.latest) < MOST_NAMES
+            if name in self.latest or len(self.latest) < MAX_NAMES
         }
         if found:
             self._add(found, at)
 
     def _add(self, found: Numbers, at: int) -> None:
         self.latest.update(found)
-        if len(self.samples) < MOST_SAMPLES:
+        if len(self.samples) < MAX_SAMPLES:
             self.samples.append((at, found))
         else:
             # More than anybody can look at: the last of them holds the newest values.

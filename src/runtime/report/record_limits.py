@@ -13,23 +13,23 @@ if TYPE_CHECKING:
 
 # Characters of a text, as JavaScript counts them; fewer where the whole record is too long. A
 # message may have more of them.
-TEXT_UNITS = (4096, 1024, 256, 64)
-MESSAGE_TEXTS = 16
+MAX_TEXT_LENGTHS = (4096, 1024, 256, 64)
+MESSAGE_LENGTH_FACTOR = 16
 # Elements of a list, by the field's name; the last ones are kept of what grows at its end.
-LIST_LENGTH = 1000
-LIST_LENGTHS = {"warnings": 100, "gpus": 256, "segments": 1024}
+MAX_LIST_LENGTH = 1000
+MAX_LIST_LENGTHS = {"warnings": 100, "gpus": 256, "segments": 1024}
 GROWING = ("attempts", "checkpoints")
 # Of the record as it is sent. A client reads 1 MiB.
-RECORD_BYTES = 960 * 1024
+MAX_RECORD_BYTES = 960 * 1024
 CUT = "\u2026"
 
 
 def within_limits(record: dict[str, Any]) -> dict[str, Any]:
     """The record with what is too long cut."""
     bounded = record
-    for units in TEXT_UNITS:
+    for units in MAX_TEXT_LENGTHS:
         bounded = _with_room(_bounded(record, "", units))
-        if _size(bounded) <= RECORD_BYTES:
+        if _size(bounded) <= MAX_RECORD_BYTES:
             break
     return bounded
 
@@ -37,22 +37,22 @@ def within_limits(record: dict[str, Any]) -> dict[str, Any]:
 def _with_room(record: dict[str, Any]) -> dict[str, Any]:
     """The record with as many of the training's metrics as there is room for."""
     metrics = record["metrics"]
-    if _size(record) <= RECORD_BYTES or not metrics.get("training"):
+    if _size(record) <= MAX_RECORD_BYTES or not metrics.get("training"):
         return record
-    left = RECORD_BYTES - _size(dict(record, metrics=dict(metrics, training={}))) - 1024
+    left = MAX_RECORD_BYTES - _size(dict(record, metrics=dict(metrics, training={}))) - 1024
     kept = _first(metrics["training"], left)
     warning = "%d of %d metrics are not in the record: their names are too long" % (
         len(metrics["training"]) - len(kept),
         len(metrics["training"]),
     )
-    warnings = metrics["warnings"][: LIST_LENGTHS["warnings"] - 1] + [warning]
+    warnings = metrics["warnings"][: MAX_LIST_LENGTHS["warnings"] - 1] + [warning]
     return dict(record, metrics=dict(metrics, training=kept, warnings=warnings))
 
 
 def _bounded(value: Any, field: str, units: int) -> Any:
     kind: object = value.__class__
     if kind is str:
-        return cut_text(value, units * MESSAGE_TEXTS if field == "message" else units)
+        return cut_text(value, units * MESSAGE_LENGTH_FACTOR if field == "message" else units)
     if kind is dict:
         return _bounded_fields(value, units)
     if kind is list:
@@ -65,7 +65,7 @@ def _bounded_fields(fields: dict[str, Any], units: int) -> dict[str, Any]:
 
 
 def _bounded_list(elements: list[Any], field: str, units: int) -> list[Any]:
-    length = LIST_LENGTHS.get(field, LIST_LENGTH)
+    length = MAX_LIST_LENGTHS.get(field, MAX_LIST_LENGTH)
     some = elements[-length:] if field in GROWING else elements[:length]
     return [_bounded(each, field, units) for each in some]
 

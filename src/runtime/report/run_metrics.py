@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 # How many warnings the record has, the newest.
-MOST_WARNINGS = 20
+MAX_WARNINGS = 20
 
 
 class RunMetrics:
@@ -59,7 +59,7 @@ class RunMetrics:
         self.log.add({"t": at, **self.now})
         warning = self.idle.look(found["gpus"])
         if warning:
-            self.warnings = (self.warnings + [warning])[-MOST_WARNINGS:]
+            self.warnings = (self.warnings + [warning])[-MAX_WARNINGS:]
         self.read_files()
 
     def read_files(self, ended: bool = False) -> bool:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 RECORD = "record.json"
-LIMIT_BYTES = 1024 * 1024
+MAX_RECORD_BYTES = 1024 * 1024
 HEAD = re.compile(rb'\{"v":2,"mac":"([0-9a-f]{64})","record":')
 
 
@@ -51,7 +51,7 @@ class SigningKey:
         """(found, record): what is in the store, None where nothing is; None for a record that is
         not the run's.
         """
-        found = bucket.read(RECORD, LIMIT_BYTES, cut=True)
+        found = bucket.read(RECORD, MAX_RECORD_BYTES, cut=True)
         return found, found and self.verified(found.data)
 
     def is_stop(self, data: bytes | None) -> bool:

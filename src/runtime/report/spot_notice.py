@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 # Between two looks for a notice; while the metadata service does not answer it doubles, up to the
 # longest.
-POLL_S, LONGEST_POLL_S = 2.0, 30.0
+POLL_S, MAX_POLL_S = 2.0, 30.0
 # What of the notice is left for saving, seconds; of a short one at least two thirds.
-SAVING_S = 60
+SAVING_RESERVE_S = 60
 NOTICE = "meta-data/spot/instance-action"
 
 
@@ -59,7 +59,7 @@ def patiently(metadata: Metadata, path: str, sleep: Callable[[float], object]) -
             return None
         except Failure:
             sleep(pause)
-            pause = min(LONGEST_POLL_S, pause * 2)
+            pause = min(MAX_POLL_S, pause * 2)
 
 
 def take(run_dir: str, grace: float, notice: str, *, seen: float) -> None:
@@ -83,4 +83,4 @@ def take(run_dir: str, grace: float, notice: str, *, seen: float) -> None:
 
 def allowed(grace: float, left: float) -> float:
     """The seconds that a training gets between SIGTERM and SIGKILL, of those that are left."""
-    return max(0, min(grace, max(left - SAVING_S, left / 3.0)))
+    return max(0, min(grace, max(left - SAVING_RESERVE_S, left / 3.0)))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # The pause after a failure of the store: the first one, and the longest, as it doubles.
 FIRST_RETRY_S = 1
-LONGEST_RETRY_S = 30
+MAX_RETRY_S = 30
 
 
 class StoreConnection:
@@ -78,5 +78,5 @@ class StoreConnection:
             self.trouble_since = time.monotonic()
         self.trouble = failure.with_aws()
         self.due = time.monotonic() + self.pause_s
-        self.pause_s = min(LONGEST_RETRY_S, self.pause_s * 2)
+        self.pause_s = min(MAX_RETRY_S, self.pause_s * 2)
         self.report.save(trouble=self.trouble)

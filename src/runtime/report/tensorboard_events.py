@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     Value = Union[int, bytes]
 
 # How much of one file is read before it is another's turn.
-LARGEST_READ_BYTES = 256 * 1024
+MAX_READ_BYTES = 256 * 1024
 # A longer event holds no scalars alone, but images, histograms, graphs.
-LARGEST_SCALAR_EVENT_BYTES = 64 * 1024
+MAX_SCALAR_EVENT_BYTES = 64 * 1024
 # No event is as long: the file is none.
-LARGEST_EVENT_BYTES = 1 << 32
-LONGEST_TAG = 200
+MAX_EVENT_BYTES = 1 << 32
+MAX_TAG_LENGTH = 200
 # Before and after an event.
 HEAD_BYTES, FOOT_BYTES = 12, 4
 
@@ -35,18 +35,18 @@ def read_events(descriptor: int, offset: int, size: int) -> tuple[list[Scalars],
     after them or None).
     """
     samples: list[Scalars] = []
-    end = min(size, offset + LARGEST_READ_BYTES)
+    end = min(size, offset + MAX_READ_BYTES)
     while offset + HEAD_BYTES <= end:
         head = os.pread(descriptor, 8, offset)
         if len(head) < 8:
             # Cut off since its size was asked for.
             break
         (length,) = struct.unpack("<Q", head)
-        if length > LARGEST_EVENT_BYTES:
+        if length > MAX_EVENT_BYTES:
             return samples, None
         if offset + HEAD_BYTES + length + FOOT_BYTES > size:
             break
-        if length <= LARGEST_SCALAR_EVENT_BYTES:
+        if length <= MAX_SCALAR_EVENT_BYTES:
             try:
                 step, scalars = scalars_of(os.pread(descriptor, length, offset + HEAD_BYTES))
             except (ValueError, IndexError, struct.error):
@@ -74,7 +74,7 @@ def scalars_of(event: bytes) -> tuple[int, Scalars]:
                 tag, scalar = (
                     scalar_of(each) if inner == 1 and isinstance(each, bytes) else ("", None)
                 )
-                if tag and scalar is not None and len(tag) <= LONGEST_TAG and tag != "step":
+                if tag and scalar is not None and len(tag) <= MAX_TAG_LENGTH and tag != "step":
                     scalars[tag] = scalar if math.isfinite(scalar) else None
     return step, scalars
 

@@ -30,16 +30,16 @@ if TYPE_CHECKING:
 NO_LIMITS: RunSpecLimits = {"memory": None, "cores": None}
 TICK_S = 0.1
 # How long other processes get to end by themselves when the one that they belong to has ended.
-FOLLOW_S = 1.0
+ORPHAN_GRACE_S = 1.0
 # Between two looks whether the command has become a launcher, at most; at first they are closer.
 LAUNCHER_POLL_S = 5.0
 # Between two looks at how much memory is used.
 MEMORY_POLL_S = 0.5
 # How long to wait for a process that holds the output open after all known processes have ended.
-DRAIN_S = 2.0
+DRAIN_TIMEOUT_S = 2.0
 READ_BYTES = 1024 * 1024
 # How long the system has to report the end of a command that was killed.
-REPORTED_S = 5.0
+KILL_REPORT_TIMEOUT_S = 5.0
 # F_SETPIPE_SZ of Linux.
 SET_PIPE_SIZE = 1031
 
@@ -133,7 +133,7 @@ class Child:
         if not self.stopped and not self.is_over_memory:
             self._look_for_missed_shutdown(code, is_launcher)
         if not self.stopped and not self.is_over_memory:
-            self._wait_until(lambda: not self.members(), time.monotonic() + FOLLOW_S)
+            self._wait_until(lambda: not self.members(), time.monotonic() + ORPHAN_GRACE_S)
             self.left = Left(self.members(), self.mask)
             self.cut = bool(self.left) or was_cut_off(code, is_launcher)
         self.unkilled = Left(self.processes.end(1.0, self.pump), self.mask)
@@ -184,7 +184,9 @@ class Child:
         for pid in self.members():
             processes.send(pid, signal.SIGCONT)
         self._wait_until(lambda: not set(leaders.pids) & set(self.members()), deadline)
-        self._wait_until(lambda: not self.members(), min(deadline, time.monotonic() + FOLLOW_S))
+        self._wait_until(
+            lambda: not self.members(), min(deadline, time.monotonic() + ORPHAN_GRACE_S)
+        )
         signaled: set[int] = set()
 
         def have_ended() -> bool:
@@ -210,7 +212,7 @@ class Child:
     def _code(self) -> int:
         """Its exit code; that of SIGKILL where the system does not report its end."""
         try:
-            return self.process.wait(REPORTED_S)
+            return self.process.wait(KILL_REPORT_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             # Another process traces it: the system reports the end to that one alone.
             return -signal.SIGKILL
@@ -257,7 +259,7 @@ class Child:
         return True
 
     def drain(self) -> None:
-        deadline = time.monotonic() + DRAIN_S
+        deadline = time.monotonic() + DRAIN_TIMEOUT_S
         while self.pump(TICK_S) and time.monotonic() < deadline:
             pass
         if self.output is not None:

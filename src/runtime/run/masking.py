@@ -13,15 +13,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Iterable, Iterator
 
-SHORTEST_VALUE = 4
+MIN_VALUE_LENGTH = 4
 # How many characters of base64 tell a value inside of other text, and how many a line of wrapped
 # base64 has.
 PART_LENGTH, LINE_LENGTHS = 8, (64, 76)
 # Values up to this length are found even if a line breaks anywhere in them; a longer one would have
 # too many forms.
-LONGEST_BROKEN_VALUE = 4096
+MAX_BROKEN_VALUE_LENGTH = 4096
 # Strings in a value that is JSON are values themselves from this length on.
-SHORTEST_JSON_TEXT = 8
+MIN_JSON_TEXT_LENGTH = 8
 # A form of at least two pieces of this size is recognized by each of them.
 PIECE_BYTES = 256
 STARS = b"***"
@@ -35,7 +35,7 @@ def forms(value: str) -> set[bytes]:
     for text in {value, *value.splitlines(), value.strip(), *leaves(value)}:
         data = text.encode("utf-8", "surrogateescape")
         found.add(data)
-        found.update(in_base64(data, len(value) <= LONGEST_BROKEN_VALUE))
+        found.update(in_base64(data, len(value) <= MAX_BROKEN_VALUE_LENGTH))
         found.update(in_urls(data))
         shown: list[str] = [
             quoted
@@ -50,7 +50,7 @@ def forms(value: str) -> set[bytes]:
         shown += [repr(text)[1:-1], ascii(text)[1:-1], repr(data)[2:-1]]
         shown += [repr(text + "'\"")[1:-4], repr(data + b"'\"")[2:-4]]
         found.update(each.encode("utf-8", "surrogateescape") for each in shown)
-    return {each for each in found if len(each) >= SHORTEST_VALUE}
+    return {each for each in found if len(each) >= MIN_VALUE_LENGTH}
 
 
 # What libraries leave as it is in a URL, besides letters, digits and "_.-~": Python's quote (two),
@@ -77,12 +77,12 @@ def in_urls(data: bytes) -> Iterator[bytes]:
 
 
 # What encoders of JSON escape besides what they must: Go, templates of HTML, and .NET.
-CAREFUL = ("<>&", "<>&'", "<>&'+`")
+JSON_ESCAPED = ("<>&", "<>&'", "<>&'+`")
 
 
 def in_careful_json(once: str) -> Iterator[str]:
     """A text as it is in JSON, with more characters escaped, in both cases of hexadecimal."""
-    for characters in ("", *CAREFUL):
+    for characters in ("", *JSON_ESCAPED):
         for form in ("\\u%04x", "\\u%04X"):
             escaped = re.sub(
                 r"\\u([0-9a-f]{4})", lambda match, form=form: form % int(match[1], 16), once
@@ -161,12 +161,12 @@ def leaves(value: str) -> Iterator[str]:
             left += each.values()
         elif isinstance(each, list):
             left += each
-        elif isinstance(each, str) and len(each) >= SHORTEST_JSON_TEXT:
+        elif isinstance(each, str) and len(each) >= MIN_JSON_TEXT_LENGTH:
             yield each
             yield from each.splitlines()
 
 
-def any_of(found: list[bytes], depth: int = SHORTEST_VALUE) -> bytes:
+def any_of(found: list[bytes], depth: int = MIN_VALUE_LENGTH) -> bytes:
     """A pattern of literal bytes, the longest first. Those that begin with the same byte are tried
     together, and so on for the next bytes: a private key has hundreds of forms.
     """

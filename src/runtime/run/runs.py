@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 # How long a start is watched, and how long a training that runs has to print something.
-STARTING_S = 3.0
+START_WATCH_S = 3.0
 FIRST_OUTPUT_S = 0.2
 
 
@@ -194,8 +194,8 @@ def without_secrets(spec: RunSpec) -> RunSpec:
 
 
 def watch_start(root: str, run_id: str) -> dict[str, Any]:
-    """The run's record when it is active or has ended, or after STARTING_S."""
-    deadline, running_since = time.monotonic() + STARTING_S, None
+    """The run's record when it is active or has ended, or after START_WATCH_S."""
+    deadline, running_since = time.monotonic() + START_WATCH_S, None
     while True:
         record = state(root, run_id)
         is_settled = record["outcome"] is not None or record["state"] in ("queued", "setup")

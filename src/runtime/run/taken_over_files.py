@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     # The names of the run's objects in the store, and their sizes.
     Objects = Mapping[str, int]
 
-LARGEST_OBJECT_BYTES = 1024 * 1024
-LARGEST_MANIFEST_BYTES = 64 * 1024 * 1024
+MAX_OBJECT_BYTES = 1024 * 1024
+MAX_MANIFEST_BYTES = 64 * 1024 * 1024
 # How many objects of a kind may have been written after the last record.
-MOST_UNRECORDED = 1000
+MAX_UNRECORDED = 1000
 
 
 def take_log(
@@ -142,7 +142,7 @@ def take_checkpoints(
     )
     for each in reversed(kept):
         try:
-            data = required(bucket, "checkpoint/%d.json" % each["n"], LARGEST_MANIFEST_BYTES)
+            data = required(bucket, "checkpoint/%d.json" % each["n"], MAX_MANIFEST_BYTES)
             manifest = checkpoint_restore.read(data, each["sha256"])
         except Failure as failure:
             if failure.code in ("CHECKPOINT_MISMATCH", "PART_MISMATCH", "NOT_RESUMABLE"):
@@ -166,12 +166,12 @@ def numbers(stored: Objects, folder: str, *, recorded: int, ending: str = "") ->
     found: dict[int, int] = {}
     for name, size in stored.items():
         match = pattern.fullmatch(name)
-        if match and int(match[1]) <= recorded + MOST_UNRECORDED:
+        if match and int(match[1]) <= recorded + MAX_UNRECORDED:
             found[int(match[1])] = size
     return found
 
 
-def required(bucket: Bucket, name: str, limit: int = LARGEST_OBJECT_BYTES) -> bytes:
+def required(bucket: Bucket, name: str, limit: int = MAX_OBJECT_BYTES) -> bytes:
     """The content of an object of the run. NOT_RESUMABLE where it is missing."""
     data = bucket.get(name, limit=limit)
     if data is None:

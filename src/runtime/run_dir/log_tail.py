@@ -10,10 +10,10 @@ import os
 import sys
 import time
 
-LOOK_S = 0.03
+POLL_S = 0.03
 PIECE_BYTES = 32 * 1024
 # Whether the run has ended is looked at so often, seconds.
-ENDED_LOOK_S = 0.5
+ENDED_POLL_S = 0.5
 
 
 def follow(home: str, at: int) -> None:
@@ -36,7 +36,7 @@ def follow(home: str, at: int) -> None:
             pass
         if ended:
             return
-        if time.time() - checked > ENDED_LOOK_S:
+        if time.time() - checked > ENDED_POLL_S:
             checked = time.time()
             try:
                 with open(os.path.join(home, "run.json")) as file:
@@ -44,7 +44,7 @@ def follow(home: str, at: int) -> None:
                     ended = json.load(file)["state"] == "ended"
             except (OSError, ValueError):
                 pass
-        time.sleep(LOOK_S)
+        time.sleep(POLL_S)
 
 
 def begin_of(home: str) -> int:

@@ -11,7 +11,7 @@ import os
 KEEP_BYTES = 64 * 1024 * 1024
 STEP_BYTES = 64 * 1024 * 1024
 # FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE of Linux.
-PUNCH = 0x01 | 0x02
+PUNCH_HOLE = 0x01 | 0x02
 
 
 def begin_of(home: str) -> int:
@@ -44,7 +44,7 @@ def give_back(home: str, saved: int) -> None:
     try:
         punch = ctypes.CDLL(None, use_errno=True).fallocate64
         punch.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_longlong, ctypes.c_longlong]
-        punch(descriptor, PUNCH, begin, end - begin)
+        punch(descriptor, PUNCH_HOLE, begin, end - begin)
     except (OSError, AttributeError):
         # It stays, then.
         pass

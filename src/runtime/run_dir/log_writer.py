@@ -21,7 +21,7 @@ BACKLOG_BYTES = 64 * 1024 * 1024
 # Reserved on the disk at the start, so that the end of a run can be recorded on a full disk.
 RESERVE_BYTES = 4 * 1024 * 1024
 # Between two entries of the times.
-GRAIN_S = 1.0
+TIMES_GRAIN_S = 1.0
 
 
 class LogFile:
@@ -96,7 +96,7 @@ class LogFile:
                 return
             view = view[count:]
             self.size += count
-        if time.monotonic() - self.noted > GRAIN_S:
+        if time.monotonic() - self.noted > TIMES_GRAIN_S:
             self.noted = time.monotonic()
             self._note()
 

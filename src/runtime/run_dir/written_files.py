@@ -115,7 +115,7 @@ class Inputs:
         self.before = 0
         try:
             with open(os.path.join(home, SENT), "rb") as file:
-                self.entries = snapshot.read_records(file.read().split(b"\0")[1:-1])
+                self.entries = snapshot.read_entries(file.read().split(b"\0")[1:-1])
                 self.before = os.fstat(file.fileno()).st_ctime_ns
         except FileNotFoundError:
             pass

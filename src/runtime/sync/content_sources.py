@@ -95,7 +95,7 @@ class Contents:
             if self.history:
                 self.inline.update(self.history.inline)
                 for content in list(self.open):
-                    self.take_inline(content, "a record")
+                    self.take_inline(content, "a manifest")
                 self.begin()
             # What only the history has recipes of may be in the others too.
             self.fetch(spare + (others if self.history else []), spare=True)
@@ -209,7 +209,7 @@ class Contents:
         self.open.discard(content)
         return True
 
-    # From the plan, or from a record.
+    # From the plan, or from a manifest.
 
     def take_inline(self, content: str, where: str) -> bool:
         data = self.inline.get(content)

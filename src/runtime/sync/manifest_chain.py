@@ -18,21 +18,23 @@ if TYPE_CHECKING:
     from .snapshot import Entries
 
 
-LONGEST_CHAIN = 17
-# Stored; unpacked: a whole one, and one that changes another, whose hash is known only when it was
-# applied.
-RECORD_LIMIT_BYTES = 64 * 1024 * 1024
-TEXT_LIMIT_BYTES = 256 * 1024 * 1024
-CHANGE_LIMIT_BYTES = 16 * 1024 * 1024
+MAX_CHAIN_LENGTH = 17
+# A manifest as it is stored; inflated: a full one, and a delta, whose hash is known only when it
+# was applied.
+MAX_STORED_BYTES = 64 * 1024 * 1024
+MAX_FULL_BYTES = 256 * 1024 * 1024
+MAX_DELTA_BYTES = 16 * 1024 * 1024
 
 
-class Absent(Exception):
-    """The store has a record no more: there is no history, then, and what lacks is asked for."""
+class ManifestMissing(Exception):
+    """The store has the manifest no more: there is no history then, and the client is asked for
+    what is missing.
+    """
 
 
 class History:
-    """`entries` and `data` of the last record's snapshot; the recipes and contents (`inline`, zlib,
-    base64) that its chain brings.
+    """`entries` and `data` of the last manifest's snapshot; the recipes and contents (`inline`,
+    zlib, base64) that its chain brings.
     """
 
     recipes: dict[str, list[list[Any]]]
@@ -41,45 +43,45 @@ class History:
     data: bytes
 
     def __init__(self, connections: Connections, history: Sequence[SyncSpecHistoryItem]) -> None:
-        if not 0 < len(history) <= LONGEST_CHAIN:
+        if not 0 < len(history) <= MAX_CHAIN_LENGTH:
             raise Failure("BAD_PLAN", "the plan names %d manifests" % len(history))
-        records: dict[int, Any] = {}
+        manifests: dict[int, Any] = {}
 
         def fetch(number: int) -> None:
-            records[number] = read_record(connections, history[number], whole=number == 0)
+            manifests[number] = read_manifest(connections, history[number], whole=number == 0)
 
         in_parallel(range(len(history)), fetch)
         self.recipes, self.inline, self.entries, self.data = {}, {}, {}, b""
         before = None
         for number, each in enumerate(history):
-            self.add(each["snapshot"], records.pop(number), before)
+            self.add(each["snapshot"], manifests.pop(number), before)
             before = each["snapshot"]
         self.snapshot = before
 
-    def add(self, name: str, record: Any, before: str | None) -> None:
+    def add(self, name: str, manifest: Any, before: str | None) -> None:
         try:
-            if record["v"] != 1 or record["snapshot"] != name or record["base"] != before:
+            if manifest["v"] != 1 or manifest["snapshot"] != name or manifest["base"] != before:
                 raise ValueError("it belongs to another tree")
             if before is None:
-                self.data = record["canonical"].encode()
+                self.data = manifest["canonical"].encode()
                 self.entries = snapshot.parse(self.data, name)
             else:
                 self.entries, self.data = snapshot.fold(
-                    self.entries, record["deleted"], records=record["entries"], wanted_id=name
+                    self.entries, manifest["deleted"], changed=manifest["entries"], wanted_id=name
                 )
-            self.recipes.update(record["recipes"])
-            self.inline.update(record["inline"])
+            self.recipes.update(manifest["recipes"])
+            self.inline.update(manifest["inline"])
         except Failure as failure:
             raise mismatch(name, failure.message, failure.code)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise mismatch(name, "it is damaged: %r" % error)
 
 
-def read_record(connections: Connections, each: SyncSpecHistoryItem, whole: bool = True) -> Any:
+def read_manifest(connections: Connections, each: SyncSpecHistoryItem, whole: bool = True) -> Any:
     name = each["snapshot"]
-    answer = connections.get("record", each["url"], limit=RECORD_LIMIT_BYTES, snapshot=name)
+    answer = connections.get("manifest", each["url"], limit=MAX_STORED_BYTES, snapshot=name)
     if is_absent(answer):
-        raise Absent()
+        raise ManifestMissing()
     if answer.status != 200:
         raise Failure(
             "FETCH_FAILED",
@@ -90,9 +92,9 @@ def read_record(connections: Connections, each: SyncSpecHistoryItem, whole: bool
             snapshot=name,
         )
     try:
-        if len(answer.body) > RECORD_LIMIT_BYTES:
-            raise TooLarge("it has more than %d bytes" % RECORD_LIMIT_BYTES)
-        return parse(inflate(answer.body, TEXT_LIMIT_BYTES if whole else CHANGE_LIMIT_BYTES))
+        if len(answer.body) > MAX_STORED_BYTES:
+            raise TooLarge("it has more than %d bytes" % MAX_STORED_BYTES)
+        return parse(inflate(answer.body, MAX_FULL_BYTES if whole else MAX_DELTA_BYTES))
     except (ValueError, RecursionError) as error:
         raise mismatch(name, "it can't be read: %s" % error)
 

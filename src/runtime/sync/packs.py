@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     Chunk = Tuple[str, int]
 
 
-PACK_LIMIT_BYTES = 16 * 1024 * 1024
-SEGMENT_LIMIT_BYTES = 1024 * 1024
-DIRECTORY_LIMIT_BYTES = 32 * 1024 * 1024
+MAX_PACK_BYTES = 16 * 1024 * 1024
+MAX_SEGMENT_BYTES = 1024 * 1024
+MAX_DIRECTORY_BYTES = 32 * 1024 * 1024
 TRAILER = struct.Struct(">I4s")
 # What is asked for first of a pack of which little may be needed: the directory is most often in
 # it.
@@ -199,7 +199,7 @@ class Packs:
 
 
 def is_pack_size(size: object) -> bool:
-    return isinstance(size, int) and 8 <= size <= PACK_LIMIT_BYTES
+    return isinstance(size, int) and 8 <= size <= MAX_PACK_BYTES
 
 
 def directory_length(pack: SyncSpecPacksItem, end: bytes | bytearray | memoryview) -> int:
@@ -218,7 +218,7 @@ def read_directory(
     limit = pack["size"] - TRAILER.size - length
     at = limit - first
     try:
-        directory = bounded.parse(bounded.inflate(end[at : at + length], DIRECTORY_LIMIT_BYTES))
+        directory = bounded.parse(bounded.inflate(end[at : at + length], MAX_DIRECTORY_BYTES))
         if directory["v"] != 1:
             raise ValueError("it is of another version")
         return check_segments(directory["segments"], limit), limit
@@ -245,11 +245,7 @@ def check_segments(segments: Iterable[Any], limit: int) -> list[Segment]:
             if type(chunk) is not str or type(size) is not int or size < 0:
                 raise ValueError("a chunk is no chunk")
             total += size
-        if (
-            total > SEGMENT_LIMIT_BYTES
-            or kind not in ("z", "r")
-            or (kind == "r" and total != stored)
-        ):
+        if total > MAX_SEGMENT_BYTES or kind not in ("z", "r") or (kind == "r" and total != stored):
             raise ValueError("a segment does not hold what it says")
         found.append(Segment(offset, stored, kind=kind, chunks=chunks))
     return found

@@ -40,11 +40,11 @@ def parse(data: bytes, wanted_id: str) -> Entries:
         raise Failure(
             "SNAPSHOT_MISMATCH", "the snapshot is not of this version", snapshot=wanted_id
         )
-    return check_tree(read_records(fields[1:-1]))
+    return check_tree(read_entries(fields[1:-1]))
 
 
-def read_records(fields: Sequence[bytes]) -> Entries:
-    """The entries of records, which come in the order of their paths."""
+def read_entries(fields: Sequence[bytes]) -> Entries:
+    """The entries that fields of the canonical form hold, in the order of their paths."""
     entries: Entries = {}
     last = b""
     at, match = 0, FILE.fullmatch
@@ -65,10 +65,10 @@ def read_records(fields: Sequence[bytes]) -> Entries:
             path = field[2:]
             entry = ("directory",)
         else:
-            raise Failure("SNAPSHOT_MISMATCH", "a record of the snapshot is damaged")
+            raise Failure("SNAPSHOT_MISMATCH", "an entry of the snapshot is damaged")
         check_path(path)
         if path <= last:
-            raise Failure("SNAPSHOT_MISMATCH", "the records of the snapshot are out of order")
+            raise Failure("SNAPSHOT_MISMATCH", "the entries of the snapshot are out of order")
         last = path
         entries[path] = entry
     return entries
@@ -103,27 +103,27 @@ def parents_of(paths: Iterable[bytes]) -> set[bytes]:
 
 
 def fold(
-    entries: Entries, gone: Iterable[str], *, records: str, wanted_id: str
+    entries: Entries, deleted: Iterable[str], *, changed: str, wanted_id: str
 ) -> tuple[Entries, bytes]:
     """(entries, canonical form) of the snapshot that a delta makes of another; it must have the
     wanted id.
     """
-    fields = records.encode().split(b"\0")
+    fields = changed.encode().split(b"\0")
     if fields.pop() != b"":
         raise Failure("SNAPSHOT_MISMATCH", "a delta is damaged", snapshot=wanted_id)
-    changed = dict(entries)
-    for path in gone:
-        changed.pop(path.encode(), None)
-    changed.update(read_records(fields))
-    changed = dict(sorted(changed.items()))
-    data = canonical(changed)
+    wanted = dict(entries)
+    for path in deleted:
+        wanted.pop(path.encode(), None)
+    wanted.update(read_entries(fields))
+    wanted = dict(sorted(wanted.items()))
+    data = canonical(wanted)
     if hashlib.sha256(data).hexdigest() != wanted_id:
         raise Failure(
             "SNAPSHOT_MISMATCH",
             "the delta does not make the snapshot that the plan names",
             snapshot=wanted_id,
         )
-    return check_tree(changed), data
+    return check_tree(wanted), data
 
 
 def canonical(entries: Entries) -> bytes:

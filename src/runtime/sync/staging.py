@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 FICLONE = 0x40049409
 # Up to this many files are flushed to the disk one by one; more, by flushing the file system.
-FEW_FILES = 64
+MAX_SINGLE_FLUSHES = 64
 
 
 class Stage:
@@ -136,7 +136,7 @@ class Stage:
 
     def sync(self) -> None:
         """Brings to the disk what was written here."""
-        if len(self.written) > FEW_FILES and sync_file_system(self.descriptor):
+        if len(self.written) > MAX_SINGLE_FLUSHES and sync_file_system(self.descriptor):
             return
         for name in self.written:
             descriptor = self.open(name)

@@ -112,7 +112,7 @@ class Sync:
         manifest, delta, name = spec.get("canonical"), spec.get("delta"), spec["snapshot"]
         if tree.head == spec.get("base") and delta is not None:
             return snapshot.fold(
-                tree.entries, delta["deleted"], records=delta["entries"], wanted_id=name
+                tree.entries, delta["deleted"], changed=delta["entries"], wanted_id=name
             )
         if manifest is not None:
             data = manifest.encode()
@@ -131,7 +131,7 @@ class Sync:
             )
         if delta is not None:
             return snapshot.fold(
-                history.entries, delta["deleted"], records=delta["entries"], wanted_id=name
+                history.entries, delta["deleted"], changed=delta["entries"], wanted_id=name
             )
         if history.snapshot != name:
             raise Failure(
@@ -143,11 +143,11 @@ class Sync:
 
     def load_history(self) -> History | None:
         if self.history is None and self.spec.get("history"):
-            from .manifest_chain import Absent, History
+            from .manifest_chain import History, ManifestMissing
 
             try:
                 self.history = History(self.connections(), self.spec["history"])
-            except Absent:
+            except ManifestMissing:
                 self.spec["history"] = []
         return self.history
 

@@ -55,13 +55,13 @@ class Tree:
             pass
         self.directories = Directories(self.files, account)
         self.pending = self._read_pending()
-        self.data = self._read("manifest")
+        self.data = self._read("snapshot")
         self.head = hashlib.sha256(self.data).hexdigest() if self.data else None
         try:
             self.entries = snapshot.parse(self.data, self.head) if self.head else {}
         except Failure:
             self.data, self.head, self.entries = b"", None, {}
-        self.stat_keys = self._read_index()
+        self.stat_keys = self._read_stat_keys()
 
     def _read(self, name: str) -> bytes:
         try:
@@ -75,11 +75,11 @@ class Tree:
         path = os.path.join(self.directory, "pending")
         return set(self._read("pending").split(b"\0")[:-1]) if os.path.exists(path) else None
 
-    def _read_index(self) -> StatKeys:
-        """{path: what lstat said of the file after it was written}; empty where the index is not
-        the manifest's.
+    def _read_stat_keys(self) -> StatKeys:
+        """{path: what lstat said of the file after it was written}; empty if the file
+        is not of the head.
         """
-        data = self._read("index")
+        data = self._read("stat-keys")
         line = ("%s\n" % self.head).encode()
         if not data.startswith(line) or len(data) != len(line) + 32 * len(self.entries):
             return {}
@@ -89,20 +89,20 @@ class Tree:
         )
 
     def record(self, head: str, data: bytes, *, entries: Entries, stat_keys: StatKeys) -> None:
-        """The head is recorded last; a kill in between leaves an index that is nobody's, or a
-        manifest that is true.
+        """The head is recorded last; a kill in between leaves stat keys of another head, or a
+        snapshot that is true.
         """
         numbers = array.array("Q")
         none = (0, 0, 0, 0)
         for path in entries:
             numbers.extend(stat_keys.get(path, none))
         atomic_files.write_atomically(
-            os.path.join(self.directory, "index"),
+            os.path.join(self.directory, "stat-keys"),
             ("%s\n" % head).encode() + numbers.tobytes(),
             durable=False,
         )
         if head != self.head:
-            atomic_files.write_atomically(os.path.join(self.directory, "manifest"), data)
+            atomic_files.write_atomically(os.path.join(self.directory, "snapshot"), data)
         self.head, self.data, self.entries, self.stat_keys = head, data, entries, stat_keys
 
     def settle(self) -> None:
@@ -123,8 +123,8 @@ class Tree:
         return self.can_share and status.st_uid == 0 and not status.st_mode & 0o222
 
     def stat_key(self, status: os.stat_result) -> StatKey:
-        """What the index keeps. Each link to a shared file changes its ctime, and nobody but root
-        can change the file.
+        """What tells later, by lstat alone, whether the file is unchanged. The ctime of a shared
+        file is left out: each new link changes it, and only root can change the file.
         """
         ctime = 0 if self.is_shared(status) else status.st_ctime_ns
         return status.st_size, max(0, status.st_mtime_ns), status.st_ino, max(0, ctime)

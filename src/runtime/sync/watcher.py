@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 POLL_S, IDLE_POLL_S, RETRY_S = 0.1, 0.4, 1.0
 RECENT_S = 60
 # The largest edit, as it is stored and inflated.
-EDIT_LIMIT_BYTES = 64 * 1024 * 1024
-TEXT_LIMIT_BYTES = 256 * 1024 * 1024
+MAX_EDIT_BYTES = 64 * 1024 * 1024
+MAX_TEXT_BYTES = 256 * 1024 * 1024
 # How long S3 may be silent: a dead connection must not delay an edit.
-SILENCE_S = 10
+READ_TIMEOUT_S = 10
 
 
 class Ended(Exception):
@@ -71,7 +71,7 @@ class StopSignals:
 class Polled(Connections):
     def _open(self, secure: bool, host: str | None, port: int | None) -> http.client.HTTPConnection:
         connection = super()._open(secure, host, port)
-        connection.timeout = SILENCE_S
+        connection.timeout = READ_TIMEOUT_S
         return connection
 
 
@@ -149,7 +149,7 @@ class Watcher:
         headers = {"Accept-Encoding": "identity"}
         if self.refused:
             headers["If-None-Match"] = self.refused
-        status, body, self.etag = self.ask(url, headers, limit=EDIT_LIMIT_BYTES)
+        status, body, self.etag = self.ask(url, headers, limit=MAX_EDIT_BYTES)
         self.troubled = status not in (200, 304, 403, 404)
         if status == 403 and b"xpired" in body:
             raise Ended("expired", "the last URL that was sent has expired")
@@ -175,11 +175,11 @@ class Watcher:
 
     def open(self, body: bytes) -> Edit | None:
         """The edit, if it is the one that is expected, from whom it is expected."""
-        if len(body) <= EDIT_LIMIT_BYTES and hmac.compare_digest(
+        if len(body) <= MAX_EDIT_BYTES and hmac.compare_digest(
             body[:32], self.sign("edit", self.next, body[32:])
         ):
             try:
-                edit: Edit | None = parse(inflate(body[32:], TEXT_LIMIT_BYTES))
+                edit: Edit | None = parse(inflate(body[32:], MAX_TEXT_BYTES))
             except ValueError:
                 edit = None
             if edit and edit.get("v") == 1 and edit.get("n") == self.next:

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 # How long a login shell may take, and how long it has to end after SIGTERM, seconds.
 LOGIN_TIMEOUT_S = 15
 # What it prints is the account's variables.
-LOGIN_LIMIT_BYTES = 4 * 1024 * 1024
+MAX_LOGIN_BYTES = 4 * 1024 * 1024
 LOGIN_GRACE_S = 3
 # How long a process that acts as the account may use no processor time, and how often a stop is
 # looked for meanwhile, seconds.
 ACT_TIMEOUT_S, ACT_POLL_S = 120.0, 0.2
 # Of what it returns.
-ACT_LIMIT_BYTES = 256 * 1024 * 1024
+MAX_ACT_BYTES = 256 * 1024 * 1024
 # Called while such a process is waited for; what one raises ends the process.
 while_waiting: list[Callable[[], object]] = []
 LOGIN_USERS = (
@@ -211,9 +211,9 @@ def _read_all(reader: int, child: int) -> bytes | None:
             if not block:
                 return data
             data += block
-            if len(data) > ACT_LIMIT_BYTES:
+            if len(data) > MAX_ACT_BYTES:
                 raise OSError(
-                    errno.EFBIG, "a process of the user wrote more than %d bytes" % ACT_LIMIT_BYTES
+                    errno.EFBIG, "a process of the user wrote more than %d bytes" % MAX_ACT_BYTES
                 )
 
 
@@ -260,10 +260,10 @@ def login_environment(
         return with_tools(seed, account)
     except (OSError, subprocess.SubprocessError):
         return with_tools(seed, account)
-    if len(printed) == LOGIN_LIMIT_BYTES and say is not None:
+    if len(printed) == MAX_LOGIN_BYTES and say is not None:
         say(
             "the login shell of %s printed more than %d bytes: not all of its variables are used"
-            % (account.pw_name, LOGIN_LIMIT_BYTES)
+            % (account.pw_name, MAX_LOGIN_BYTES)
         )
     listed = printed.partition(b"NX_EC2_ENV")[2].split(b"\0")
     found = dict(os.fsdecode(each).split("=", 1) for each in listed if b"=" in each)
@@ -293,7 +293,7 @@ def _run_login_shell(shell: str, variables: dict[str, str], account: pwd.struct_
     )
     with process:
         try:
-            return read_output(process, limit=LOGIN_LIMIT_BYTES, timeout=LOGIN_TIMEOUT_S)
+            return read_output(process, limit=MAX_LOGIN_BYTES, timeout=LOGIN_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             _signal_group(process.pid, signal.SIGTERM)
             try:

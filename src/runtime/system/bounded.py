@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 # JSON that is larger than this, bytes, is parsed only if it has no more values than this.
-MOST_VALUES = 8 * 1024 * 1024
+MAX_VALUES = 8 * 1024 * 1024
 
 
 class TooLarge(ValueError):
@@ -43,10 +43,10 @@ def parse(data: bytes) -> Any:
     What is inside a text counts too: no text of ours holds so many commas.
     """
     if (
-        len(data) > MOST_VALUES
-        and data.count(b",") + data.count(b"[") + data.count(b"{") > MOST_VALUES
+        len(data) > MAX_VALUES
+        and data.count(b",") + data.count(b"[") + data.count(b"{") > MAX_VALUES
     ):
-        raise TooLarge("it holds more than %d values" % MOST_VALUES)
+        raise TooLarge("it holds more than %d values" % MAX_VALUES)
     try:
         return json.loads(data)
     except RecursionError:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # How many stay open at once.
-MOST_OPEN = 200
+MAX_OPEN = 200
 
 
 class Blocked(Exception):
@@ -86,7 +86,7 @@ class Directories:
             missing.append(name)
         parent = self.opened[at]
         for name in reversed(missing):
-            if len(self.opened) > MOST_OPEN:
+            if len(self.opened) > MAX_OPEN:
                 self._trim(at)
             at = at + b"/" + name if at else name
             try:

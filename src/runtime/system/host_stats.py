@@ -28,7 +28,7 @@ GPU_QUERY = (
 )
 GPU_TIMEOUT_S = 5.0
 # What is below it is idle, %.
-BUSY = 5
+BUSY_PERCENT = 5
 MIB = 1024 * 1024
 
 
@@ -275,7 +275,7 @@ class IdleWatch:
             index, busy = gpu["index"], gpu["utilization"]
             if busy is None:
                 continue
-            if busy >= BUSY:
+            if busy >= BUSY_PERCENT:
                 self.since.pop(index, None)
                 self.warned.discard(index)
             elif now - self.since.setdefault(index, now) >= self.idle and index not in self.warned:

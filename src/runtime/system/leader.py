@@ -74,7 +74,7 @@ MODULES = {
     "torch.distributed.launch": "torchrun",
 }
 # Processes in each other that are looked through.
-DEPTH = 50
+MAX_PROCESS_DEPTH = 50
 # Options of Python's that take the next word.
 WITH_VALUE = ("-W", "-X", "--check-hash-based-pycs")
 
@@ -101,7 +101,7 @@ class Leaders:
     def _find(self, pid: int, depth: int) -> list[int]:
         """The leaders of what a process is, or passes the signal through to."""
         if pid not in self.found:
-            self.found[pid] = self._find_new(pid, depth) if depth < DEPTH else [pid]
+            self.found[pid] = self._find_new(pid, depth) if depth < MAX_PROCESS_DEPTH else [pid]
         return self.found[pid]
 
     def _find_new(self, pid: int, depth: int) -> list[int]:
@@ -130,7 +130,7 @@ class Leaders:
         one of the commands of a shell or wrapper.
         """
         if pid not in self.forwards:
-            self.forwards[pid] = depth >= DEPTH or self._forwards_new(pid, depth + 1)
+            self.forwards[pid] = depth >= MAX_PROCESS_DEPTH or self._forwards_new(pid, depth + 1)
         return self.forwards[pid]
 
     def _forwards_new(self, pid: int, depth: int) -> bool:

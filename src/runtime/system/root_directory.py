@@ -13,7 +13,7 @@ from . import atomic_files
 from .errors import Failure
 
 # As many symbolic links as Linux follows in a path.
-MOST_LINKS = 40
+MAX_LINKS = 40
 
 
 def prepare(root: str, runtime: tuple[str, bytes] | None = None) -> str:
@@ -72,7 +72,7 @@ def _walk(root: str) -> str:
             continue
         _assert_owner(inner, status, root=root)
         links += 1
-        if links > MOST_LINKS:
+        if links > MAX_LINKS:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), root)
         target = os.readlink(inner)
         names += [each for each in reversed(target.split("/")) if each not in ("", ".")]

@@ -41,7 +41,7 @@ OUT_OF_REACH = (
 # The stat result of what can not be looked at; its mode is that of no file.
 UNREACHABLE = os.stat_result([0] * 10, {"st_mtime_ns": 0, "st_ctime_ns": 0})
 # Directories in each other that are entered.
-DEPTH = 200
+MAX_DEPTH = 200
 
 
 def open_file(base: str | int, path: str, account: pwd.struct_passwd | None = None) -> int:
@@ -187,7 +187,7 @@ def _is_out_of_reach(error: OSError) -> bool:
 
 
 def is_too_deep(path: str) -> bool:
-    return path.count("/") >= DEPTH
+    return path.count("/") >= MAX_DEPTH
 
 
 def may_read(found: os.stat_result, account: pwd.struct_passwd | None) -> bool:

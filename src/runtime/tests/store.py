@@ -185,8 +185,8 @@ class Store:
             for at in range(0, len(needed), per_pack)
         ], recipes
 
-    def put_record(self, files, base=None, recipes=None, packs=(), inline=None, change=None):
-        """A plan's entry of history. `base` are the files of the record that it builds on."""
+    def put_manifest(self, files, base=None, recipes=None, packs=(), inline=None, change=None):
+        """A plan's entry of history. `base` are the files of the manifest that it builds on."""
         value = {
             "v": 1,
             "snapshot": snapshot_id(files),

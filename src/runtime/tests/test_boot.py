@@ -143,7 +143,7 @@ class BootTest(unittest.TestCase):
         self.assertEqual(self.refused(self.config()), "RUNTIME_MISMATCH")
 
     def test_refuses_an_object_that_inflates_beyond_the_limit(self):
-        with mock.patch.object(boot_loader, "TEXT_LIMIT_BYTES", 1 << 20), self.assertRaises(
+        with mock.patch.object(boot_loader, "MAX_TEXT_BYTES", 1 << 20), self.assertRaises(
             ValueError
         ) as raised:
             boot_loader.load(self.config(os.urandom(32), padding=" " * (2 << 20)))

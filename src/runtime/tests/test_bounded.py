@@ -62,11 +62,11 @@ class Bounded(unittest.TestCase):
     def test_parses_a_long_text_and_refuses_as_many_bytes_of_tiny_values(self):
         self.assertEqual(bounded.parse(b'{"a": [1]}'), {"a": [1]})
         self.assertEqual(
-            len(bounded.parse(b'"%s"' % (b"x" * 2 * bounded.MOST_VALUES))), 2 * bounded.MOST_VALUES
+            len(bounded.parse(b'"%s"' % (b"x" * 2 * bounded.MAX_VALUES))), 2 * bounded.MAX_VALUES
         )
         for value in (b"[],", b"{},", b"0,"):
             with self.assertRaises(bounded.TooLarge):
-                bounded.parse(b"[" + value * (bounded.MOST_VALUES + 1) + b"0]")
+                bounded.parse(b"[" + value * (bounded.MAX_VALUES + 1) + b"0]")
 
     def test_refuses_values_that_are_nested_too_deeply(self):
         for value in (b"[", b'{"a":'):

@@ -128,7 +128,7 @@ class OpenBucketTest(unittest.TestCase):
         with self.assertRaises(Failure) as raised:
             self.open(lambda headers: (500, "InternalError"))
         self.assertEqual(raised.exception.code, "UPLOAD_FAILED")
-        self.assertEqual(self.server.puts, signed_requests.MOST_TRIES)
+        self.assertEqual(self.server.puts, signed_requests.MAX_TRIES)
 
     def test_without_an_upload_form_a_server_that_lacks_a_feature_is_a_failure(self):
         for access in ({"way": "role"}, {"form": False}):

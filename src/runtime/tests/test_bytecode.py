@@ -161,7 +161,7 @@ class SetupTest(test_environment.SetupTest):
         )
         maker = environment_maker.EnvironmentMaker(
             setup.spec,
-            type("Manifests", (), {"root": setup.work}),
+            type("DependencyFiles", (), {"root": setup.work}),
             steps,
             tools=None,
             work=setup.work,

@@ -24,8 +24,8 @@ from workspace import package, wheel, write
 from nx_ec2_runtime.python_env import (
     builders,
     cache_key,
+    dependency_files,
     environment,
-    lockfiles,
     package_index,
     requirements,
     setup_tools,
@@ -262,7 +262,9 @@ class KeptTest(ToolsTest):
             setup = self.setup(
                 dict(self.workspace("WHAT = 1"), **dict({"requirements.txt": text}, **wheel))
             )
-            gathered = lockfiles.gather(setup.work, setup.spec, commit=None, account=self.account)
+            gathered = dependency_files.read_dependency_files(
+                setup.work, setup.spec, commit=None, account=self.account
+            )
             return cache_key.key(
                 setup.spec,
                 gathered,

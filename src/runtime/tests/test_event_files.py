@@ -140,7 +140,7 @@ class EventFilesTest(unittest.TestCase):
             + record(event(1, simple("once", 1))),
         )
         found = self.files.read(ended=True)
-        self.assertTrue(100 < len(found) <= event_files.MOST_SAMPLES)
+        self.assertTrue(100 < len(found) <= event_files.MAX_SAMPLES)
         self.assertEqual([each["loss"] for each in found], sorted(each["loss"] for each in found))
         self.assertEqual((found[-1]["loss"], found[-1]["once"]), (39_999, 1))
 
@@ -153,7 +153,7 @@ class EventFilesTest(unittest.TestCase):
     def test_a_look_ends_in_time_and_every_file_gets_its_turn(self):
         big = b"".join(
             record(event(step, simple("loss", step)))
-            for step in range(tensorboard_events.LARGEST_READ_BYTES // 20)
+            for step in range(tensorboard_events.MAX_READ_BYTES // 20)
         )
         for name in "ab":
             self.append("runs/%s/events.out.tfevents.1" % name, big)
@@ -167,7 +167,7 @@ class EventFilesTest(unittest.TestCase):
         self.assertFalse(self.files.all_read)
         self.assertIn("honest", str(self.files.read()))
         found = self.read_all(self.files)
-        self.assertEqual(found[-1]["loss"], tensorboard_events.LARGEST_READ_BYTES // 20 - 1)
+        self.assertEqual(found[-1]["loss"], tensorboard_events.MAX_READ_BYTES // 20 - 1)
 
     def test_a_search_that_takes_too_long_is_given_up(self):
         for number in range(50):
@@ -188,7 +188,7 @@ class EventFilesTest(unittest.TestCase):
         while not found or not files.all_read:
             found = files.read(ended=True, known={"loss": 0})
             self.assertLessEqual(
-                sum(map(len, found)), 2 * event_files.MOST_NEW_NAMES + event_files.MOST_SAMPLES
+                sum(map(len, found)), 2 * event_files.MAX_NEW_NAMES + event_files.MAX_SAMPLES
             )
             held.update(name for sample in found for name in sample)
         self.assertIn("loss", held)
@@ -201,8 +201,7 @@ class EventFilesTest(unittest.TestCase):
             record(
                 event(
                     1,
-                    simple("x", 1)
-                    + field(1, 2, b"y" * tensorboard_events.LARGEST_SCALAR_EVENT_BYTES),
+                    simple("x", 1) + field(1, 2, b"y" * tensorboard_events.MAX_SCALAR_EVENT_BYTES),
                 )
             )
             + record(event(2, simple("loss", 2))),
@@ -247,7 +246,7 @@ class EventFilesTest(unittest.TestCase):
             for sample in self.of().read(ended=True):
                 self.assertTrue(
                     all(
-                        isinstance(name, str) and len(name) <= tensorboard_events.LONGEST_TAG
+                        isinstance(name, str) and len(name) <= tensorboard_events.MAX_TAG_LENGTH
                         for name in sample
                     )
                 )

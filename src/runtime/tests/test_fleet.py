@@ -244,7 +244,7 @@ class FleetTest(unittest.TestCase):
             (fleet_run, "ACTIVE_POLL_S", 0.001),
             (fleet_run, "RECORD_POLL_S", 0.001),
             (fleet_run, "FIRST_RETRY_S", 0.001),
-            (fleet_run, "LONGEST_RETRY_S", 0.001),
+            (fleet_run, "MAX_RETRY_S", 0.001),
             (start_attempt, "plan_sync", lambda *_: {}),
             (start_attempt, "Signer", lambda *_: None),
             (start_attempt, "instance_role", lambda: None),

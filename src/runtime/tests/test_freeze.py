@@ -128,10 +128,10 @@ class SharedTest(FreezeTest):
     def test_hard_links_to_shared_files_keep_their_cached_hashes(self):
         trees.MANY_ENTRIES = 3
         self.frozen()
-        index = os.stat(self.path("index")).st_mtime_ns
+        index = os.stat(self.path("stat-keys")).st_mtime_ns
         reply = main.run(dict(plan(self.files, self.files), user="nobody"), self.root)
         self.assertEqual((reply["written"], reply["reverted"]), (0, []))
-        self.assertEqual(os.stat(self.path("index")).st_mtime_ns, index)
+        self.assertEqual(os.stat(self.path("stat-keys")).st_mtime_ns, index)
 
     def test_a_shared_file_that_was_replaced_is_never_linked(self):
         trees.MANY_ENTRIES = 3

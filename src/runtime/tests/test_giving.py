@@ -18,7 +18,7 @@ from outside import NOBODY, SECRET, Outside, needs_root
 from nx_ec2_runtime.checkpoints import checkpoint_restore
 from nx_ec2_runtime.datasets import datasets
 from nx_ec2_runtime.disk import trash
-from nx_ec2_runtime.python_env import cache_key, lockfiles
+from nx_ec2_runtime.python_env import cache_key, dependency_files
 from nx_ec2_runtime.run import child_process, preparation, supervised_run
 from nx_ec2_runtime.run_dir import log_writer
 from nx_ec2_runtime.system import account as accounts
@@ -241,12 +241,18 @@ class EnvironmentTest(Outside):
                 "locked": False,
             }
         }
-        gathered = lockfiles.gather(self.work, part, commit=None, account=NOBODY)
+        gathered = dependency_files.read_dependency_files(
+            self.work, part, commit=None, account=NOBODY
+        )
         self.assertEqual((gathered.hashes, gathered.root), ({}, os.path.join(self.work, "p")))
         os.unlink(os.path.join(self.work, "p/requirements.txt"))
         self.write("work/p/requirements.txt", b"x==1\n")
         self.assertEqual(
-            list(lockfiles.gather(self.work, part, commit=None, account=NOBODY).hashes),
+            list(
+                dependency_files.read_dependency_files(
+                    self.work, part, commit=None, account=NOBODY
+                ).hashes
+            ),
             ["p/requirements.txt"],
         )
 

@@ -267,7 +267,7 @@ class WhatCanNotBeEnteredTest(Saving):
     def nest(self, *names, name="d"):
         """Makes more nested directories than are entered, the innermost with a file in it."""
         at = os.open(os.path.join(self.work, *names[:1]), os.O_RDONLY)
-        for each in names[1:] + (name,) * (safe_walk.DEPTH + 2):
+        for each in names[1:] + (name,) * (safe_walk.MAX_DEPTH + 2):
             if each not in os.listdir(at):
                 os.mkdir(each, dir_fd=at)
             inner = os.open(each, os.O_RDONLY, dir_fd=at)

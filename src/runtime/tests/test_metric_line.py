@@ -257,7 +257,7 @@ class MetricLineTest(unittest.TestCase):
             found = metric_line.parse(line.encode("utf-8", "replace"))
             for name, value in (found or {}).items():
                 self.assertTrue(
-                    0 < len(name) <= metric_line.LONGEST_NAME
+                    0 < len(name) <= metric_line.MAX_NAME_LENGTH
                     and (value is None or math.isfinite(value)),
                     line,
                 )

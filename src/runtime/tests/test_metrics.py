@@ -329,7 +329,7 @@ class TrainingTest(Temporary):
         taken = it.take()
         self.assertEqual(
             (len(taken), len(it.latest), it.latest["step"]),
-            (metrics.MOST_SAMPLES, metrics.MOST_NAMES, 2999),
+            (metrics.MAX_SAMPLES, metrics.MAX_NAMES, 2999),
         )
         self.assertEqual((taken[-1][0], taken[-1][1]["step"]), (2999, 2999))
         it.feed(b"x" * 5000000, 1)

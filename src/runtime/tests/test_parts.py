@@ -431,13 +431,13 @@ class ArtifactsTest(Files):
         )
         self.assertEqual(
             sorted(readings),
-            ["artifacts/a"] + ["artifacts/busy"] * artifacts.MOST_READS + ["artifacts/z"],
+            ["artifacts/a"] + ["artifacts/busy"] * artifacts.MAX_READS + ["artifacts/z"],
         )
         self.assertEqual((state["state"], state["error"]), ("saved", None))
 
     def test_growing_files_are_listed_though_the_list_of_skipped_files_is_full(self):
         path = self.write("artifacts/zz-busy", b"x")
-        for number in range(artifacts.MOST_LISTED + 1):
+        for number in range(artifacts.MAX_LISTED + 1):
             os.symlink("nothing", os.path.join(self.base, "artifacts/link%d" % number))
         look_again = part_upload.Parts._now
         with mock.patch.object(

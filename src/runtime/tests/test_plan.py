@@ -128,7 +128,7 @@ class Plans(PlanTest):
         self.begin(self.first)
         times = {
             name: os.stat(self.path(name)).st_mtime_ns
-            for name in ("manifest", "index", "head.json")
+            for name in ("snapshot", "stat-keys", "head.json")
         }
         self.store.asked.clear()
         reply = self.sync(self.first, self.first)
@@ -225,7 +225,7 @@ class Plans(PlanTest):
                     else [sha256(content)]
                 )
             }
-            history.append(self.store.put_record(files, before, recipes, brought))
+            history.append(self.store.put_manifest(files, before, recipes, brought))
             packs += brought
             before = files
         return {"history": history, "packs": packs}
@@ -286,7 +286,7 @@ class Plans(PlanTest):
         files = {**self.first, b"inline": b"in no pack"}
         parts = self.history(self.first)
         parts["history"].append(
-            self.store.put_record(files, self.first, inline=inline({b"i": b"in no pack"}))
+            self.store.put_manifest(files, self.first, inline=inline({b"i": b"in no pack"}))
         )
         packs, recipes = self.store.put_packs(files)
         self.sync(files, packs=packs, recipes=recipes)
@@ -347,7 +347,7 @@ class Plans(PlanTest):
         self.begin(self.first)
         with open(self.file("big"), "r+b") as file:
             file.write(b"rot!")
-        with open(self.path("index"), "r+b") as file:
+        with open(self.path("stat-keys"), "r+b") as file:
             data = file.read()
             status = os.stat(self.file("big"))
             at = data.index(struct.pack("<QQ", status.st_size, 0)[:8], 65)
@@ -545,14 +545,14 @@ class Plans(PlanTest):
 
     def test_a_record_that_changes_another_is_inflated_to_its_own_small_limit(self):
         self.begin(self.first)
-        whole = self.store.put_record({b"b": b"0"})
-        for fill, refused in ((manifest_chain.CHANGE_LIMIT_BYTES, True), (1000, False)):
+        whole = self.store.put_manifest({b"b": b"0"})
+        for fill, refused in ((manifest_chain.MAX_DELTA_BYTES, True), (1000, False)):
             contents = {
                 sha256(content): packed(content)
                 for content in self.second.values()
                 if isinstance(content, bytes)
             }
-            change = self.store.put_record(
+            change = self.store.put_manifest(
                 self.second,
                 {b"b": b"0"},
                 inline=contents,
@@ -567,7 +567,7 @@ class Plans(PlanTest):
                     history=[whole, change],
                 )
                 self.assertIn(
-                    "it holds more than %d inflated bytes" % manifest_chain.CHANGE_LIMIT_BYTES,
+                    "it holds more than %d inflated bytes" % manifest_chain.MAX_DELTA_BYTES,
                     error["message"],
                 )
             else:
@@ -590,7 +590,7 @@ class Plans(PlanTest):
             changed("recipes", 5),
             changed("canonical", None),
         ):
-            whole = self.store.put_record(base, change=change)
+            whole = self.store.put_manifest(base, change=change)
             error = self.refuse("SNAPSHOT_MISMATCH", self.first, base, base, history=[whole])
             self.assertEqual(error["detail"]["snapshot"], snapshot_id(base))
             self.assertIn("manifest", error["message"])
@@ -602,15 +602,15 @@ class Plans(PlanTest):
             changed("base", None),
         ):
             history = [
-                self.store.put_record({b"b": b"0"}),
-                self.store.put_record(base, {b"b": b"0", b"c": b"0"}, change=change),
+                self.store.put_manifest({b"b": b"0"}),
+                self.store.put_manifest(base, {b"b": b"0", b"c": b"0"}, change=change),
             ]
             self.refuse("SNAPSHOT_MISMATCH", self.first, base, base, history=history)
-        whole = self.store.put_record(base, inline={sha256(b"1"): packed(b"2")})
+        whole = self.store.put_manifest(base, inline={sha256(b"1"): packed(b"2")})
         os.unlink(self.file("a"))
         reply = self.run_plan(base, base, history=[whole])
         self.assertEqual(reply["error"]["code"], "HASH_MISMATCH")
-        self.assertIn("record", reply["error"]["message"])
+        self.assertIn("manifest", reply["error"]["message"])
 
     def test_manifests_deltas_and_data_with_false_content_are_refused(self):
         self.begin(self.first)
@@ -707,9 +707,9 @@ class Plans(PlanTest):
         self.begin(self.first)
         os.utime(self.file("a"))
         self.assertEqual(self.sync(self.first, self.first)["written"], 0)
-        index = os.stat(self.path("index")).st_mtime_ns
+        index = os.stat(self.path("stat-keys")).st_mtime_ns
         self.sync(self.first, self.first)
-        self.assertEqual(os.stat(self.path("index")).st_mtime_ns, index)
+        self.assertEqual(os.stat(self.path("stat-keys")).st_mtime_ns, index)
 
     def test_a_blocked_path_is_reported_before_anything_is_changed(self):
         before = {b"a": b"1", b"d/b": b"2"}
@@ -911,7 +911,7 @@ class KillTest(PlanTest):
         small = pack([b"one", b"5", b"6", b"no directory", chunk], segment=700000)
         packs = [self.store.put_pack(small)]
         spare, whole = self.store.put_packs(self.first, spare=True)
-        history = [self.store.put_record(self.first, recipes=whole, packs=spare)]
+        history = [self.store.put_manifest(self.first, recipes=whole, packs=spare)]
         part = {
             "recipes": recipes,
             "packs": packs + spare,
@@ -1010,7 +1010,7 @@ class RandomTest(PlanTest):
             self.assertIsNone(reply["kept"])
             again = self.sync(files, files)
             self.assertEqual((again["written"], again["deleted"]), (0, 0))
-            history = history + [self.store.put_record(files, before, recipes, packs)]
+            history = history + [self.store.put_manifest(files, before, recipes, packs)]
             spare = spare + [dict(each, spare=True) for each in packs]
             before = files
 

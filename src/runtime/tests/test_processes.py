@@ -139,7 +139,7 @@ class DetachedTest(Ending):
             try:
                 if tracer.stdout.readline() != b"0\n":
                     self.skipTest("processes may not be traced here")
-                with mock.patch.object(child_process, "REPORTED_S", 0.2):
+                with mock.patch.object(child_process, "KILL_REPORT_TIMEOUT_S", 0.2):
                     main.run(
                         {"v": 1, "op": "cancel", "run": run["id"], "gracePeriod": 0.3}, self.root
                     )

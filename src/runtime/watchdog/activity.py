@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # How long the watchdog waits after the end of a run whose reporter gave up: a client may renew its
 # access to the store.
-GIVEN_UP_S = 900
+GIVEN_UP_TIMEOUT_S = 900
 
 
 class Run:
@@ -70,7 +70,7 @@ class Run:
         if not self.plan.get("store"):
             return self.ended
         # One that gave up, or was killed.
-        return None if self.reports else self.ended + GIVEN_UP_S
+        return None if self.reports else self.ended + GIVEN_UP_TIMEOUT_S
 
     def log_size(self) -> int:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from ..system import processes
-from ..system.host_stats import BUSY, HostSampler
+from ..system.host_stats import BUSY_PERCENT, HostSampler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Idle:
             used, before = self._used(), self.used
             self.used = used
             cpu = 100.0 * max(0.0, used - before) / seconds / cores
-        busy = [gpu["index"] for gpu in gpus or () if (gpu["utilization"] or 0) >= BUSY]
+        busy = [gpu["index"] for gpu in gpus or () if (gpu["utilization"] or 0) >= BUSY_PERCENT]
         if busy:
             return "GPU %s at work" % ", ".join(map(str, busy))
         if cpu is not None and cpu >= min(QUIET_PERCENT, QUIET_PERCENT_OF_ONE / cores):

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 # Time limit for a command of the machine.
 COMMAND_TIMEOUT_S = 20
 # After this many tries of the usual command, the harder ones are used.
-USUAL_TRIES = 3
-NOW = ("shutdown", "-h", "now")
-HARDER = (("systemctl", "poweroff", "-f"), ("poweroff", "-f"), NOW)
+SHUTDOWN_TRIES = 3
+SHUTDOWN = ("shutdown", "-h", "now")
+FORCED_SHUTDOWNS = (("systemctl", "poweroff", "-f"), ("poweroff", "-f"), SHUTDOWN)
 
 
 class InstanceGone(Exception):
@@ -42,7 +42,9 @@ class Power:
         harder way.
         """
         command = (
-            NOW if self.tries < USUAL_TRIES else HARDER[(self.tries - USUAL_TRIES) % len(HARDER)]
+            SHUTDOWN
+            if self.tries < SHUTDOWN_TRIES
+            else FORCED_SHUTDOWNS[(self.tries - SHUTDOWN_TRIES) % len(FORCED_SHUTDOWNS)]
         )
         self.tries += 1
         return " ".join(command), self.run(command)

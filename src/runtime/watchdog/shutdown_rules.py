@@ -121,6 +121,6 @@ class ShutdownRules:
             return False
         # The time of day may have been set back since.
         waited = self.clock() - self.free
-        return waited >= max(kept, activity.GIVEN_UP_S) or self.wall() >= max(
+        return waited >= max(kept, activity.GIVEN_UP_TIMEOUT_S) or self.wall() >= max(
             [last.ended + kept] + settled
         )

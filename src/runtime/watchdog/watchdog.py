@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
 
 # Between two looks at the shutdown rules, at most; less where a limit is short.
-LONGEST_TICK_S = 5.0
+MAX_TICK_S = 5.0
 # How long runs have, before the shutdown, to end and to be saved.
 ENDING_TIMEOUT_S = 300
 # The longest grace period that a run gets of that.
-LONGEST_GRACE_S = 120
+MAX_GRACE_S = 120
 # How long a supervisor has to record the end of its run after the grace period.
 ANSWER_TIMEOUT_S = 30
 # Between two tries to shut down, and to set the system's own timer.
@@ -124,7 +124,7 @@ class Watchdog:
 
     def grace(self, run: Run) -> float:
         grace = run.plan.get("gracePeriod")
-        return min(LONGEST_GRACE_S, grace) if isinstance(grace, (int, float)) else LONGEST_GRACE_S
+        return min(MAX_GRACE_S, grace) if isinstance(grace, (int, float)) else MAX_GRACE_S
 
     def is_ready(self) -> bool:
         """Requests the stop of active runs. Returns whether it waits for none any more."""
@@ -217,7 +217,7 @@ class Watchdog:
     def run(self) -> None:
         threading.Thread(target=self.last_resort, daemon=True).start()
         limits = (self.config["lifetime"], self.config["idle"], self.config["start"])
-        pause = max(0.1, min([LONGEST_TICK_S] + [limit / 10.0 for limit in limits if limit]))
+        pause = max(0.1, min([MAX_TICK_S] + [limit / 10.0 for limit in limits if limit]))
         while True:
             try:
                 self.tick()

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from ..system.documents import RunSpec
     from .uv_pip import Options
 
-    class ManifestsData(TypedDict):
-        """What `Manifests` has, as JSON."""
+    class DependencyFilesData(TypedDict):
+        """What `DependencyFiles` has, as JSON."""
 
         work: str
         kind: str
@@ -55,28 +55,28 @@ BACKEND_PATH = re.compile(r"^backend-path\s*=\s*\[([^\]]*)\]", re.MULTILINE)
 SKIPPED = {"node_modules", "__pycache__", "build", "dist"}
 # How deep a new directory of Python files changes what a build finds: namespaces lie that deep, and
 # hardly deeper.
-DEPTH = 3
+MAX_LAYOUT_DEPTH = 3
 
 
-class Manifests:
+class DependencyFiles:
     """`hashes`: the files that decide by their contents, relative to `work`; `layout`: see
     `Reader.layout`; `options`: what requirements files say to the installer; `poetry`: the version
     that wrote poetry.lock; `versions`: variables for the build of the workspace's packages.
     """
 
-    def __init__(self, data: ManifestsData) -> None:
+    def __init__(self, data: DependencyFilesData) -> None:
         self.work, self.kind, self.root = data["work"], data["kind"], data["root"]
         self.lock, self.poetry, self.options = data["lock"], data["poetry"], data["options"]
         self.hashes, self.layout, self.versions = data["hashes"], data["layout"], data["versions"]
 
 
-def gather(
+def read_dependency_files(
     work: str, spec: RunSpec, *, commit: str | None, account: pwd.struct_passwd
-) -> Manifests:
-    """Reads the manifests in a process of the account's: the files lie where it can exchange
-    them.
+) -> DependencyFiles:
+    """Reads them in a process of the account, because that account could exchange the files for
+    links to others.
     """
-    return Manifests(accounts.act(account, lambda: Reader(work, spec).data(commit)))
+    return DependencyFiles(accounts.act(account, lambda: Reader(work, spec).data(commit)))
 
 
 class Reader:
@@ -108,7 +108,7 @@ class Reader:
         self.files += self._above(".python-version")
         self.files = sorted(set(self.files))
 
-    def data(self, commit: str | None) -> ManifestsData:
+    def data(self, commit: str | None) -> DependencyFilesData:
         return {
             "work": self.work,
             "kind": self.kind,
@@ -130,7 +130,7 @@ class Reader:
         for package in self.packages:
             start = package.count(os.sep)
             for at, directories, names in os.walk(package):
-                too_deep = at.count(os.sep) - start >= DEPTH
+                too_deep = at.count(os.sep) - start >= MAX_LAYOUT_DEPTH
                 directories[:] = [] if too_deep else sorted(filter(is_source, directories))
                 if any(name.endswith(".py") for name in names):
                     found.append(os.path.relpath(at, self.work))
