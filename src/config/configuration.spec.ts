@@ -7,7 +7,7 @@ import { resolveConfiguration } from './configuration';
 import type { LaunchSpec } from './schema/launch-spec';
 import { policyAllows } from './policy';
 import { splitCommand, splitWords } from './syntax/words';
-import type { TargetName } from './schema/target-options';
+import type { TargetName } from './schema/executor-options';
 
 const root = mkdtempSync(join(tmpdir(), 'nx-ec2-config-'));
 const outside = mkdtempSync(join(tmpdir(), 'nx-ec2-policy-'));

@@ -9,7 +9,8 @@ import { PLUGIN_OPTIONS, withOrigins, type SettingSource } from './sources/setti
 import { settingsDigest } from './targets/result-settings';
 import { environmentChoice } from './environment/environment-choice';
 import type { Configuration, ConfigurationInput } from './settings/types';
-import { OWN_OPTIONS, trainOptions, optionNames } from './schema/target-options';
+import { executorOptions } from './schema/executor-options';
+import { trainOptions, optionNames } from './schema/target-options';
 import { validate } from './schema/validate';
 import { missing } from './settings/missing-setting';
 import { instancesOf } from './settings/instance-settings';
@@ -68,7 +69,7 @@ function optionValues(input: ConfigurationInput): Raw {
   const values: Raw = {};
   const train: Raw = {};
   for (const [key, value] of Object.entries(input.options)) {
-    if (value === undefined || key === '__unparsed__' || key === '_' || OWN_OPTIONS[input.target].includes(key))
+    if (value === undefined || key === '__unparsed__' || key === '_' || executorOptions(input.target).includes(key))
       continue;
     if (trainOptions(input.target).includes(key)) train[key] = value;
     else values[key] = value;

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import type { ExecutorContext } from '@nx/devkit';
 import { Problem } from '../report/problem';
 import { nxRun } from '../report/shell-words';
-import type { TargetName } from '../config/schema/target-options';
+import type { TargetName } from '../config/schema/executor-options';
 
 /** How far up the processes Nx's own command line is looked for. */
 const MAX_PARENTS = 6;

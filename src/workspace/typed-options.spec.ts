@@ -2,7 +2,8 @@ import type { ExecutorContext } from '@nx/devkit';
 import fc from 'fast-check';
 import yargsParser from 'yargs-parser';
 import { asTyped, parseText, typedOptions } from './typed-options';
-import { textOptions, type TargetName } from '../config/schema/target-options';
+import { textOptions } from '../config/schema/target-options';
+import type { TargetName } from '../config/schema/executor-options';
 
 /** As Nx parses the words of a task. */
 const byNx = (words: string[]) =>

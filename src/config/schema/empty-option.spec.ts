@@ -1,4 +1,5 @@
-import { assertNoEmptyOption, type TargetName } from './target-options';
+import { assertNoEmptyOption } from './target-options';
+import type { TargetName } from './executor-options';
 
 describe('an empty option value', () => {
   it.each<[TargetName, string]>([

@@ -1,39 +1,8 @@
 import type { Raw } from './merge';
 import { Problem } from '../../report/problem';
 import type { z } from 'zod';
+import { executorOptions, isNumber, type TargetName } from './executor-options';
 import { configurationSchema, trainShape } from './schema';
-
-export type TargetName =
-  | 'remote-sync'
-  | 'remote-watch'
-  | 'remote-train'
-  | 'remote-submit'
-  | 'remote-logs'
-  | 'remote-status'
-  | 'remote-cancel'
-  | 'remote-pull'
-  | 'remote-exec'
-  | 'remote-shell'
-  | 'remote-up'
-  | 'remote-down'
-  | 'remote-doctor';
-
-/** Options that are the executor's own, not the configuration's. */
-export const OWN_OPTIONS: Record<TargetName, string[]> = {
-  'remote-sync': ['dryRun', 'force', 'verbose', 'json'],
-  'remote-watch': ['force', 'verbose', 'json'],
-  'remote-train': ['dryRun', 'force', 'verbose', 'json', 'rerun', 'resumeFrom'],
-  'remote-submit': ['dryRun', 'force', 'verbose', 'json', 'rerun', 'resumeFrom'],
-  'remote-logs': ['run', 'since', 'tail', 'follow', 'verbose', 'json'],
-  'remote-status': ['run', 'watch', 'limit', 'verbose', 'json'],
-  'remote-cancel': ['run', 'force', 'verbose', 'json'],
-  'remote-pull': ['run', 'path', 'checkpoints', 'output', 'overwrite', 'verbose', 'json'],
-  'remote-exec': ['run', 'command', 'verbose', 'json'],
-  'remote-shell': ['run', 'verbose', 'json'],
-  'remote-up': ['verbose', 'json'],
-  'remote-down': ['stop', 'force', 'verbose', 'json'],
-  'remote-doctor': ['verbose', 'json'],
-};
 
 /**
  * Refuses an empty value of an option of the target's own: `--run=$RUN` with an unset variable would mean the latest run.
@@ -42,15 +11,12 @@ export const OWN_OPTIONS: Record<TargetName, string[]> = {
 export function assertNoEmptyOption(target: TargetName, options: Raw): void {
   // An empty command has a message of its own.
   const isEmpty = (name: string) => name !== 'command' && [options[name]].flat().includes('');
-  const name = OWN_OPTIONS[target].find(isEmpty);
+  const name = executorOptions(target).find(isEmpty);
   if (name === undefined) return;
   throw new Problem('OPTION_INVALID', `--${name} is empty.`, {
     next: `Give --${name} a value, or leave it out. If you wrote a shell variable, it is empty or not set.`,
   });
 }
-
-/** Options of the executors' own that are numbers; the others are text, or are no numbers at all. */
-const NUMBERS = new Set(['tail', 'limit']);
 
 /**
  * A target's options, where Nx made numbers of texts that look like one, as they were typed: each that is text.
@@ -62,8 +28,8 @@ export function textOptions(target: TargetName, options: Raw, asTyped: (key: str
   return Object.fromEntries(
     Object.entries(options).map(([key, value]) => {
       const typed = asTyped(key, value);
-      const own = OWN_OPTIONS[target].includes(key);
-      const isText = own ? !NUMBERS.has(key) : schemas[key] !== undefined && takesText(schemas[key], typed);
+      const own = executorOptions(target).includes(key);
+      const isText = own ? !isNumber(target, key) : schemas[key] !== undefined && takesText(schemas[key], typed);
       return [key, isText ? typed : value];
     }),
   );
@@ -90,5 +56,5 @@ export function isTraining(target: TargetName): boolean {
 /** All options that a target takes. */
 export function optionNames(target: TargetName): string[] {
   const own = Object.keys(configurationSchema.shape).filter((key) => key !== '$schema');
-  return [...trainOptions(target), ...OWN_OPTIONS[target], ...own];
+  return [...trainOptions(target), ...executorOptions(target), ...own];
 }

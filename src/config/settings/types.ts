@@ -2,7 +2,7 @@ import type { EnvironmentChoice } from '../environment/environment-choice';
 import type { InstanceName } from '../schema/instance-name';
 import type { Output } from './outputs';
 import type { SettingSource } from '../sources/setting-origins';
-import type { TargetName } from '../schema/target-options';
+import type { TargetName } from '../schema/executor-options';
 
 /** The validated configuration of one command. Durations are ms, sizes bytes, command lines lists of words. */
 export interface Configuration {

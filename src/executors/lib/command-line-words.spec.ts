@@ -3,7 +3,8 @@ import type { ExecutorContext } from '@nx/devkit';
 import fc from 'fast-check';
 import { splitWords } from '../../config/syntax/words';
 import { assertNoForeignWords, assertNoPassThrough, foreignWords } from './command-line-words';
-import { optionNames, type TargetName } from '../../config/schema/target-options';
+import { optionNames } from '../../config/schema/target-options';
+import type { TargetName } from '../../config/schema/executor-options';
 
 const context = {
   projectName: 'm',

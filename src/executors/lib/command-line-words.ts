@@ -5,7 +5,8 @@ import { sanitizeForTerminal } from '../../report/terminal-text';
 import { targetCommand } from '../../workspace/invocation';
 import { parseText, wordsOfTask } from '../../workspace/typed-options';
 import { isRunId } from '../../schema/ids';
-import { optionNames, type TargetName } from '../../config/schema/target-options';
+import { optionNames } from '../../config/schema/target-options';
+import type { TargetName } from '../../config/schema/executor-options';
 
 /** The option that holds the words for a program of the user's, by target. */
 const WORDS_OPTION: Partial<Record<TargetName, 'args' | 'command'>> = {

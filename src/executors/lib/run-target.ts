@@ -11,7 +11,8 @@ import { assertNoForeignWords, assertNoPassThrough } from './command-line-words'
 import { nxCommandLine, assertKnownConfiguration } from '../../workspace/invocation';
 import { fileProblem } from '../../report/file-problem';
 import type { Configuration } from '../../config/settings/types';
-import { assertNoEmptyOption, textOptions, type TargetName } from '../../config/schema/target-options';
+import { assertNoEmptyOption, textOptions } from '../../config/schema/target-options';
+import type { TargetName } from '../../config/schema/executor-options';
 
 /** What every executor of ours works with. */
 export interface Target {

@@ -10,12 +10,12 @@ import { createRunContext } from '../../context/context';
 import { Problem } from '../../report/problem';
 import { sanitizeForTerminal } from '../../report/terminal-text';
 import { runTarget } from '../lib/run-target';
-import type { RemoteCancelExecutorSchema } from './schema';
+import type { ExecutorOptions } from '../../config/schema/executor-options';
 import { isRunId } from '../../schema/ids';
 
 /** Stops a run: SIGTERM to all its processes, a grace, SIGKILL; waits until it has ended. */
 export default function remoteCancel(
-  given: RemoteCancelExecutorSchema,
+  given: ExecutorOptions<'remote-cancel'>,
   context: ExecutorContext,
 ): Promise<{ success: boolean }> {
   return runTarget('remote-cancel', given, context, false, async (target, options) => {

@@ -4,11 +4,11 @@ import { sanitizeForTerminal } from '../../report/terminal-text';
 import { diagnose } from '../../doctor/doctor';
 import type { Finding } from '../../doctor/findings';
 import { runTarget } from '../lib/run-target';
-import type { RemoteDoctorExecutorSchema } from './schema';
+import type { ExecutorOptions } from '../../config/schema/executor-options';
 
 /** Checks what the other targets rely on, from here and from the instance, and prints a table. */
 export default function remoteDoctor(
-  given: RemoteDoctorExecutorSchema,
+  given: ExecutorOptions<'remote-doctor'>,
   context: ExecutorContext,
 ): Promise<{ success: boolean }> {
   return runTarget('remote-doctor', given, context, false, async (target) => {

@@ -2,11 +2,11 @@ import type { ExecutorContext } from '@nx/devkit';
 import { takeDownProject } from '../../run/stop/take-down-project';
 import { createRunContext } from '../../context/context';
 import { runTarget } from '../lib/run-target';
-import type { RemoteDownExecutorSchema } from './schema';
+import type { ExecutorOptions } from '../../config/schema/executor-options';
 
 /** Terminates or stops the project's instances, or the named one. */
 export default function remoteDown(
-  given: RemoteDownExecutorSchema,
+  given: ExecutorOptions<'remote-down'>,
   context: ExecutorContext,
 ): Promise<{ success: boolean }> {
   return runTarget('remote-down', given, context, false, async (target, options) => {

@@ -7,11 +7,11 @@ import { resolveRun } from '../../run/find/find-run';
 import { requestStop } from '../../run/stop/cancel';
 import { createInstanceContext } from '../../context/context';
 import { runTarget } from '../lib/run-target';
-import type { RemoteExecExecutorSchema } from './schema';
+import type { ExecutorOptions } from '../../config/schema/executor-options';
 
 /** Runs a command on the instance, in a run's directory with its environment, or among the synced files; ends as it ended. */
 export default function remoteExec(
-  given: RemoteExecExecutorSchema,
+  given: ExecutorOptions<'remote-exec'>,
   context: ExecutorContext,
 ): Promise<{ success: boolean }> {
   return runTarget('remote-exec', given, context, false, async (target, options) => {

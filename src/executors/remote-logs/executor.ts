@@ -4,11 +4,11 @@ import { describeOutcome, assertSucceeded } from '../../run/status/outcome';
 import { createRunContext } from '../../context/context';
 import { showLogs } from '../../run/status/show-logs';
 import { runTarget } from '../lib/run-target';
-import type { RemoteLogsExecutorSchema } from './schema';
+import type { ExecutorOptions } from '../../config/schema/executor-options';
 
 /** Shows a run's log, from its start or a later point, and follows it to its end; ends as the run ended. */
 export default function remoteLogs(
-  given: RemoteLogsExecutorSchema,
+  given: ExecutorOptions<'remote-logs'>,
   context: ExecutorContext,
 ): Promise<{ success: boolean }> {
   return runTarget('remote-logs', given, context, false, async (target, options) => {

@@ -5,11 +5,11 @@ import { resolveRun } from '../../run/find/find-run';
 import { pullRun } from '../../run/artifacts/pull';
 import { createRunContext } from '../../context/context';
 import { runTarget } from '../lib/run-target';
-import type { RemotePullExecutorSchema } from './schema';
+import type { ExecutorOptions } from '../../config/schema/executor-options';
 
 /** Brings artifacts and checkpoints of any run from the store, verified; what is here already is not fetched again. */
 export default function remotePull(
-  given: RemotePullExecutorSchema,
+  given: ExecutorOptions<'remote-pull'>,
   context: ExecutorContext,
 ): Promise<{ success: boolean }> {
   return runTarget('remote-pull', given, context, false, async (target, options) => {

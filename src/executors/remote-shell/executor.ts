@@ -5,11 +5,11 @@ import { createInstanceContext } from '../../context/context';
 import { readRunOption } from '../../run/find/find-run';
 import { openShell } from '../../run/shell/shell';
 import { runTarget } from '../lib/run-target';
-import type { RemoteShellExecutorSchema } from './schema';
+import type { ExecutorOptions } from '../../config/schema/executor-options';
 
 /** A shell on the instance, in a run's directory with its environment, or in the synced project; ends as the shell ended. */
 export default function remoteShell(
-  given: RemoteShellExecutorSchema,
+  given: ExecutorOptions<'remote-shell'>,
   context: ExecutorContext,
 ): Promise<{ success: boolean }> {
   return runTarget('remote-shell', given, context, false, async (target, options) => {

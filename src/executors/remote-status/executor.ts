@@ -2,11 +2,11 @@ import type { ExecutorContext } from '@nx/devkit';
 import { createRunContext } from '../../context/context';
 import { showStatus } from '../../run/status/show-status';
 import { runTarget } from '../lib/run-target';
-import type { RemoteStatusExecutorSchema } from './schema';
+import type { ExecutorOptions } from '../../config/schema/executor-options';
 
 /** The runs of the project, or one of them in full; as the store knows them, and asked after where it has not been told. */
 export default function remoteStatus(
-  given: RemoteStatusExecutorSchema,
+  given: ExecutorOptions<'remote-status'>,
   context: ExecutorContext,
 ): Promise<{ success: boolean }> {
   return runTarget('remote-status', given, context, false, async (target, options) => {

@@ -3,11 +3,11 @@ import { describeStart } from '../../run/start/describe-start';
 import { targetCommand } from '../../workspace/invocation';
 import { runTarget } from '../lib/run-target';
 import { startTraining } from '../training/start-training';
-import type { RemoteSubmitExecutorSchema } from './schema';
+import type { ExecutorOptions } from '../../config/schema/executor-options';
 
 /** Starts a training and detaches: it continues when this machine is off. Needs the instance's role, because no client renews its presigned form. */
 export default function remoteSubmit(
-  given: RemoteSubmitExecutorSchema,
+  given: ExecutorOptions<'remote-submit'>,
   context: ExecutorContext,
 ): Promise<{ success: boolean }> {
   return runTarget('remote-submit', given, context, false, async (target, options) => {

@@ -6,11 +6,11 @@ import { push } from '../../project/sync-project';
 import { scanProject } from '../../project/scan-project';
 import { createInstanceContext } from '../../context/context';
 import { runTarget } from '../lib/run-target';
-import type { RemoteSyncExecutorSchema } from './schema';
+import type { ExecutorOptions } from '../../config/schema/executor-options';
 
 /** Puts the project and what it depends on onto the instance, or onto several. */
 export default function remoteSync(
-  given: RemoteSyncExecutorSchema,
+  given: ExecutorOptions<'remote-sync'>,
   context: ExecutorContext,
 ): Promise<{ success: boolean }> {
   return runTarget('remote-sync', given, context, false, async (target, options) => {

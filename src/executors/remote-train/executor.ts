@@ -13,11 +13,11 @@ import { detachOnSignal } from '../lib/detach-on-signal';
 import { assertDataIsHashed } from '../lib/refuse-stale-cache-hit';
 import { runTarget } from '../lib/run-target';
 import { startTraining } from '../training/start-training';
-import type { RemoteTrainExecutorSchema } from './schema';
+import type { ExecutorOptions } from '../../config/schema/executor-options';
 
 /** Trains on the instance: syncs, starts, shows the log, brings the artifacts back, ends as the training ended. */
 export default function remoteTrain(
-  given: RemoteTrainExecutorSchema,
+  given: ExecutorOptions<'remote-train'>,
   context: ExecutorContext,
 ): Promise<{ success: boolean }> {
   return runTarget('remote-train', given, context, true, async (target, options) => {

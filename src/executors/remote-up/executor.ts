@@ -5,12 +5,12 @@ import { startNamed } from '../../instance/ready/start';
 import { ensureProjectInstance } from '../../run/start/run-instance';
 import { createRunContext } from '../../context/context';
 import { runTarget } from '../lib/run-target';
-import type { RemoteUpExecutorSchema } from './schema';
+import type { ExecutorOptions } from '../../config/schema/executor-options';
 import { nxRun } from '../../report/shell-words';
 
 /** Starts or launches the project's instance, and waits until it can be worked with. */
 export default function remoteUp(
-  given: RemoteUpExecutorSchema,
+  given: ExecutorOptions<'remote-up'>,
   context: ExecutorContext,
 ): Promise<{ success: boolean }> {
   return runTarget('remote-up', given, context, false, async (target) => {

@@ -3,11 +3,11 @@ import { createInstanceContext } from '../../context/context';
 import { Watch } from '../../watch/watch-loop';
 import { openWorkspace } from '../../watch/watched-workspace';
 import { runTarget } from '../lib/run-target';
-import type { RemoteWatchExecutorSchema } from './schema';
+import type { ExecutorOptions } from '../../config/schema/executor-options';
 
 /** Keeps the instance in step with the project and what it depends on, until it is interrupted. */
 export default function remoteWatch(
-  given: RemoteWatchExecutorSchema,
+  given: ExecutorOptions<'remote-watch'>,
   context: ExecutorContext,
 ): Promise<{ success: boolean }> {
   return runTarget('remote-watch', given, context, false, async (target, options) => {

@@ -33,7 +33,7 @@ TRAILER = struct.Struct(">I4s")
 TAIL_BYTES = 192 * 1024
 # Between two looks for a pack whose upload has not ended, at first and later, s.
 FIRST_UPLOAD_PAUSE_S = 0.03
-LONGEST_UPLOAD_PAUSE_S = 0.5
+MAX_UPLOAD_PAUSE_S = 0.5
 # Two segments with no more than this between them are fetched as one range.
 GAP_BYTES = 128 * 1024
 
@@ -150,7 +150,7 @@ class Packs:
                 return None
             self.progress()
             time.sleep(pause)
-            pause = min(LONGEST_UPLOAD_PAUSE_S, pause * 1.3)
+            pause = min(MAX_UPLOAD_PAUSE_S, pause * 1.3)
 
     def ask(
         self, pack: SyncSpecPacksItem, span: Span | None, length: int | None

@@ -1,8 +1,0 @@
-/** The executor's own options; those of the configuration (docs/reference/configuration.md) are validated by src/config. */
-export interface RemoteSyncExecutorSchema {
-  dryRun?: boolean;
-  force?: boolean;
-  verbose?: boolean;
-  json?: boolean;
-  [configuration: string]: unknown;
-}
