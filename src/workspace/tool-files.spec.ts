@@ -1,3 +1,7 @@
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join, relative } from 'node:path';
 import fc from 'fast-check';
 import { bareRepositoryFiles, toolFile } from './tool-files';
 
@@ -21,6 +25,30 @@ const spelled = (name: string) =>
       wide.splice(at, 0, ignorable);
       return wide.join('') + end;
     });
+
+/** Which of some files the test runners of node and Python run when they start in the directory above. */
+function ranBy(paths: readonly string[]): string[] {
+  const directory = mkdtempSync(join(tmpdir(), 'nx-ec2-runners-'));
+  const log = join(directory, 'log');
+  try {
+    writeFileSync(log, '');
+    for (const path of paths) {
+      mkdirSync(dirname(join(directory, path)), { recursive: true });
+      writeFileSync(
+        join(directory, path),
+        path.endsWith('.py')
+          ? `open(${JSON.stringify(log)}, 'a').write(__file__ + '\\n')\n`
+          : `require('node:fs').appendFileSync(${JSON.stringify(log)}, __filename + '\\n');\n`,
+      );
+    }
+    spawnSync(process.execPath, ['--test'], { cwd: directory, env: { PATH: process.env.PATH } });
+    spawnSync('python3', ['-B', '-m', 'unittest'], { cwd: directory });
+    const ran = readFileSync(log, 'utf8').split('\n').filter(Boolean);
+    return ran.map((path) => relative(realpathSync(directory), path));
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+}
 
 describe('a file that programs act on', () => {
   it('is one in a directory of version control, at any depth and however its name is spelled', () => {
@@ -120,7 +148,13 @@ describe('a file that programs act on', () => {
       'test.js',
       '__tests__',
     ];
-    names.push('package.json', 'package.yaml', 'pyproject.toml', 'Cargo.toml');
+    names.push('package.json', 'package.yaml', 'pyproject.toml', 'Cargo.toml', 'go.mod', 'x.go', 'BUILD.bazel');
+    names.push('BUCK', 'BUILD.pants', 'x_test.exs', 'x_test.rb', 'x_spec.rb', 'x.bats', 'XTest.php', 'x-spec.ts');
+    names.push('.eslintrc.js', '.eslintrc', '.stylelintrc.cjs', '.markdownlint-cli2.cjs', '.prettierrc.json');
+    names.push('.rubocop.yml', '.sqlfluff', '.lintstagedrc', 'eslint.config.js', 'prettier.config.mjs', 'cspell.json');
+    names.push('CLAUDE.md', 'CLAUDE.local.md', 'AGENTS.md', 'AGENTS.override.md', 'GEMINI.md', 'QWEN.md', 'SKILL.md');
+    names.push('copilot-instructions.md', 'a.instructions.md', 'mcp.json', '.mcp.json', 'opencode.json', 'crush.json');
+    names.push('.claude', '.cursorrules', '.cursor', '.windsurfrules', '.aider.conf.yml');
     const searched = fc.constantFrom(...names.map((name) => name.toLowerCase())).chain(spelled);
     fc.assert(
       fc.property(fc.array(fc.oneof(plain, fc.constant('venv')), { maxLength: 3 }), searched, (above, name) => {
@@ -129,6 +163,46 @@ describe('a file that programs act on', () => {
     );
     for (const name of ['Makefile', 'venv/x', '.envrc', 'train.pyc']) expect(toolFile(name)?.searched).toBeUndefined();
   });
+
+  it('is what node and Python run of an ignored directory', () => {
+    const stems = ['test', 'tests', 'x', 'test-x', 'x-test', 'x.test', 'x_test', 'test_x', 'testx', '__init__'];
+    const files = ['', 'test/', 'test/sub/', 'package/'].flatMap((at) =>
+      stems.flatMap((stem) => ['cjs', 'py', 'png', 'txt'].map((extension) => `out/${at}${stem}.${extension}`)),
+    );
+    // A package and a module of one name are an error to Python.
+    const all = files.filter((path) => !path.endsWith('/test.py'));
+    expect(ranBy(all)).toEqual(
+      expect.arrayContaining(['out/test-x.cjs', 'out/test/sub/x.cjs', 'out/__init__.py', 'out/test/testx.py']),
+    );
+    expect(ranBy(all.filter((path) => !toolFile(path)?.searched))).toEqual([]);
+  });
+
+  it('is not what lies in a directory for tests, but what runners run there', () => {
+    for (const path of ['test/cat.png', 'data/test/labels.csv', 'tests/x.json', 'spec/a.npy', 't/x.pt', 'test/x.py'])
+      expect(toolFile(path)).toBeNull();
+    for (const path of ['test/a.js', 'data/test/deep/a.mts', 'tests/a.rb', 'e2e/a.ts', 't/a.t', 'Test/A.JS'])
+      expect(toolFile(path)?.searched).toBe(true);
+  });
+
+  it('is a package directly below the project, not one of a saved model', () => {
+    expect(toolFile('out/__init__.py')?.searched).toBe(true);
+    expect(toolFile('mlruns/0/model/code/package/__init__.py')).toBeNull();
+  });
+
+  it.each([
+    ...[
+      'bin/activate',
+      'env/bin/python',
+      'Jamroot',
+      'gulpfile.babel.js',
+      'Setup.hs',
+      'rules.mk',
+      'conf.py',
+      'manage.py',
+    ],
+    ...['build.cake', 'phpstan.neon', '_targets.R', 'renv/activate.R', 'web.config', 'php.ini', 'knexfile.js'],
+    ...['plopfile.mjs'],
+  ])('is %s', (path) => expect(toolFile(path)).not.toBeNull());
 
   it('is what an environment is made of, in the directory of the project alone', () => {
     for (const name of ['requirements.txt', 'environment.yml', 'Conda.yaml']) {
@@ -170,6 +244,12 @@ describe('a file that programs act on', () => {
       'gitx~1',
       '.hydra/config.yaml',
       'weights.pth',
+      'build.log',
+      'test.txt',
+      'test_predictions.csv',
+      'python/x.bin',
+      'agents.json',
+      'gemini.pt',
       'config.json',
     ])
       expect(toolFile(name)).toBeNull();

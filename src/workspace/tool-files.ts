@@ -4,13 +4,14 @@
  * - A name of a version control system's or Nx's own directory is never written; nor is what makes a directory a bare
  *   git repository, nor a file that changes what is ignored.
  * - A name that begins with a dot is some tool's configuration, but for the few in `INERT`.
- * - Project files of package managers, build files, files that test runners and Python import by name, and `<tool>.config.<extension>`. Those of
- *   them that test runners and package managers search for below their directory are found in ignored directories too.
+ * - Project files of package managers, build files, files that Python imports by name, and `<tool>.config.<extension>`.
+ * - What programs search for below the directory that they start in (`searchedBy`) is found in ignored directories too.
  * Names are compared as the most lenient file systems compare them.
  */
 
 import { CONDA_FILES } from '../config/environment/dependency-files';
 import { withoutIgnorable } from './name-folding';
+import { searchedBy } from './searched-files';
 
 /** A name as the most lenient of file systems reads it: case, Unicode forms, trailing dots and spaces, NTFS streams. */
 export function foldName(name: string): string {
@@ -64,7 +65,7 @@ const TOOL_FILES = new Set([
     'gemfile',
     'gruntfile.js',
   ],
-  ...['gulpfile.js', 'taskfile.yml', 'taskfile.yaml', 'build.bazel', 'workspace.bazel', 'module.bazel', 'pom.xml'],
+  ...['gulpfile.js', 'taskfile.yml', 'taskfile.yaml', 'pom.xml'],
   ...[
     'build.gradle',
     'settings.gradle',
@@ -74,7 +75,7 @@ const TOOL_FILES = new Set([
     'build.xml',
     'build.sbt',
   ],
-  ...['build.rs', 'go.mod', 'go.work', 'composer.json', 'mix.exs', 'package.swift', 'podfile', 'directory.build.props'],
+  ...['build.rs', 'composer.json', 'mix.exs', 'package.swift', 'podfile', 'directory.build.props'],
   ...[
     'directory.build.targets',
     'flake.nix',
@@ -118,9 +119,9 @@ const TOOL_FILES = new Set([
     'build.pl',
   ],
   ...['deps.edn', 'bb.edn', 'project.clj', 'shadow-cljs.edn', 'stack.yaml', 'cabal.project'],
-  ...['turbo.jsonc', 'biome.json', 'biome.jsonc', 'dprint.json', 'wrangler.toml'],
+  ...['turbo.jsonc', 'dprint.json', 'wrangler.toml'],
   ...['netlify.toml', 'vercel.json', 'wrangler.json', 'wrangler.jsonc', 'devbox.json', 'mise.local.toml', 'pants.toml'],
-  ...['workspace.bzlmod', 'buck', 'tupfile', 'pulumi.yaml', 'serverless.yml', 'terragrunt.hcl'],
+  ...['workspace.bzlmod', 'tupfile', 'pulumi.yaml', 'serverless.yml', 'terragrunt.hcl'],
   // environments and compiled modules, which Python takes before the sources beside them
   ...['venv', 'virtualenv', 'site-packages', '__pycache__', '__pypackages__'],
   ...['hatch.toml', 'hatch_build.py', 'pdm.toml', 'pyrightconfig.json'],
@@ -144,32 +145,17 @@ const TOOL_FILES = new Set([
   ...['gradle-wrapper.properties', 'gradle-wrapper.jar', 'codegen.yml', 'codegen.ts', 'typedoc.json'],
   ...['lefthook.json', 'msbuild.rsp', 'directory.build.rsp', 'directory.packages.props', 'autorun.inf'],
   ...['tox.toml', 'pylintrc.toml', 'locustfile.py', 'invoke.yaml', 'invoke.yml', 'invoke.json', 'gems.rb'],
+  ...['jamroot', 'jamfile', 'setup.hs', 'setup.lhs', 'conf.py', 'manage.py', 'activate.r', 'web.config', 'php.ini'],
   ...['gems.locked', 'makefile.toml', 'sconscript', 'init.gradle', 'init.gradle.kts', 'webpack.mix.js', 'mod.just'],
   ...['truffle-config.js', 'bake.hcl', 'nox.toml', 'invoke.py', 'kustomization.yaml', 'helmfile.yaml'],
 ]);
-/** Bazel reads files of these names; directories of these names are common. */
-const BAZEL_FILES = new Set(['build', 'workspace']);
-
-/**
- * Test runners and the workspaces of package managers search for these below the directory that they are started in,
- * whatever git ignores: pytest, jest, vitest, bun, deno and go; npm, pnpm, yarn, uv and cargo.
- */
-const SEARCHED = [
-  /^conftest\.py$/,
-  /^test_[^]*\.py$/,
-  /_test\.(py|go)$/,
-  /[._](test|spec|e2e|cy)\.(js|cjs|mjs|ts|cts|mts|jsx|tsx)$/,
-  /^(test|spec)\.(js|cjs|mjs|ts|cts|mts|jsx|tsx)$/,
-  /^__tests__$/,
-  /^package\.(json|json5|yaml)$/,
-  /^(pyproject|cargo)\.toml$/,
-];
-
 /** Environments are made of them where they lie in a project's directory; in others they tell of a model. */
 const ENVIRONMENTS = new Set(['requirements.txt', ...CONDA_FILES]);
 
+/** What a shell sources or starts of an environment; directories of these names are common. */
+const PROGRAMS = /^(activate(\.[a-z]+)?|(python|pypy|pip)[\d.]*)$/;
+
 const PATTERNS = [
-  /^tests?\.py$/,
   // Python takes a compiled module before the source beside it.
   /\.(so|pyd)$/,
   // jest.config.ts, vite.config.mjs, eslint.config.js, … and jest.preset.js
@@ -178,7 +164,10 @@ const PATTERNS = [
   /^(ts|js)config(\.[^]*)?\.json$/,
   /\.conf\.(js|cjs|mjs|ts|cts|mts)$|\.config\.babel\.js$/,
   /\.(tf|tofu|tfvars)(\.json)?$/,
-  /^(gulpfile|gruntfile|jakefile)\.[^.]+$/,
+  /^(gulp|grunt|jake|knex|plop|cake)file\.[^]+$/,
+  /\.(mk|cake|jam)$/,
+  /^phpstan\.[^]*$/,
+  /^_(targets|config|quarto|site|bookdown)\.(r|ya?ml)$/,
   /^taskfile(\.dist)?\.ya?ml$/,
   /^jupyter_[^]*_config\.(py|json)$/,
   // Modules that were compiled.
@@ -215,6 +204,7 @@ export interface ToolFile {
 export function toolFile(path: string, platform: NodeJS.Platform = process.platform): ToolFile | null {
   let found: ToolFile | null = null;
   let next = 0;
+  const above: string[] = [];
   for (const part of path.split(/[\\/]/)) {
     const directory = path.slice(0, path.lastIndexOf('/', next - 1) + 1);
     next += part.length + 1;
@@ -225,20 +215,17 @@ export function toolFile(path: string, platform: NodeJS.Platform = process.platf
       return { why: 'Windows takes it for the name of another file', always: true, directory };
     if (IGNORE_FILES.has(name) || SHORT_IGNORE_FILES.test(name))
       return { why: 'it changes what git or Nx ignores, or how git reads files', always: true, directory };
+    const isFile = next > path.length;
+    const searched = INERT.has(name) ? null : searchedBy(name, above, isFile);
+    above.push(name);
     if (INERT.has(name)) continue;
-    if (SEARCHED.some((pattern) => pattern.test(name)))
-      found = {
-        why: 'test runners and package managers search for files of this name',
-        always: false,
-        searched: true,
-        directory,
-      };
+    if (searched !== null) found = { why: searched, always: false, searched: true, directory };
     else if (found) continue;
     else if (name.startsWith('.'))
       found = { why: 'names that begin with a dot are the configuration of tools', always: false, directory };
     else if (
       TOOL_FILES.has(name) ||
-      (next > path.length && BAZEL_FILES.has(name)) ||
+      (isFile && PROGRAMS.test(name)) ||
       (path === part && ENVIRONMENTS.has(name)) ||
       PATTERNS.some((pattern) => pattern.test(name))
     )

@@ -235,8 +235,15 @@ describe('what is held back', () => {
   it('is what test runners and package managers search for, though git and Nx ignore the directory', async () => {
     workspace();
     write('.gitignore', 'out/\n');
-    const paths = ['conftest.py', 'deep/test_x.py', 'deep/package.json', 'x_test.go', 'Makefile', 'model.bin'];
-    expect(await held(paths)).toEqual(paths.slice(0, 4));
+    const paths = ['conftest.py', 'deep/test_x.py', 'deep/package.json', 'x_test.go', 'CLAUDE.md', 'deep/.eslintrc.js'];
+    expect(await held([...paths, 'Makefile', 'model.bin', 'test/cat.png'])).toEqual(paths);
+  });
+
+  it('is a package in a package that is here, at any depth', async () => {
+    workspace();
+    write('.gitignore', 'out/\n');
+    write('model/out/a/b/c/__init__.py');
+    expect(await held(['a/b/c/d/__init__.py', 'a/b/d/e/__init__.py'])).toEqual(['a/b/c/d/__init__.py']);
   });
 
   it('is a name that is too long for the file system, and no other file', async () => {

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { isOrdinaryDirectory, visibleDirectories, visibleToTools } from '../../../workspace/git/ignored';
 import { lookUp } from '../../../workspace/look-up';
-import { bareRepositoryFiles, toolFile, type ToolFile } from '../../../workspace/tool-files';
+import { bareRepositoryFiles, foldName, toolFile, type ToolFile } from '../../../workspace/tool-files';
 import type { Artifact } from './artifact';
 
 /** Which artifacts have names that programs here act on, and may not be written for that. */
@@ -68,9 +68,17 @@ export class ToolNames {
     if (tool === undefined) {
       tool = this.repositories.has(path)
         ? { why: 'it would make its directory a git repository', always: true, directory: '' }
-        : toolFile(path);
+        : (toolFile(path) ?? this.partOfPackage(path));
       this.known.set(path, tool);
     }
     return tool;
+  }
+
+  /** unittest imports a package below a package, at any depth. */
+  private partOfPackage(path: string): ToolFile | null {
+    const directory = path.slice(0, path.lastIndexOf('/') + 1);
+    if (foldName(path.slice(directory.length)) !== '__init__.py') return null;
+    if (lookUp(join(this.output, directory, '..', '__init__.py')) === null) return null;
+    return { why: 'test runners import packages of a package', always: false, searched: true, directory };
   }
 }
