@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 /** One scenario of `npm run bench` on a handful of files: that it runs to its end and says what it must, not how fast. */
-it('measures ours beside others and beside the floor', () => {
+it('measures nx-ec2, other programs and the shortest possible time', () => {
   const root = join(__dirname, '..');
   const directory = mkdtempSync(join(tmpdir(), 'nx-ec2-smoke-'));
   const json = join(directory, 'results.json');

@@ -179,7 +179,7 @@ describe.each(versions)('the packed plugin in an Nx %s workspace', (version) => 
     );
   });
 
-  it('finds affected what a library touched, and only that', () => {
+  it('nx affected finds the projects that use a changed library, and no others', () => {
     execFileSync('git', ['add', '-A'], { cwd: workspace });
     execFileSync('git', ['-c', 'user.name=e2e', '-c', 'user.email=e2e@localhost', 'commit', '-qm', 'before'], {
       cwd: workspace,
@@ -271,7 +271,7 @@ describe.each(versions)('the packed plugin in an Nx %s workspace', (version) => 
     },
   );
 
-  it('fails as the training fails, with its last words', () => {
+  it('fails if the training fails, and shows the end of its log', () => {
     const { code, text, results } = train('import sys\nprint("last words")\nsys.exit(3)\n', '--json');
     expect(code).not.toBe(0);
     expect(results).toEqual([expect.objectContaining({ success: false, target: 'remote-train', project: 'digits' })]);
@@ -279,7 +279,7 @@ describe.each(versions)('the packed plugin in an Nx %s workspace', (version) => 
     expect(text).toContain('exited with 3');
   });
 
-  it('is never a success for a training that was killed', () => {
+  it('is never a success if the training was killed', () => {
     const { code, text } = train('import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n');
     expect(code).not.toBe(0);
     expect(text).toContain('killed by SIGKILL');
@@ -311,7 +311,7 @@ describe.each(versions)('the packed plugin in an Nx %s workspace', (version) => 
     ['an unknown option', ['--bogus=1'], '--bogus=1 is not an option of remote-train'],
     ['a duration without a unit', ['--timeout=30'], 'must be a duration with a unit'],
     ['words after --', ['--', '--epochs', '3'], '--args="--epochs 3"'],
-  ])('refuses %s with what to do', (_name, args, message) => {
+  ])('refuses %s and says what to do', (_name, args, message) => {
     const { code, text } = nx('run', 'digits:remote-train', ...args);
     expect(code).not.toBe(0);
     expect(text).toContain(message);
@@ -428,7 +428,7 @@ describe.each(versions)('the packed plugin in an Nx %s workspace', (version) => 
     expect(code).toBe(0);
   });
 
-  it('is added by nx add, after which nx report finds nothing that does not fit to Nx', () => {
+  it('is added by nx add, after which nx report finds no version that does not fit', () => {
     const packageJson = JSON.parse(readFileSync(join(workspace, 'package.json'), 'utf8')) as {
       devDependencies: Record<string, string>;
     };

@@ -21,7 +21,7 @@ beforeAll(async () => {
 
 afterAll(() => worlds.close());
 
-it(`${SCENARIOS} lives of a project, killed and begun again by chance, leave nothing (seed ${seed})`, async () => {
+it(`${SCENARIOS} projects whose targets are killed and started again at random leave no resource (seed ${seed})`, async () => {
   const { aws } = world;
   // A project never has two instances that live, but for one that an interruption is taking away.
   const twice: string[] = [];

@@ -19,17 +19,20 @@ describe('the inputs', () => {
     return hash.digest('hex');
   };
 
-  it.each(['source', 'many', 'upload', 'huge'] as const)('%s is the same each time, also after its edit', (name) => {
-    const input = make(name);
-    const before = fingerprint(input.source);
-    input.edit();
-    if (input.delta) expect(fingerprint(input.source)).not.toBe(before);
-    input.restore();
-    expect(fingerprint(input.source)).toBe(before);
-    expect(fingerprint(make(name, join(directory, 'other')).source)).toBe(before);
-  });
+  it.each(['source', 'many', 'upload', 'huge'] as const)(
+    'are the same bytes each time they are made, also after the edit: %s',
+    (name) => {
+      const input = make(name);
+      const before = fingerprint(input.source);
+      input.edit();
+      if (input.delta) expect(fingerprint(input.source)).not.toBe(before);
+      input.restore();
+      expect(fingerprint(input.source)).toBe(before);
+      expect(fingerprint(make(name, join(directory, 'other')).source)).toBe(before);
+    },
+  );
 
-  it('compresses as what it stands for', () => {
+  it('compress about as well as the files that they stand for', () => {
     const ratio = (name: InputName) => {
       const { bytes, packed } = make(name, directory, 0.02);
       return bytes / packed;
@@ -40,7 +43,7 @@ describe('the inputs', () => {
     expect(ratio('many')).toBeLessThan(2.1);
   });
 
-  it('inserts in the middle of the large file', () => {
+  it('have an edit that inserts in the middle of the large file', () => {
     const input = make('upload');
     const file = join(input.source, 'checkpoint.bin');
     const before = readFileSync(file);

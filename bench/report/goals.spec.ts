@@ -37,19 +37,19 @@ const result = (ours: Measure, others: Record<string, Measure | null> = {}) =>
   }) as unknown as Result;
 
 describe('a goal', () => {
-  it('of the executor counts the loading of its code', () => {
+  it('for the executor includes the time that loads its code', () => {
     const ours = measure({ time: 600, loading: 50 });
     expect(atMostFloorsLoaded(1.3).judge(ours, result(ours))).toEqual({ value: '1.30 ×', met: true });
     const slower = measure({ time: 600, loading: 60 });
     expect(atMostFloorsLoaded(1.3).judge(slower, result(slower))).toEqual({ value: '1.32 ×', met: false });
   });
 
-  it('of the executor is not judged where the loading was not measured', () => {
+  it('for the executor is not judged if that time was not measured', () => {
     const ours = measure({ time: 100 });
     expect(atMostFloorsLoaded(1.3).judge(ours, result(ours))).toBeNull();
   });
 
-  it('of a whole process counts what it takes more than one that does nothing', () => {
+  it('for a whole process counts the time beyond that of a process that does nothing', () => {
     const goal = atMostFloorsMore(1.3);
     const [met, missed] = [600, 700].map((more) => measure({ time: 2_000, more: { 'our share': more } }));
     expect(goal.judge(met, result(met))).toEqual({ value: '+ 1.20 ×', met: true });
@@ -65,7 +65,7 @@ describe('a goal', () => {
     expect(timesAheadOf('tarball', 1).judge(ours, result(ours, others))).toBeNull();
   });
 
-  it('behind the floor is a difference, of a ratio a limit', () => {
+  it('against the floor is a difference, and a limit for a ratio', () => {
     const ours = measure({ time: 900, more: { ratio: 2.5 } });
     expect(behindFloor(500).judge(ours, result(ours))).toEqual({ value: '400 ms', met: true });
     expect(atMostTimes(2, ({ more }) => more.ratio, 'x').judge(ours, result(ours))).toMatchObject({ met: false });
@@ -83,13 +83,13 @@ describe('the processor time since the bundle', () => {
     return processorSinceBundle(0.4, side, 'unchanged').judge(ours, result(ours, { [BARE]: bare }));
   };
 
-  it.each(['client', 'instance'] as const)('is met by the %s with two fifths of it', (side) => {
+  it.each(['client', 'instance'] as const)('is met by the %s with two fifths of the time', (side) => {
     expect(judge(side, 0.39, 1)).toMatchObject({ met: true, value: expect.stringMatching(/, -61 %$/) });
     expect(judge(side, 0.5, 1)).toMatchObject({ met: false, value: expect.stringMatching(/, -50 %$/) });
     expect(judge(side, 1.2, 1)).toMatchObject({ met: false, value: expect.stringMatching(/, \+20 %$/) });
   });
 
-  it.each([0.3, 3])('is judged by how fast the machine is: %s', (speed) => {
+  it.each([0.3, 3])('is judged relative to the speed of the machine: %s', (speed) => {
     expect(judge('client', 0.39, speed)).toMatchObject({ met: true });
     expect(judge('client', 0.5, speed)).toMatchObject({ met: false });
   });

@@ -9,7 +9,7 @@ describe('a comparison of two packages', () => {
   const result = (rows: [string, object | undefined][]) =>
     ({ rows: rows.map(([contender, measured]) => ({ contender, measure: measured })) }) as unknown as Result;
 
-  it('tells what of each share is left', () => {
+  it('shows which part of each share of the time remains', () => {
     const rows = result([
       ['nx-ec2', measure(600, 450, 80)],
       [AGAINST, measure(1_200, 900, 64)],
@@ -21,7 +21,7 @@ describe('a comparison of two packages', () => {
     ]);
   });
 
-  it('leaves out what the machine cannot tell', () => {
+  it('leaves out what the machine cannot measure', () => {
     const rows = result([
       ['nx-ec2', measure(600, 450)],
       [AGAINST, measure(600, 450)],
@@ -29,7 +29,7 @@ describe('a comparison of two packages', () => {
     expect(comparison(rows)).toHaveLength(2);
   });
 
-  it('is nothing without another package, or where it failed', () => {
+  it('is empty without another package, or if its measurement failed', () => {
     expect(comparison(result([['nx-ec2', measure(1, 1)]]))).toEqual([]);
     expect(comparison(result([['nx-ec2', undefined]]))).toEqual([]);
   });

@@ -5,13 +5,13 @@ const measures = (values: [time: number, client?: number, instance?: number][]) 
   values.map(([time, client, instance]) => ({ time, processor: { client, instance }, more: {} }) as Measure);
 
 describe('rounds of whole processes', () => {
-  it('give the median of what each round differs by: a slow moment slows both', () => {
+  it('give the median of the differences within each round, since a slow moment slows both processes', () => {
     const ours = measures([[1_500], [5_500], [1_700]]);
     const nothing = measures([[1_000], [5_000], [1_000]]);
     expect(paired(ours, nothing, ({ time }) => time)).toBe(500);
   });
 
-  it('are told by the median time and processor time, and by the mean of the coarse one', () => {
+  it('are reported by the median time and processor time, and by the mean of coarse processor times', () => {
     const { time, processor, more } = summarize(
       measures([
         [3_000, 900, 60],
@@ -23,7 +23,7 @@ describe('rounds of whole processes', () => {
     expect(more).toEqual({ fastest: 1_000, slowest: 3_000 });
   });
 
-  it('have no processor time where one round has none', () => {
+  it('have no processor time if one round has none', () => {
     expect(
       summarize(
         measures([

@@ -25,7 +25,7 @@ describe('a tunnel', () => {
     return Buffer.concat(parts);
   };
 
-  it('carries everything, in order, until both sides have ended', async () => {
+  it('carries all bytes in order until both sides have closed', async () => {
     const socket = await open({ roundTrip: 10, up: 50_000 * KB }, (other) => void other.pipe(other));
     const sent = Buffer.from(Array.from({ length: 700 * KB }, (_, index) => index % 251));
     socket.end(sent);
@@ -33,7 +33,7 @@ describe('a tunnel', () => {
     expect(tunnel.link.traffic).toMatchObject({ up: sent.length, down: sent.length, connections: 1 });
   });
 
-  it('delays each way, and a new connection once', async () => {
+  it('delays both directions, and each new connection once', async () => {
     const socket = await open({ roundTrip: 60, connect: 2 }, (other) => void other.pipe(other));
     const begun = performance.now();
     socket.write('x');
@@ -54,7 +54,7 @@ describe('a tunnel', () => {
   it.each([
     ['from the client, up', false],
     ['from the client where AWS calls, up as well', true],
-  ])('has its own rate each way: %s', async (_, calledFromFar) => {
+  ])('has a rate of its own in each direction: %s', async (_, calledFromFar) => {
     const body = Buffer.alloc(300 * KB);
     const slowUp = { up: 1_000 * KB, down: 100_000 * KB };
     const begun = performance.now();

@@ -71,7 +71,7 @@ const run = async (script: string, more?: Record<string, string[]>) => ended(awa
 const details = (seen: GetCommandInvocationCommandOutput) => seen.StatusDetails!.replace(/\s/g, '');
 
 describe('Run Command', () => {
-  it('is a script of sh, with no HOME, from /dev/null, that knows its command and its instance', async () => {
+  it('runs a script by sh without HOME, with /dev/null as its input and the ids of its command and instance', async () => {
     const { StandardOutputContent: out } = await run(
       'echo "home=${HOME-unset} user=${USER-unset}"; readlink /proc/self/fd/0; umask; echo "$AWS_SSM_INSTANCE_ID"; [ -n "$SSM_COMMAND_ID" ] && echo known',
     );
@@ -96,13 +96,13 @@ describe('Run Command', () => {
     expect(Buffer.byteLength(seen.StandardErrorContent!)).toBe(8_000);
   });
 
-  it('cuts what reaches the limit, not only what exceeds it', async () => {
+  it('cuts output that reaches the limit exactly', async () => {
     const print = async (bytes: number) => (await run(`head -c ${bytes} /dev/zero | tr "\\0" x`)).StandardOutputContent;
     expect(await print(23_999)).toBe('x'.repeat(23_999));
     expect(await print(24_000)).toMatch(/^x{23980}--output truncated--$/);
   });
 
-  it('adds words to exit 168 on standard output, and to 169 on both', async () => {
+  it('adds a message of its own to standard output at exit code 168, and to both outputs at 169', async () => {
     expect(await run('echo out; echo err >&2; exit 168')).toMatchObject({
       StandardOutputContent: expect.stringMatching(/^out\n[^]*Step exited with code 168\./),
       StandardErrorContent: '',
@@ -142,7 +142,7 @@ describe('Run Command', () => {
     expect((await run("echo '{{ commands }} $$'")).StandardOutputContent).toBe('{{ commands }} $$\n');
   });
 
-  it('ends at its time limit although a process that left its group holds its output', async () => {
+  it('ends at its time limit even if a process that left its group holds the output open', async () => {
     const started = Date.now();
     const seen = await run('echo before; setsid sleep 300 &', { executionTimeout: ['5'] });
     expect(seen).toMatchObject({ Status: 'Failed', ResponseCode: 1, StandardOutputContent: 'before\n' });
@@ -150,7 +150,7 @@ describe('Run Command', () => {
     expect(Date.now() - started).toBeLessThan(250_000);
   });
 
-  it('is in progress while it waits behind five others, and never runs once it is cancelled', async () => {
+  it('is in progress while it waits behind five others, and does not run if it is cancelled then', async () => {
     const [free, ran] = [`${at.remoteRoot}/free`, `${at.remoteRoot}/ran`];
     await run(`mkdir -p ${at.remoteRoot}`);
     const ids: string[] = [];
@@ -166,7 +166,7 @@ describe('Run Command', () => {
     for (const id of ids.slice(1)) expect((await ended(id)).Status).toBe('Success');
   });
 
-  it('loses a reply over 120,000 bytes of JSON on the message gateway, and there alone', async () => {
+  it('loses a reply of more than 120,000 bytes of JSON on the message gateway only', async () => {
     const { Status } = await at.ssm.send(new GetConnectionStatusCommand({ Target: at.instance }));
     const id = await send('head -c 23000 /dev/zero | tr "\\0" "<"');
     await until(id, (seen) => seen.Status !== 'Pending');
@@ -174,14 +174,14 @@ describe('Run Command', () => {
     expect((await look(id))!.Status).toBe(Status === 'connected' ? 'InProgress' : 'Success');
   });
 
-  it('shows nothing while it runs', async () => {
+  it('shows no output while it runs', async () => {
     const id = await send('echo early; sleep 4');
     const running = await until(id, ({ Status }) => Status === 'InProgress');
     expect(running.StandardOutputContent).toBe('');
     expect((await ended(id)).StandardOutputContent).toBe('early\n');
   });
 
-  it('ends when nobody holds its output, and not before', async () => {
+  it('ends only when no process holds its output open', async () => {
     const started = Date.now();
     expect((await run('sleep 6 & echo held')).StandardOutputContent).toBe('held\n');
     expect(Date.now() - started).toBeGreaterThan(5_500);
@@ -192,7 +192,7 @@ describe('Run Command', () => {
     expect(Date.parse(seen.ExecutionEndDateTime!) - Date.parse(seen.ExecutionStartDateTime!)).toBeLessThan(250_000);
   });
 
-  it('kills at its time limit without a message, and keeps what was printed', async () => {
+  it('kills the command at its time limit without a message, and keeps what was printed', async () => {
     const seen = await run('trap "echo trapped" TERM; echo begun; sleep 60', { executionTimeout: ['5'] });
     expect(details(seen)).toMatch(/TimedOut/);
     expect(seen.StandardOutputContent).toContain('begun');
@@ -262,13 +262,13 @@ describe('a session', () => {
 describe('S3', () => {
   const target = (name: string) => ({ Bucket: at.bucket, Key: `${at.prefix}${name}` });
 
-  it('writes once where that is asked for', async () => {
+  it('writes an object only once if the request says so (If-None-Match)', async () => {
     const put = () => at.s3.send(new PutObjectCommand({ ...target('once'), Body: 'one', IfNoneMatch: '*' }));
     expect(await refusal(put())).toBeNull();
     expect(await refusal(put())).toBe('PreconditionFailed 412');
   });
 
-  it('refuses a wrong checksum and keeps nothing of it', async () => {
+  it('refuses an object with a wrong checksum, and stores nothing', async () => {
     const wrong = new PutObjectCommand({ ...target('sum'), Body: 'text', ChecksumCRC32: 'AAAAAA==' });
     expect(await refusal(at.s3.send(wrong))).toMatch(/ 400$/);
     expect(await refusal(at.s3.send(new GetObjectCommand(target('sum'))))).toMatch(
@@ -294,7 +294,7 @@ describe('S3', () => {
     expect([late.status, await late.text()]).toEqual([403, expect.stringContaining('Request has expired')]);
   });
 
-  it('takes a form below its prefix and nowhere else, with the checksum that its policy names', async () => {
+  it('accepts a presigned form only below its prefix, and only with the checksum that its policy names', async () => {
     const form = await createPresignedPost(at.s3, {
       Bucket: at.bucket,
       Key: `${at.prefix}form/\${filename}`,
@@ -316,7 +316,7 @@ describe('S3', () => {
     expect(await post(`${at.prefix}elsewhere`, 'content')).toBe(403);
   });
 
-  it('forgets an upload that is given up', async () => {
+  it('removes an aborted multipart upload', async () => {
     const { UploadId } = await at.s3.send(new CreateMultipartUploadCommand(target('parts')));
     const upload = { ...target('parts'), UploadId };
     await at.s3.send(new UploadPartCommand({ ...upload, PartNumber: 1, Body: Buffer.alloc(1024) }));
@@ -354,7 +354,7 @@ describe('nx-ec2', () => {
   });
   afterAll(() => rmSync(join(workspace, '..'), { recursive: true, force: true }));
 
-  it('syncs what changed, and nothing where nothing did', async () => {
+  it('syncs what changed, and sends nothing if nothing changed', async () => {
     expect(await nx('run', 'digits:remote-sync')).toEqual({ code: 0, text: expect.stringMatching(/Synced \d+ files/) });
     expect(await nx('run', 'digits:remote-sync')).toEqual({
       code: 0,
@@ -369,7 +369,7 @@ describe('nx-ec2', () => {
     expect(readFileSync(join(workspace, 'digits/artifacts/training.log'), 'utf8')).toContain('epoch 1/8');
   });
 
-  it('fails as a training fails', async () => {
+  it('fails if the training fails', async () => {
     writeFileSync(join(workspace, 'digits/case.py'), 'import sys\nsys.exit(3)\n');
     const { code, text } = await nx('run', 'digits:remote-train', '--script=case.py');
     expect(text).toContain('exited with 3');
@@ -388,13 +388,13 @@ describe('nx-ec2', () => {
     expect((await training).code).not.toBe(0);
   });
 
-  it('finds all well with the doctor', async () => {
+  it('passes every check of the doctor', async () => {
     expect((await nx('run', 'digits:remote-doctor')).code).toBe(0);
   });
 });
 
 describe('afterwards', () => {
-  it('leaves nothing behind', async () => {
+  it('no resource is left', async () => {
     const { bucket: Bucket, prefix: Prefix, remoteRoot } = at;
     const list = async () => (await at.s3.send(new ListObjectsV2Command({ Bucket, Prefix }))).Contents ?? [];
     for (const { Key } of await list()) await at.s3.send(new DeleteObjectCommand({ Bucket, Key }));

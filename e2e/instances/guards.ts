@@ -29,20 +29,20 @@ export function guards(at: () => World): void {
     return outcome(name, train.id);
   };
 
-  it.concurrent('a lifetime', async () => {
+  it.concurrent('an instance is terminated after its lifetime', async () => {
     expect(await abandoned('lifetime', { maxLifetime: '12s' })).toEqual(['interrupted', 'lifetime']);
   });
 
-  it.concurrent('what it may cost', async () => {
+  it.concurrent('an instance is terminated when it has cost its limit', async () => {
     // A minute, which is the least that a launch is for, of what local AWS asks for an hour of this type.
     expect(await abandoned('cost', { maxCost: (PRICE / 3600) * 61 })).toEqual(['interrupted', 'cost']);
   });
 
-  it.concurrent('a run that hangs', async () => {
+  it.concurrent('a run that hangs is stopped', async () => {
     expect(await abandoned('hung', { idleTimeout: '8s' })).toEqual(['interrupted', 'hung']);
   });
 
-  it.concurrent('an idle instance', async () => {
+  it.concurrent('an idle instance is terminated', async () => {
     const world = at();
     project(world, 'idle', { idleTimeout: '8s' });
     await world.nx.run(['idle:remote-up']).ends(0);

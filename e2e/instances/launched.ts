@@ -4,7 +4,7 @@ import { gone, aliveInstances, launchedFor, project, result, TOTAL } from './mad
 
 /** An instance is launched for a training, and terminated after it. */
 export function launched(at: () => World): void {
-  it('brings one up, trains, and takes it down, in one nx run', async () => {
+  it('one nx run launches an instance, trains, and terminates it', async () => {
     const world = at();
     project(world, 'whole');
     const train = await world.nx.run(['whole:remote-train', '--args=0.05', '--json']).ends(0);
@@ -17,7 +17,7 @@ export function launched(at: () => World): void {
     expect(instance).toMatchObject({ state: 'terminated', tags: { 'nx-ec2:managed': 'true', 'nx-ec2:run': train.id } });
   });
 
-  it('goes to the next zone where the first has no capacity, and says so', async () => {
+  it('launches in the next zone if the first has no capacity, and says so', async () => {
     const world = at();
     project(world, 'zones');
     world.aws.capacity.add({ zone: 'eu-west-1a', code: 'InsufficientInstanceCapacity' });
@@ -30,7 +30,7 @@ export function launched(at: () => World): void {
     }
   });
 
-  it('waits for a profile that arrives late', async () => {
+  it('waits for an instance profile that EC2 does not know yet', async () => {
     const world = at();
     world.aws.profiles.arrive('late', 3_600_000);
     project(world, 'late', { instanceProfile: 'late' });
@@ -41,7 +41,7 @@ export function launched(at: () => World): void {
     expect(launchedFor(world.aws, 'late')).toHaveLength(1);
   });
 
-  it('ends clearly where Systems Manager never reaches it, and the instance is gone', async () => {
+  it('fails with a clear message if Systems Manager never reaches the instance, and terminates it', async () => {
     const world = at();
     project(world, 'mute', { startupTimeout: '4s' });
     world.aws.instances.agentDelay = Infinity;
@@ -56,7 +56,7 @@ export function launched(at: () => World): void {
     }
   });
 
-  it('takes another one where the one that was up ends as the training begins', async () => {
+  it('launches another instance if the running one ends while the training starts', async () => {
     const world = at();
     project(world, 'swept');
     await world.nx.run(['swept:remote-up']).ends(0);
@@ -73,7 +73,7 @@ export function launched(at: () => World): void {
     expect(aliveInstances(world.aws, 'swept')).toEqual([]);
   });
 
-  it('keeps the instance of a failed training for a while, for the same command to find', async () => {
+  it('keeps the instance of a failed training for some time, so that the same command can use it', async () => {
     const world = at();
     project(world, 'fails', { onFinish: { failure: 'keep 6s' } }, {}, 'import sys; print("step 1 of 1"); sys.exit(3)');
     const train = world.nx.run(['fails:remote-train']);
@@ -83,7 +83,7 @@ export function launched(at: () => World): void {
     await gone(world.aws, 'fails');
   });
 
-  it('leaves the instance to its guards when the laptop goes, and the same command comes back', async () => {
+  it('a killed client leaves the instance to its shutdown rules, and the same command attaches again', async () => {
     const world = at();
     project(world, 'closed');
     const first = world.nx.run(['closed:remote-train', '--args=1']);
@@ -97,7 +97,7 @@ export function launched(at: () => World): void {
     expect(launchedFor(world.aws, 'closed')).toHaveLength(1);
   });
 
-  it('remote-up makes one, which a training finds and leaves, until remote-down', async () => {
+  it('remote-up launches an instance, which a training uses and keeps, until remote-down', async () => {
     const world = at();
     project(world, 'warm');
     const up = await world.nx.run(['warm:remote-up', '--json']).ends(0);

@@ -57,7 +57,7 @@ export function spot(at: () => World): void {
       return contents(files);
     })());
 
-  it.concurrent('with a client that follows', async () => {
+  it.concurrent('ends with the same result with a client that follows', async () => {
     const files = write('followed', { spot: true });
     const train = at().nx.run(['followed:remote-train', '--json']);
     await Promise.all([train.ends(0), interrupt('followed', saved('followed'))]);
@@ -72,7 +72,7 @@ export function spot(at: () => World): void {
     expect(launchedFor(at().aws, 'followed')).toHaveLength(4);
   });
 
-  it.concurrent('with nobody there', async () => {
+  it.concurrent('ends with the same result without a client', async () => {
     const files = write('alone', { spot: true, recovery: 'fleet', maxLifetime: '10m' });
     const submit = await at().nx.run(['alone:remote-submit', '--json']).ends(0);
     await interrupt('alone', saved('alone'));

@@ -314,7 +314,7 @@ describe('what goes wrong while a training runs', () => {
   });
 });
 
-it('says in docs/explanation/reliability.md what was seen', () => {
+it('docs/explanation/reliability.md says what these tests have seen', () => {
   const path = join(root, 'docs/explanation/reliability.md');
   const page = readFileSync(path, 'utf8');
   const order = [...rows].sort((a, b) => a.fault.localeCompare(b.fault));

@@ -47,7 +47,7 @@ export function signals(at: () => World): void {
     expect(await outcome(nx, 'stops', running.id)).toBe('cancelled');
   });
 
-  it.concurrent('two signals stop it, also where Nx says nothing more', async () => {
+  it.concurrent('two signals stop the run, even if Nx shows no more output', async () => {
     const { nx, running, hasEnded } = await started('twice');
     running.kill('SIGINT');
     await new Promise((resolve) => setTimeout(resolve, 1_000));
@@ -56,7 +56,7 @@ export function signals(at: () => World): void {
     expect(await outcome(nx, 'twice', running.id)).toBe('cancelled');
   });
 
-  it.concurrent('a Ctrl+C is answered where the output of Nx is a file', async () => {
+  it.concurrent('Ctrl+C prints its message if the output of Nx is a file', async () => {
     const world = at();
     const { nx } = world;
     begin(world, 'to-file', ENDLESS, { train: { gracePeriod: '1s' } });
@@ -76,7 +76,7 @@ export function signals(at: () => World): void {
   it.concurrent.each([
     ['once', 1, /Detached: (\S+) continues[^]*remote-logs --run=\1[^]*again within 2 s/, 'running'],
     ['twice', 2, /Detached: (\S+) continues[^]*\1 is asked to stop/, 'ended'],
-  ])('Ctrl+C %s in a terminal says what becomes of it', async (name, times, says, state) => {
+  ])('Ctrl+C %s in a terminal says what happens to the run', async (name, times, says, state) => {
     const world = at();
     const { nx } = world;
     begin(world, `terminal-${name}`, ENDLESS, { train: { gracePeriod: '1s' } });
@@ -90,7 +90,7 @@ export function signals(at: () => World): void {
   });
 
   it.concurrent(
-    "Ctrl+C in Nx's default output style leaves it, and nothing promised that a second one stops it",
+    "Ctrl+C in Nx's default output style detaches from the run, and no message offers a second one",
     async () => {
       const world = at();
       const { nx } = world;

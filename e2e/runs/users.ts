@@ -38,7 +38,7 @@ export function users(at: () => World, colleague: () => Nx): void {
     expect(readdirSync(runs).filter((each) => each.includes(name))).toEqual([both[0].id]);
   });
 
-  it.concurrent("a colleague's run is not stopped by default, in no way", async () => {
+  it.concurrent("a colleague's run is not stopped by any command without --force", async () => {
     const [world, theirs] = [at(), colleague()];
     const { nx } = world;
     shared(world, theirs, 'mine', ENDLESS, { train: { gracePeriod: '1s', onSignal: 'stop' } });

@@ -144,7 +144,7 @@ describe('Aws', () => {
     await new Promise((resolve) => silent.close(resolve));
   });
 
-  it('says what to set where the authority is not known', async () => {
+  it('says what to set if the certificate authority is not known', async () => {
     delete process.env.AWS_CA_BUNDLE;
     const error = await caller(open()).catch((reason: unknown) => awsProblem('INTERNAL', 'No.', reason));
     expect((error as Error).message).toMatch(/certificate[^]*AWS_CA_BUNDLE or NODE_EXTRA_CA_CERTS/);
@@ -155,7 +155,7 @@ describe('Aws', () => {
     await expect(caller(open())).rejects.toThrow(/AWS_CA_BUNDLE names .*nope\.pem/);
   });
 
-  it('says so where the proxy refuses', async () => {
+  it('says so if the proxy refuses the connection', async () => {
     process.env.HTTPS_PROXY = `http://user:wrong@127.0.0.1:${proxy.port}`;
     const error = await caller(open()).catch((reason: unknown) => awsProblem('INTERNAL', 'No.', reason));
     expect((error as Error).message).toMatch(/The proxy requires[^]*HTTPS_PROXY/);
@@ -186,7 +186,7 @@ describe('Aws', () => {
     expect((error as Error).message).not.toMatch(/PASS|WORD/);
   });
 
-  it('goes past the proxy to loopback, and where NO_PROXY says so', async () => {
+  it('connects to loopback, and to the hosts of NO_PROXY, without the proxy', async () => {
     process.env.AWS_ENDPOINT_URL = at.aws.url;
     expect(await caller(open())).toBe(LOCAL_IDENTITY.arn);
     process.env.AWS_ENDPOINT_URL = `https://${HOST}:${tls.port}`;

@@ -11,7 +11,7 @@ import { awsProblem } from './reason';
 
 const USER = 'User: arn:aws:iam::123456789012:user/ann is not authorized to perform: ';
 
-describe('what AWS says of a refusal', () => {
+describe('a message of AWS about a denied call', () => {
   // As the user guides of IAM, S3 and EC2 quote them.
   it.each([
     [
@@ -41,16 +41,16 @@ describe('what AWS says of a refusal', () => {
     ],
     ['You are not authorized to perform this operation. Encoded authorization failure message: 6h34Gtp', null, null],
     ['Access Denied', null, null],
-  ])('is read: %s', (text, action, resource) => {
+  ])('is parsed: %s', (text, action, resource) => {
     expect(parseDenial(text)).toEqual({ action, resource, explicit: false });
   });
 
-  it('tells a policy that denies from one that is missing', () => {
+  it('tells an explicit denial from a missing permission', () => {
     const text = `${USER}ec2:RunInstances on resource: * with an explicit deny in a service control policy`;
     expect(parseDenial(text)).toEqual({ action: 'ec2:RunInstances', resource: '*', explicit: true });
   });
 
-  it('is never taken from other words', () => {
+  it('is not found in other texts', () => {
     for (const text of [
       '',
       'Rate exceeded',
@@ -66,7 +66,7 @@ describe('what AWS says of a refusal', () => {
     );
   });
 
-  it('is fit to print, whatever the words are', () => {
+  it('is safe to print, whatever it contains', () => {
     const pieces = fc.constantFrom(
       USER,
       'on resource: ',
@@ -118,7 +118,7 @@ describe('a refused call', () => {
     return awsProblem('INTERNAL', 'No.', error);
   };
 
-  it('is of the action that AWS names, and of the policy that has it', async () => {
+  it('names the action that AWS names, and the policy that should allow it', async () => {
     deny.splice(0, deny.length, 'ssm:SendCommand', 'ec2:DescribeInstances');
     const ssm = await aws.ssm();
     const InstanceIds = [at.aws.named.get('box')!.id];
@@ -134,7 +134,7 @@ describe('a refused call', () => {
     expect(described.aws!.denied).toMatchObject({ action: 'ec2:DescribeInstances' });
   });
 
-  it('is of the call that failed where AWS names none', async () => {
+  it('names the action of the failed call if AWS names none', async () => {
     const error = { code: 'AccessDenied', message: 'Access Denied', status: 403 };
     at.aws.faults.add({ service: 's3', times: 4, error });
     at.aws.faults.add({ service: 'ssm', times: 1, error: { ...error, code: 'AccessDeniedException', message: '' } });
@@ -162,7 +162,7 @@ describe('a refused call', () => {
     });
   });
 
-  it('is no other error', async () => {
+  it('does not hide another error', async () => {
     deny.length = 0;
     const ssm = await aws.ssm();
     const InstanceIds = ['i-0123456789abcdef0'];

@@ -64,7 +64,7 @@ describe('EarlyConnections', () => {
     agent.destroy();
   });
 
-  it('is as if it had not been where the other end was not trusted', async () => {
+  it("has no effect if the server's certificate is not trusted", async () => {
     const url = await listen('https');
     const agent = new HttpsAgent({ ca: certificate.cert });
     early.serve(agent);
@@ -75,7 +75,7 @@ describe('EarlyConnections', () => {
     agent.destroy();
   });
 
-  it('serves no other host', async () => {
+  it('is not used for another host', async () => {
     const url = await listen('http');
     const agent = new HttpAgent();
     early.serve(agent);

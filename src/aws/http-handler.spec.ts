@@ -31,7 +31,7 @@ describe("the SDK's requests", () => {
   });
   const list = (s3: S3Client) => s3.send(new ListObjectsV2Command({ Bucket: 'bucket' }));
 
-  it('end where nothing ever answers, after another attempt', async () => {
+  it('fail after a second attempt if the server never answers', async () => {
     const s3 = await client(() => undefined);
     const error = await list(s3).catch((each: unknown) => each);
     expect(error).toMatchObject({ name: 'TimeoutError' });
@@ -55,7 +55,7 @@ describe("the SDK's requests", () => {
     await expect(list(s3)).resolves.toMatchObject({ KeyCount: 0 });
   });
 
-  it('end where the bytes of an answer trickle without an end, after another attempt', async () => {
+  it('fail after a second attempt if the bytes of an answer trickle endlessly', async () => {
     const timers: NodeJS.Timeout[] = [];
     const trickle: RequestListener = (_, response) => {
       response.writeHead(200, { 'content-type': 'application/xml' });
@@ -70,7 +70,7 @@ describe("the SDK's requests", () => {
     expect(asked).toBe(2);
   });
 
-  it('take no web page for an empty list', async () => {
+  it('do not take a web page for an empty list', async () => {
     const s3 = await client((_, response) => {
       response.writeHead(200, { 'content-type': 'text/html; charset=utf-8' });
       response.end('<html><body>Sign in to the hotel</body></html>');
@@ -82,7 +82,7 @@ describe("the SDK's requests", () => {
     expect(asked).toBe(1);
   });
 
-  it('bring an object that is a web page', async () => {
+  it('return an object that is a web page', async () => {
     const s3 = await client((_, response) => {
       response.writeHead(200, { 'content-type': 'text/html', 'x-amz-request-id': '1' });
       response.end('<html></html>');
@@ -91,7 +91,7 @@ describe("the SDK's requests", () => {
     await expect(Body!.transformToString()).resolves.toBe('<html></html>');
   });
 
-  it('tell how much of a body was written while the server has not read all of it, and again for another attempt', async () => {
+  it('report how much of a body was sent, from zero again for each attempt', async () => {
     const size = 32 * 1024 * 1024;
     let written = 0;
     let tell: () => void = () => undefined;

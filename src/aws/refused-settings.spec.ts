@@ -29,11 +29,11 @@ describe('the settings that AWS refuses', () => {
     ['InvalidClientTokenId', 'The security token included in the request is invalid', ['profile']],
     ['AccessDenied', 'Access Denied', []],
     ['InternalError', 'We encountered an internal error', []],
-  ])('are known of %s: %s', (name, message, settings) => {
+  ])('are found for %s: %s', (name, message, settings) => {
     expect(refusedSettings(error(name, message))).toEqual(settings);
   });
 
-  it('are the KMS key where S3 is refused the use of it', async () => {
+  it('are the KMS key if S3 may not use it', async () => {
     const denied = error('AccessDenied', 'not authorized to perform: kms:GenerateDataKey on resource: arn:aws:kms:x');
     /** An error as a client of the SDK throws it. */
     const thrownBy = async (clientName: string) => {
@@ -50,7 +50,7 @@ describe('the settings that AWS refuses', () => {
     expect(refusedSettings(await thrownBy('SSMClient'))).toEqual([]);
   });
 
-  it('are the region where its host has no address', () => {
+  it('are the region if its host has no address', () => {
     const unknown = Object.assign(new Error('getaddrinfo ENOTFOUND ec2.eu-wst-1.amazonaws.com'), { code: 'ENOTFOUND' });
     expect(refusedSettings(unknown)).toEqual(['region']);
   });

@@ -100,7 +100,7 @@ describe('nx-ec2 cache-key', () => {
     expect(await key()).not.toEqual(packaged);
   });
 
-  it('is an error text where files can not be sent: the target says what is wrong', async () => {
+  it("is an error text if files can't be sent: the target says what is wrong", async () => {
     const config = readFileSync(path('model/ec2.config.json'));
     shop.write(
       'model/ec2.config.json',
@@ -155,7 +155,7 @@ describe('nx-ec2 cache-key', () => {
     now.mockRestore();
   });
 
-  it('has the version of each data in S3 that is part of the key', async () => {
+  it('includes the version of each dataset in S3 that is part of the key', async () => {
     await shop.at.s3.send(new PutObjectCommand({ Bucket: 'data', Key: 'corpus/a', Body: 'a' }));
     const datasets = [
       { source: 's3://data/corpus', path: 'data', cacheKey: true },
@@ -216,7 +216,7 @@ describe('the key log', () => {
   });
   afterAll(() => shop.close());
 
-  it('keeps what was reported since a moment, whatever else its file holds', () => {
+  it('returns what was reported since a given time, whatever else its file holds', () => {
     const key = (at: number) => ({ at, settings: 's', snapshot: String(at), versions: [] });
     for (const at of [1, 2, 3]) reportKey(shop.workspace, 'a/b', key(at));
     appendFileSync(join(stateDirectory(shop.workspace), 'keys', 'a%2Fb'), '{"at": 9, "snap\nnull\n[]\n{}\n');

@@ -84,7 +84,7 @@ describe('nx-ec2 instances clean', () => {
     printed((printer) => clean({ bucket: 'bucket', prefix: 'team', ...options }, printer), options.json);
   const there = () => Object.values(made.at.aws.left()).flat().sort();
 
-  it('shows what should have ended and why, and changes nothing', async () => {
+  it('shows which resources have expired and why, and changes nothing', async () => {
     const before = there();
     const { out, error } = await run({ json: true });
     expect(error).toBeNull();
@@ -101,7 +101,7 @@ describe('nx-ec2 instances clean', () => {
     expect(there()).toEqual(before);
   });
 
-  it('says it in a table that foreign tags can not break out of', async () => {
+  it('prints a table that tags of others cannot break', async () => {
     const { out } = await run();
     expect(out).toMatch(new RegExp(`instance +${ids.late} +local +evil +2h 00m past its lifetime\n`));
     expect(out).not.toMatch(/\x1b|\x07/);
@@ -109,7 +109,7 @@ describe('nx-ec2 instances clean', () => {
     expect(out).toMatch(/Nothing was changed\. To clean up: --apply\n$/);
   });
 
-  it('says what could not be ended, and ends the rest; then what is left; of others when it is told to', async () => {
+  it('says which resources could not be ended and ends the rest; ends those of others only if told to', async () => {
     const before = there();
     made.at.aws.faults.add({
       service: 'ec2',
@@ -188,7 +188,7 @@ describe('nx-ec2 instances clean, with forged records', () => {
     await made.close();
   });
 
-  it('ends what says itself that nothing runs there, and nothing else', async () => {
+  it('ends an instance that itself reports no active run, and no other', async () => {
     const { out, error } = await printed((printer) =>
       clean({ bucket: 'bucket', prefix: 'team', apply: true, all: true }, printer),
     );
@@ -210,7 +210,7 @@ describe('nx-ec2 instances clean, with forged records', () => {
     expect(instances).not.toContain(ids.idle);
   });
 
-  it('is not kept from ending what is past its lifetime by records that can not be verified', async () => {
+  it("ends an instance that is past its lifetime even if a run record can't be verified", async () => {
     const names = ['idle', 'mute', 'busy', 'silent'].map((name) => `${name} and late`);
     const expired = { lifetime: '3600', finish: 'terminate - -' };
     for (const name of names) ids[name] = await made.launch(made.tags(expired));
@@ -244,7 +244,7 @@ describe('nx-ec2 instances clean, with forged records', () => {
     }
   });
 
-  it('is not kept from ending what is past its lifetime by an old record that somebody has put back', async () => {
+  it('ends an instance that is past its lifetime even if somebody has put back an old record', async () => {
     for (const name of ['idle', 'busy', 'mute']) {
       ids[`${name}, replayed`] = await made.launch(made.tags({ lifetime: '3600', finish: 'terminate - -' }));
       made.at.aws.instances.get(ids[`${name}, replayed`])!.launched -= 3 * HOUR;
@@ -272,7 +272,7 @@ describe('nx-ec2 instances clean, with forged records', () => {
     expect(made.at.aws.left().instances).toEqual(expect.arrayContaining([ids['busy, replayed'], ids.young]));
   });
 
-  it('asks an instance that is past its lifetime where forged records hide the active run there', async () => {
+  it('asks an instance that is past its lifetime for active runs, which forged records may hide', async () => {
     const at = (hours: number) => newRunId('model', new Date(Date.now() + hours * HOUR));
     const [first, hidden] = [at(-5), at(-2)];
     const tags = made.tags({ run: first, lifetime: '3600', finish: 'terminate 0 1800' });
@@ -301,7 +301,7 @@ describe('nx-ec2 instances clean, with forged records', () => {
     expect(made.at.aws.instances.get(ids['busy, hidden'])!.state).toBe('running');
   });
 
-  it('ends what is past its lifetime, and asks it first, however many projects somebody has made up', async () => {
+  it('ends an instance that is past its lifetime, and asks it first, however many forged projects there are', async () => {
     const run = newRunId('model', new Date());
     for (const name of ['busy, of many', 'mute, of many']) {
       ids[name] = await made.launch(made.tags({ project: 'zebra', lifetime: '3600', finish: 'terminate - -' }));

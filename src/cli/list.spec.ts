@@ -33,7 +33,7 @@ describe('nx-ec2 instances list', () => {
 
   const run = (options: Partial<ListOptions> = {}) => printed((printer) => list(options, printer), options.json);
 
-  it('shows whose they are, what they have cost and what will end them, and nothing without our tag', async () => {
+  it('shows the owner, cost and end of each managed instance, and no other instance', async () => {
     const { out, error } = await run();
     expect(error).toBeNull();
     expect(out).toMatch(
@@ -53,7 +53,7 @@ describe('nx-ec2 instances list', () => {
     expect(out).not.toMatch(/\x1b|\x07|\n::error/);
   });
 
-  it('shows only what is asked for', async () => {
+  it('shows only the instances that the options select', async () => {
     expect((await run({ mine: true })).out).not.toContain(ids.theirs);
     const { out } = await run({ json: true, project: 'model', mine: true });
     expect(JSON.parse(out)).toMatchObject({
@@ -78,7 +78,7 @@ describe('nx-ec2 instances list', () => {
     );
   });
 
-  it('says what it may not ask for', async () => {
+  it('names the permissions that it lacks', async () => {
     made.at.aws.faults.add({
       service: 'ec2',
       action: 'DescribeFleets',

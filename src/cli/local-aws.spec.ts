@@ -5,13 +5,13 @@ import { assertNames, readPort } from './local-aws';
 import { readFaults } from './local-aws-faults';
 
 describe('the options of nx-ec2 local-aws', () => {
-  it('take a port in digits alone', () => {
+  it('accept a port only in digits', () => {
     expect(['0', '80', '65535'].map(readPort)).toEqual([0, 80, 65535]);
     for (const text of ['', ' ', '1e4', '0x50', '-1', '65536', '4566a'])
       expect(() => readPort(text)).toThrow('--port takes 0 to 65535');
   });
 
-  it('are refused where they name nothing', () => {
+  it('are refused if they are empty', () => {
     const names = { directory: 'state', region: 'eu-west-1', bucket: 'nx-ec2-local', instance: 'local' };
     assertNames(names);
     for (const name of Object.keys(names))
@@ -20,7 +20,7 @@ describe('the options of nx-ec2 local-aws', () => {
     expect(() => assertNames({ ...names, bucket: 'Bad_Name' })).toThrow('--bucket: must be the name');
   });
 
-  it('take a list of faults of which every word is known', () => {
+  it('accept a list of faults if each of them is known', () => {
     const directory = mkdtempSync(join(tmpdir(), 'nx-ec2-faults-'));
     const file = join(directory, 'faults.json');
     const read = (text: string) => {

@@ -21,11 +21,11 @@ describe('a wrong command line of nx-ec2', () => {
     ['a word too many', ['runs', 'status', 'last', 'other']],
     ['an unknown command', ['runs', 'wiat']],
     ['no command', ['runs']],
-  ])('of runs is not taken for a run that exited with 1: %s', async (_, words) => {
+  ])('of nx-ec2 runs exits with another code than a run that failed: %s', async (_, words) => {
     expect(await exitOf(...words)).toBe(125);
   });
 
-  it('with --json prints a machine-readable line on stdout, of a failure alone', async () => {
+  it('with --json prints one machine-readable line on stdout, also for a failure', async () => {
     const argv = jest.replaceProperty(process, 'argv', [...process.argv, '--json']);
     const stdout = process.stdout.write as jest.Mock;
     await exitOf('runs', 'wait', 'last', '--timeout', '5', '--json');
@@ -40,7 +40,7 @@ describe('a wrong command line of nx-ec2', () => {
     argv.restore();
   });
 
-  it('elsewhere exits with 1, and help with 0', async () => {
+  it('of another command exits with 1, and --help with 0', async () => {
     expect(await exitOf('bogus')).toBe(1);
     exits.mockClear();
     expect(await exitOf('runs', 'wait', '--help')).toBe(0);

@@ -46,7 +46,7 @@ describe('nx-ec2 store prune', () => {
     return { out, err, error };
   };
 
-  it('shows what would go and what is stale, and that nothing was changed', async () => {
+  it('shows what would be deleted and what is stale, and that nothing was changed', async () => {
     const before = await at.store.list('', 10_000);
     const { out, error } = await run({});
     expect(error).toBeNull();
@@ -58,7 +58,7 @@ describe('nx-ec2 store prune', () => {
     expect(await at.store.list('', 10_000)).toEqual(before);
   });
 
-  it('prints one machine-readable line, of a failure too', async () => {
+  it('prints one machine-readable line, also for a failure', async () => {
     const { out } = await run({ json: true });
     expect(JSON.parse(out)).toMatchObject({
       success: true,

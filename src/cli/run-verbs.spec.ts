@@ -47,7 +47,7 @@ describe('nx-ec2 runs', () => {
       train: { command: ['sh', '-c', script], environment: 'none' },
     });
 
-  it('wait, show the log, and end with the exit code of the run; all of stdout is one JSON object', async () => {
+  it('wait, show the log, and exit with the exit code of the run; stdout is one JSON object', async () => {
     const { run } = await submit('echo trained; sleep 1; exit 3');
     const facts = { run, success: false, outcome: 'failed', exitCode: 3, signal: null };
     const waited = await verb(({ runsWait }, printer) => runsWait(run, {}, printer));
@@ -63,7 +63,7 @@ describe('nx-ec2 runs', () => {
     expect(status.text).not.toContain('INSTANCE');
   });
 
-  it('end with 125 where it can not be told how the run ended, with the error as JSON', async () => {
+  it('exit with 125 if the outcome of the run is not known, with the error as JSON', async () => {
     const unknown = '20260101-000000-model-aaaaaa';
     const missing = await verb(({ runsWait }, printer) => runsWait(unknown, {}, printer));
     expect(missing).toMatchObject({ json: { success: false, error: { code: 'NO_RUN' } }, error: { exitCode: 125 } });

@@ -132,7 +132,7 @@ describe('nx-ec2 runs diff and runs checkout', () => {
     expect(same.out).toBe(`${after.id} and ${after.id} do not differ.\n`);
   });
 
-  it('says it in one machine-readable line', async () => {
+  it('prints the differences in one machine-readable line', async () => {
     const { out } = await printed((printer) => diff(before.id, after.id, where(), printer), true);
     expect(JSON.parse(out)).toMatchObject({
       success: true,
@@ -146,7 +146,7 @@ describe('nx-ec2 runs diff and runs checkout', () => {
     });
   });
 
-  it('brings the code of a run back, by its id alone', async () => {
+  it('checks out the code of a run by its id', async () => {
     const output = join(home, 'then');
     const { out, error } = await printed((printer) => checkout(before.id, { ...where(), output }, printer), true);
     expect(error).toBeNull();
@@ -162,7 +162,7 @@ describe('nx-ec2 runs diff and runs checkout', () => {
     expect(again.error).toMatchObject({ code: 'TARGET_TAKEN' });
   });
 
-  it('does not put the code of a run where Nx would take it for the workspace, nor what version control acts on', async () => {
+  it('refuses to write the code of a run where Nx would use it as the workspace, or files that version control acts on', async () => {
     const workspace = join(home, 'workspace');
     mkdirSync(workspace);
     writeFileSync(join(workspace, 'nx.json'), '{}');
@@ -200,7 +200,7 @@ describe('nx-ec2 runs diff and runs checkout', () => {
     expect(existsSync(join(inside, 'model/.gitignore'))).toBe(true);
   });
 
-  it('says what it does not find', async () => {
+  it('names the run or file that it does not find', async () => {
     const unknown = newRunId(pipe.project, new Date());
     const find = async (id: string, options: object) =>
       (await printed((printer) => checkout(id, { output: join(home, 'none'), ...options }, printer))).error;
@@ -210,7 +210,7 @@ describe('nx-ec2 runs diff and runs checkout', () => {
     expect(existsSync(join(home, 'none'))).toBe(false);
   });
 
-  it('compares what it can where code or lists are gone', async () => {
+  it('compares what is left if code or file lists are no longer in the store', async () => {
     const { store, keys } = pipe.context;
     await store.delete([keys.manifest(before.snapshot), `${keys.run(before.id)}artifacts.json`]);
     const { out, error } = await printed((printer) => diff(before.id, after.id, where(), printer));

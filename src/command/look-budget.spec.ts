@@ -3,14 +3,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { LookBudget } from './look-budget';
 
-describe('the budget of looks', () => {
+describe('the budget of polls that all commands share', () => {
   let directory: string;
   beforeEach(() => (directory = mkdtempSync(join(tmpdir(), 'nx-ec2-looks-'))));
   afterEach(() => rmSync(directory, { recursive: true, force: true }));
   const NOW = Date.now() + 1_000;
   const several = (count: number) => Array.from({ length: count }, () => new LookBudget(directory));
 
-  it('lets a few commands be followed at full pace, and shares that among more', () => {
+  it('lets a few commands poll at full pace, and divides that pace among more', () => {
     const few = several(4);
     expect(few.map((each) => each.factor(NOW))).toEqual([1, 1, 1, 1]);
     const more = several(16);
@@ -29,7 +29,7 @@ describe('the budget of looks', () => {
     expect(readdirSync(directory)).toHaveLength(1);
   });
 
-  it('slows all down for a while where one was throttled, and that one the more often it was', () => {
+  it('slows all commands down for some time after one was throttled, and more after each time', () => {
     const [one, other] = several(2);
     one.throttled(NOW);
     expect(other.factor(NOW)).toBe(4);
@@ -40,7 +40,7 @@ describe('the budget of looks', () => {
     expect(one.factor(NOW + 32_000)).toBe(1);
   });
 
-  it('is not held up by files from the time before the clock was set back', () => {
+  it('ignores files with a time in the future, after the clock was set back', () => {
     const [alive] = several(20);
     alive.throttled(NOW);
     expect(alive.factor(NOW)).toBe(20);
@@ -50,7 +50,7 @@ describe('the budget of looks', () => {
     expect(statSync(directory).mode & 0o077).toBe(0);
   });
 
-  it('counts itself alone where its directory can not be used', () => {
+  it("counts only itself if its directory can't be used", () => {
     writeFileSync(join(directory, 'file'), '');
     const budget = new LookBudget(join(directory, 'file'));
     expect(budget.factor()).toBe(1);

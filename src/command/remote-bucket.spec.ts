@@ -11,7 +11,7 @@ const OPEN = 'from nx_ec2_runtime.aws.bucket import open_bucket\nbucket = open_b
 
 const sha256 = (data: string) => createHash('sha256').update(data).digest('base64');
 
-describe('the store as the instance reaches it', () => {
+describe('the store, accessed by the instance,', () => {
   let at: Fixture;
   let box: string;
   let store: Store;
@@ -62,7 +62,7 @@ describe('the store as the instance reaches it', () => {
       new HeadObjectCommand({ Bucket: 'bucket', Key: `v2/projects/model/run/1/${name}`, ChecksumMode: 'ENABLED' }),
     );
 
-  it('writes, reads and lists by the role', async () => {
+  it('is written, read and listed with the instance role', async () => {
     const answer = await run(`
 bucket.put("a b/ü+&=~.json", b"{}", content_type="application/json")
 bucket.put("a b/empty", b"")
@@ -84,7 +84,7 @@ answer = [bucket.way, bucket.list("a b/"), bucket.get("a b/ü+&=~.json").decode(
     });
   });
 
-  it('reads in spans, and nothing behind the end', async () => {
+  it('is read by ranges, also at the end of an object', async () => {
     expect(
       await run(`
 bucket.put("ten", b"0123456789")
@@ -97,7 +97,7 @@ except Failure as failure:
     ).toEqual(['234', '89', '789', '', 'LIMIT']);
   });
 
-  it('lists more than one page', async () => {
+  it('is listed in more than one page', async () => {
     for (let n = 0; n < 1001; n++)
       await at.s3.send(
         new PutObjectCommand({
@@ -112,7 +112,7 @@ except Failure as failure:
     ]);
   });
 
-  it('takes the form where there is no role, or it may not write; both have their SHA-256 checked', async () => {
+  it('is written by a presigned form without a role that may write; S3 checks the SHA-256 in both ways', async () => {
     at.aws.role(box).name = null;
     const put =
       'bucket.put("by-form", given.get("data", "form").encode(), content_type="text/plain")\nanswer = bucket.way';
@@ -128,7 +128,7 @@ except Failure as failure:
     expect(await run('answer = bucket.get("by-form")')).toMatchObject({ failure: 'NO_ROLE' });
   });
 
-  it('says why the role does not do where nothing else is allowed', async () => {
+  it("gives the reason that the role can't be used if there is no other way", async () => {
     at.aws.role(box).deny.push('s3:PutObject');
     expect(await run('', { access: 'role' })).toMatchObject({
       failure: 'ACCESS_DENIED',
@@ -142,13 +142,13 @@ except Failure as failure:
     expect(await run('', { access: 'role' }, nowhere)).toMatchObject({ failure: 'NO_ROLE' });
   });
 
-  it('sends what belongs to a company’s bucket: key and owner', async () => {
+  it('is accessed with the KMS key and the owner that a company’s bucket needs', async () => {
     await run('bucket.put("kms", b"x")', { kms: 'key-1', owner: '000000000000' });
     expect(await head('kms')).toMatchObject({ ServerSideEncryption: 'aws:kms', SSEKMSKeyId: 'key-1' });
     expect(await run('', { access: 'role', owner: '111111111111' })).toMatchObject({ failure: 'ACCESS_DENIED' });
   });
 
-  it('has expired credentials renewed, and continues', async () => {
+  it('is accessed with new credentials after the old ones have expired', async () => {
     at.aws.role(box).lifetime = 1;
     expect(
       await run(`
@@ -165,7 +165,7 @@ answer = [bucket.way, instance_role().kept is not first]
     expect(await content('later')).toBe('x');
   });
 
-  it('calls a form expired that is', async () => {
+  it('is refused with the error that a presigned form has expired', async () => {
     const late = { access: 'presigned', post: await shortForm() };
     expect(
       await run(
@@ -200,7 +200,7 @@ answer = first
     });
   }
 
-  it('waits out what passes: throttling, errors of the service, cut connections', async () => {
+  it('is tried again after throttling, errors of the service and cut connections', async () => {
     for (const access of ['role', 'presigned']) {
       const method = access === 'role' ? 'PUT' : 'POST';
       at.aws.faults.add({ service: 's3', action: method, error: { code: 'SlowDown', status: 503 } });
@@ -211,7 +211,7 @@ answer = first
     expect(await run('', { post: null })).toMatchObject({ failure: 'UPLOAD_FAILED', status: 500 });
   });
 
-  it('learns the time from S3 where the instance’s clock is off', async () => {
+  it('is accessed with the time that S3 tells if the instance’s clock is wrong', async () => {
     const before = at.aws.requests.length;
     const program = `
 import time
@@ -245,7 +245,7 @@ answer = bucket.way
     });
     afterAll(() => new Promise((resolve) => proxy.close(resolve)));
 
-    it('goes what goes to S3, and not what goes to the metadata service', async () => {
+    it('goes each request to S3, but none to the metadata service', async () => {
       const url = `http://user:word@127.0.0.1:${(proxy.address() as AddressInfo).port}`;
       expect(await run('answer = bucket.way', {}, { http_proxy: url })).toBe('role');
       expect(passed).toEqual([`PUT Basic ${Buffer.from('user:word').toString('base64')}`]);

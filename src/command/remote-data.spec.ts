@@ -30,7 +30,7 @@ account, seen = pwd.getpwuid(os.getuid()), []
 entries = fetch_data(given, given["root"], account=account, progress=lambda *each: seen.append(each))
 `;
 
-describe('data in S3, as the instance fetches it', () => {
+describe('a dataset in S3, downloaded by the instance,', () => {
   let at: Fixture;
   let box: string;
   let root: string;
@@ -72,7 +72,7 @@ describe('data in S3, as the instance fetches it', () => {
       .slice(from)
       .filter(({ action, path, status }) => action === 'GET' && path.startsWith('/bucket/corpus/') && status < 300);
 
-  it('is fetched whole, once, read-only, and leads to where it is wanted', async () => {
+  it('is downloaded once, is read-only, and is linked where the configuration wants it', async () => {
     const large = randomBytes(20 * 1024 * 1024 + 17);
     await put('corpus/large.bin', large);
     await put('corpus/sub/ü +&.txt', 'text');
@@ -117,7 +117,7 @@ answer = [entries, seen[-1]]
     expect(readFileSync(entry.directory, 'utf8')).toBe('weights');
   });
 
-  it('continues where an earlier fetch was ended', async () => {
+  it('continues a download that was stopped', async () => {
     const large = randomBytes(40 * 1024 * 1024);
     await put('corpus/large.bin', large);
     await put('corpus/small', 'small');
@@ -147,7 +147,7 @@ fetch_data(given, given["root"], account=pwd.getpwuid(os.getuid()), progress=lam
     expect(gets(before).filter(({ path }) => path.endsWith('large.bin')).length).toBeLessThan(5);
   });
 
-  it('ends when it is told to, and leaves nothing that looks whole', async () => {
+  it('stops when it is told to, and leaves nothing that looks complete', async () => {
     await put('corpus/a', 'right');
     at.aws.faults.add({ service: 's3', action: 'GET', after: 1, delay: 1500 });
     const stop = `
@@ -171,7 +171,7 @@ fetch_data(given, given["root"], account=pwd.getpwuid(os.getuid()), progress=pro
     expect(readFileSync(join((await run())[0].directory, 'a'), 'utf8')).toBe('right');
   });
 
-  it('is fetched once by two runs at the same time', async () => {
+  it('is downloaded once for two runs that start at the same time', async () => {
     await put('corpus/a', randomBytes(1000));
     const before = at.aws.requests.length;
     const [[one], [other]] = await Promise.all([run(), run()]);
@@ -179,7 +179,7 @@ fetch_data(given, given["root"], account=pwd.getpwuid(os.getuid()), progress=pro
     expect(gets(before)).toHaveLength(1);
   });
 
-  it('comes of several parts, whose ETag is no hash of it', async () => {
+  it('is accepted if it was uploaded in parts, so that its ETag is no hash of its content', async () => {
     const parts = [randomBytes(5 * 1024 * 1024), randomBytes(5 * 1024 * 1024 + 1)];
     const target = { Bucket: 'bucket', Key: 'corpus/parts' };
     const { UploadId } = await at.s3.send(new CreateMultipartUploadCommand(target));
@@ -194,7 +194,7 @@ fetch_data(given, given["root"], account=pwd.getpwuid(os.getuid()), progress=pro
     expect(readFileSync(join(entry.directory, 'parts')).equals(Buffer.concat(parts))).toBe(true);
   });
 
-  it('is refused where what came is not what S3 keeps', async () => {
+  it('is refused if the received bytes are not those in S3', async () => {
     await put('corpus/a', 'right');
     // Behind its back: the bytes change, what is known of them does not.
     const name = createHash('sha256').update('corpus/a').digest('hex');
@@ -207,7 +207,7 @@ fetch_data(given, given["root"], account=pwd.getpwuid(os.getuid()), progress=pro
   });
 
   it.each(['corpus/../../etc/x', 'corpus//x', 'corpus/./x', 'corpus//etc/x', `corpus/${'x'.repeat(256)}`])(
-    'refuses the key %s',
+    'is refused with the key %s',
     async (key) => {
       await put('corpus/fine');
       // The SDK would tidy its URL on the way.
@@ -225,13 +225,13 @@ fetch_data(given, given["root"], account=pwd.getpwuid(os.getuid()), progress=pro
     },
   );
 
-  it('refuses a name that is a file and a directory', async () => {
+  it('is refused if a name is both a file and a directory', async () => {
     await put('corpus/a');
     await put('corpus/a/b');
     expect(await run()).toMatchObject({ failure: 'UNSAFE_PATH', path: 'a' });
   });
 
-  it('says what lacks: objects, permissions, the role', async () => {
+  it('is refused with what is missing: objects, permissions or the role', async () => {
     expect(await run()).toMatchObject({
       failure: 'DATA_FAILED',
       message: 's3://bucket/corpus: no object has this name',
@@ -252,7 +252,7 @@ fetch_data(given, given["root"], account=pwd.getpwuid(os.getuid()), progress=pro
     at.aws.role(box).name = 'local-instance';
   });
 
-  it('takes nothing away from what stands where it is wanted', async () => {
+  it('does not replace a file that is in its place', async () => {
     await put('corpus/a');
     const project = join(root, 'work');
     mkdirSync(join(project, 'data'), { recursive: true });

@@ -33,7 +33,7 @@ describe('a confidential plan', () => {
     await at.close();
   });
 
-  it('is in the store only sealed, in the command not at all, and is gone after it', async () => {
+  it('is only encrypted in the store, is not in the command, and is deleted after the command', async () => {
     const written: [string, Buffer][] = [];
     class Watched extends Store {
       override put(...of: Parameters<Store['put']>) {
@@ -66,8 +66,8 @@ describe('a confidential plan', () => {
   });
 });
 
-describe('an instance that has all the commands that it takes', () => {
-  it('is sent to again, although nothing says that it has refused one', async () => {
+describe('an instance that runs as many commands as it can', () => {
+  it('is sent the command again, although nothing reports the refusal', async () => {
     const at = await startFixture();
     Object.assign(process.env, at.aws.environment);
     const aws = new Aws({ region: 'eu-west-1' });
@@ -143,7 +143,7 @@ describe('a command', () => {
     });
   });
 
-  it('is given up after two more tries', async () => {
+  it('is given up after two more attempts', async () => {
     const { box, id } = await first(dropped);
     const before = at.aws.commands.length;
     expect(await finishCommand(aws, box, id, dropped, options)).toMatchObject({ status: 'Failed', responseCode: -1 });
@@ -164,7 +164,7 @@ describe('a command', () => {
     expect(await finishCommand(aws, box, id, 'echo ran', { ...options, repeat })).toMatchObject({ responseCode: -1 });
   });
 
-  it('is sent again if it ran, brought no reply, and only reads; but not for ever', async () => {
+  it('is sent again, a limited number of times, if it only reads and its reply is lost', async () => {
     const reads = { ...options, repeat: REPEAT.poll, answered: ({ stdout }: Invocation) => stdout === 'reply\n' };
     const { box, id } = await first('exit 3');
     expect(await finishCommand(aws, box, id, 'echo reply', reads)).toMatchObject({ stdout: 'reply\n' });
@@ -188,7 +188,7 @@ describe('a command', () => {
   const look = (InstanceId: string, CommandId: string) =>
     at.ssm.send(new GetCommandInvocationCommand({ CommandId, InstanceId }));
 
-  it('is given up with its id where Systems Manager never says how it ended', async () => {
+  it('is given up, with its id in the message, if Systems Manager never reports its end', async () => {
     // Over the gateway the agent drops a reply of this size.
     const { box, id } = await first("head -c 23000 /dev/zero | tr '\\0' '<'");
     const brief = { ...options, deliveryTimeout: 0, executionTimeout: 0.3 };
@@ -204,7 +204,7 @@ describe('a command', () => {
     expect(await followCommand(aws, box, id, { ...limits, overdue: 20_000 })).toMatchObject({ stdout: 'late\n' });
   });
 
-  it('is believed where it has ended while this machine slept past the limit', async () => {
+  it('is accepted if it ended while this machine slept past the time limit', async () => {
     const { box, id } = await first('true');
     while ((await look(box, id)).Status !== 'Success') await sleep(20);
     // Each look at the clock is an hour after the one before: the first answer comes long after the limit.
@@ -221,15 +221,15 @@ describe('a command', () => {
   });
 });
 
-describe('the table of what may be sent again', () => {
-  it('names each operation of the runtime', () => {
+describe('the table of operations that may be repeated', () => {
+  it('has each operation of the runtime', () => {
     const list =
       'import sys; sys.path.insert(0, sys.argv[1]); from runtime.main import OPERATIONS; print(" ".join(OPERATIONS))';
     const operations = execFileSync('python3', ['-B', '-c', list, join(__dirname, '..')], { encoding: 'utf8' });
     expect(Object.keys(REPEAT).sort()).toEqual(operations.trim().split(' ').sort());
   });
 
-  it('repeats without a reply only what changes nothing, or the same each time', () => {
+  it('allows a repetition without a reply only for operations that change nothing or are idempotent', () => {
     const repeated = Object.entries(REPEAT).filter(([, { noReply: noReply }]) => noReply);
     expect(repeated.map(([operation]) => operation).sort()).toEqual([
       'activity',
@@ -243,7 +243,7 @@ describe('the table of what may be sent again', () => {
 });
 
 describe('the doctor on the instance', () => {
-  it('writes by a form whose checksum S3 checks, and finds the role by the metadata service', async () => {
+  it('writes with a presigned form whose checksum S3 checks, and finds the role by the metadata service', async () => {
     const at = await startFixture();
     Object.assign(process.env, at.aws.environment);
     const aws = new Aws({ region: 'eu-west-1' });

@@ -82,13 +82,13 @@ const check = (op: Op, reply: object = operations[op][1]) =>
 const invalid = expect.objectContaining({ code: 'REPLY_INVALID', message: expect.stringContaining(HERE) });
 
 describe('a reply of an instance', () => {
-  it.each(Object.keys(operations) as Op[])('to %s is taken with the values that it may have, and no others', (op) => {
+  it.each(Object.keys(operations) as Op[])('to %s is accepted with valid values only', (op) => {
     const [, reply] = operations[op];
     const wanted = 'run' in reply ? { ...reply, run: { ...reply.run, takenOver: null } } : reply;
     expect(check(op, { ...reply, v: 1, ok: true, more: 1 })).toEqual(wanted);
   });
 
-  it('is refused by name where a value has another type, wherever it is', () => {
+  it('is refused, with the name of the field, if any value has another type', () => {
     const ops = fc.constantFrom(...(Object.keys(operations) as Op[]));
     fc.assert(
       fc.property(ops, fc.nat(), fc.constantFrom(Symbol('absent'), {}, -1.5), (op, at, value) => {
@@ -105,16 +105,13 @@ describe('a reply of an instance', () => {
     );
   });
 
-  it.each(['poll', 'cancel', 'renew', 'exec', 'train'] as const)(
-    'to %s tells of the run that was asked about',
-    (op) => {
-      const reply = operations[op][1];
-      expect(() => check(op, { ...reply, run: { ...reply.run, id: FOREIGN } })).toThrow(invalid);
-      expect(() => check(op, { ...reply, run: { ...reply.run, instance: OTHER } })).toThrow(invalid);
-    },
-  );
+  it.each(['poll', 'cancel', 'renew', 'exec', 'train'] as const)('to %s must be about the run of the request', (op) => {
+    const reply = operations[op][1];
+    expect(() => check(op, { ...reply, run: { ...reply.run, id: FOREIGN } })).toThrow(invalid);
+    expect(() => check(op, { ...reply, run: { ...reply.run, instance: OTHER } })).toThrow(invalid);
+  });
 
-  it('to train may name another run only of the same training', () => {
+  it('to train may name another run only if it is of the same training', () => {
     const reply = { ...operations.train[1], attached: 'ended', run: { ...run, id: FOREIGN } };
     expect(check('train', reply)).toMatchObject({ attached: 'ended', run: { id: FOREIGN } });
     expect(() => check('train', { ...reply, run: { ...reply.run, runKey: 'other' } })).toThrow(/another training/);

@@ -23,12 +23,12 @@ describe('commandScript', () => {
   };
   const put = (name: string, text: string) => writeFileSync(join(bin, name), `#!/bin/sh\n${text}\n`, { mode: 0o755 });
 
-  it('says that there is no Python', () => {
+  it('says that the instance has no Python', () => {
     const { status, stdout } = run();
     expect([status, parseReply(stdout)]).toMatchObject([1, { ok: false, error: { code: 'NO_PYTHON' } }]);
   });
 
-  it('passes over one that is too old, and ends as the first that serves does', () => {
+  it('skips a Python that is too old, and exits as the first suitable one does', () => {
     // What an old one does with the bootstrap: its first statement.
     put('python3', 'exit 88');
     expect(parseReply(run().stdout)).toMatchObject({ error: { code: 'NO_PYTHON' } });
@@ -38,7 +38,7 @@ describe('commandScript', () => {
     expect([status, parseReply(stdout)]).toMatchObject([1, { error: { code: 'FETCH_FAILED' } }]);
   });
 
-  it('asks for the version before anything that an old Python lacks', () => {
+  it('checks the version before it uses anything that an old Python lacks', () => {
     expect(readFileSync(join(__dirname, '../runtime/bootstrap.py'), 'utf8')).toMatch(
       /^import sys\n\nif sys\.version_info < \(3, 8\):\n {4}sys\.exit\(88\)\n/,
     );

@@ -36,13 +36,13 @@ const bytes = fc.uint8Array({ maxLength: 300 }).map((each) => Buffer.from(each))
 const key = fc.uint8Array({ minLength: 32, maxLength: 32 }).map((each) => Buffer.from(each));
 
 describe('a sealed plan', () => {
-  it('is opened by the instance, whatever it holds', () => {
+  it('is decrypted by the instance, whatever it contains', () => {
     const given = fc.sample(fc.tuple(bytes, key), 300).concat([[randomBytes(1 << 20), randomBytes(32)]]);
     const opened = unseal(given.map(([data, by]) => [seal(data, by), by]));
     expect(opened.map((each, at) => each?.equals(given[at][0]))).toEqual(given.map(() => true));
   });
 
-  it('is refused where a bit of it was changed, something lacks, or the key is another', () => {
+  it('is refused if a bit was changed, bytes are missing, or the key is another one', () => {
     const changed = fc.sample(fc.tuple(bytes, key, fc.nat(), fc.nat(7)), 300).map(([data, by, at, bit]) => {
       const sealed = seal(data, by);
       sealed[at % sealed.length] ^= 1 << bit;
@@ -57,14 +57,14 @@ describe('a sealed plan', () => {
     expect(unseal(all)).toEqual(all.map(() => null));
   });
 
-  it('never comes out the same twice, nor with anything of the plain bytes', () => {
+  it('is different each time, and contains none of the plain bytes', () => {
     const plain = Buffer.from('TOKEN=hunter2-hunter2-hunter2');
     const by = randomBytes(32);
     expect(seal(plain, by).equals(seal(plain, by))).toBe(false);
     expect(seal(plain, by).includes('hunter2')).toBe(false);
   });
 
-  it('leaves a bootstrap that a shell takes as one word', () => {
+  it('has a bootstrap that a shell reads as one word', () => {
     expect(readFileSync(join(__dirname, '../runtime/bootstrap.py'), 'utf8')).not.toMatch(/'|\{\{/);
   });
 });

@@ -35,7 +35,7 @@ function resolve(
 const base = { bucket: 'acme-training', instance: 'gpu', train: { script: 'train.py' } };
 
 describe('resolveConfiguration', () => {
-  it('prefers the command line to the file, and the file to nx.json', () => {
+  it('uses the command line before the file, and the file before nx.json', () => {
     const { region, bucket, train } = resolve(
       { ...base, region: 'b' },
       { region: 'c', args: '--x 1' },

@@ -129,7 +129,7 @@ describe('a variable that a file of the workspace has set', () => {
   });
 
   it.each(['.env', '.env.local', '.local.env', 'model/.env', 'model/.env.remote-train', 'model/.remote-train.ci.env'])(
-    'is no endpoint, in %s',
+    'is not used as an endpoint: %s',
     (file) => {
       expect(withFile(file, 'AWS_ENDPOINT_URL_S3="https://evil.example"')).toThrow(
         new RegExp(`${file.replaceAll('.', '\\.')} sets AWS_ENDPOINT_URL_S3`),
@@ -151,7 +151,7 @@ describe('a variable that a file of the workspace has set', () => {
   );
 
   it.each(['AWS_CA_BUNDLE', 'NODE_EXTRA_CA_CERTS', 'NODE_TLS_REJECT_UNAUTHORIZED', 'SSL_CERT_FILE'])(
-    'is no authority for a proxy that a file has set as well: %s',
+    'is not used as the certificate authority of a proxy that a file has set as well: %s',
     (name) => {
       expect(withFile('.env', `${name}=x\nHTTPS_PROXY=http://evil.example`)).toThrow(`.env sets ${name}`);
       expect(withFile('.env', `${name}=x\nnpm_config_proxy=http://evil.example`)).toThrow(`.env sets ${name}`);
@@ -161,14 +161,14 @@ describe('a variable that a file of the workspace has set', () => {
   );
 
   it.each(['NX_EC2_CACHE_DIRECTORY', 'XDG_CACHE_HOME', 'HOME', 'USERPROFILE'])(
-    'is not where secrets are kept: %s',
+    'does not name the place of secrets: %s',
     (name) => {
       expect(withFile('.env', `${name}=cache`, { [name]: 'cache' })).toThrow(`sets ${name}`);
     },
   );
 
   // As Nx does: it unloads what .env sets as the shell does, and then loads the task's files.
-  describe('and that takes away what the shell has set', () => {
+  describe('and that unsets what the shell has set', () => {
     const emptied = (name: string, started: NodeJS.ProcessEnv | null, environment: NodeJS.ProcessEnv = {}) => {
       write(join(root, '.env'), `${name}=as-in-the-shell\n`);
       write(join(root, 'model/.remote-train.env'), `${name}=\n`);

@@ -57,7 +57,7 @@ describe("a context on a company's bucket", () => {
     rmSync(workspace, { recursive: true });
   });
 
-  it('says in every request whose bucket it expects, and touches nobody else’s', async () => {
+  it('names the expected owner of the bucket in every request, and uses no other owner’s bucket', async () => {
     const own = (await open({ bucketOwner: ACCOUNT })).store;
     await own.put('a', Buffer.from('mine'));
     expect((await own.get('a', 100))?.toString()).toBe('mine');
@@ -74,7 +74,7 @@ describe("a context on a company's bucket", () => {
     expect((await own.get('a', 100))?.toString()).toBe('mine');
   });
 
-  it('encrypts with the KMS key that is named, by every way in: whole, in parts, by a form', async () => {
+  it('encrypts with the configured KMS key, whether it uploads whole objects, parts or by a form', async () => {
     const { store } = await open({ kmsKeyId: KEY });
     await store.put('kms/whole', Buffer.from('x'));
     await store.upload('kms/parts', Readable.from([Buffer.alloc(9 * 1024 * 1024)]));
@@ -111,7 +111,7 @@ describe("a context on a company's bucket", () => {
     });
 
     it.each([TAG.managed, TAG.key, TAG.workspace, TAG.project, TAG.owner, TAG.store])(
-      'takes no instance whose tag %s is another',
+      'does not use an instance whose tag %s differs',
       async (tag) => {
         const forged = await launchTagged(at, { ...tags, [tag]: 'other' });
         const without = await launchTagged(at, Object.fromEntries(Object.entries(tags).filter(([key]) => key !== tag)));
@@ -124,14 +124,14 @@ describe("a context on a company's bucket", () => {
       },
     );
 
-    it('takes none of several', async () => {
+    it('fails if several instances match', async () => {
       const both = [await launchTagged(at, tags), await launchTagged(at, tags)];
       await expect(open({ instance: machine })).rejects.toMatchObject({ code: 'INSTANCE_AMBIGUOUS' });
       await at.ec2.send(new TerminateInstancesCommand({ InstanceIds: both }));
     });
   });
 
-  it('works as the role that is named', async () => {
+  it('uses the configured role', async () => {
     const context = await open({ roleArn: `arn:aws:iam::${ACCOUNT}:role/trainer` });
     await context.preflight();
     expect(context.tree).not.toBe((await open({})).tree);

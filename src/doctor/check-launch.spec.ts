@@ -31,7 +31,7 @@ describe('the doctor, with a launch spec', () => {
     return Object.fromEntries(found.map((each) => [each.name, each]));
   };
 
-  it('finds that it could be launched, where, from what, at what price, and launches nothing', async () => {
+  it('reports zone, image and price of an instance that could be launched, and launches nothing', async () => {
     const found = await diagnose({ type: ['g5.xlarge', 'g4dn.xlarge'], spot: 'or-on-demand' });
     expect(Object.keys(found)).toEqual([
       ...['instance type', 'offered', 'instance profile', 'image', 'price', 'launch an instance'],
@@ -55,7 +55,7 @@ describe('the doctor, with a launch spec', () => {
     });
   });
 
-  it('says what is not there, and checks what else it can', async () => {
+  it('names what does not exist, and continues its checks', async () => {
     const type = await diagnose({ type: 'zz9.huge' });
     expect(type['instance type']).toMatchObject({ ok: false, detail: expect.stringMatching(/zz9\.huge/) });
     const image = await diagnose({ ami: 'ami-0123456789abcdef0' });
@@ -66,7 +66,7 @@ describe('the doctor, with a launch spec', () => {
     expect(cost['launch an instance']).toMatchObject({ ok: false, detail: expect.stringMatching(/"maxCost" of/) });
   });
 
-  it('is not failed by a price or a quota that it may not ask for', async () => {
+  it('does not fail if it may not ask for a price or a quota', async () => {
     identity.deny.push('pricing:*', 'servicequotas:*');
     const found = await diagnose({ type: 'm5.large' });
     expect([found.price.ok, found['quota for m5.large'].ok, found['launch an instance'].ok]).toEqual([

@@ -36,7 +36,7 @@ describe('what an S3 server must do', () => {
   const missing = (checks: Map<string, ServerCheck>) => [...checks.values()].filter(({ ok }) => ok !== true);
   const fault = (more: Fault) => at.local.aws.faults.add({ service: 's3', times: ALWAYS, ...more });
 
-  it('is found on S3 as it is, and nothing is left behind', async () => {
+  it('is done by S3 itself, and no object is left behind', async () => {
     const checks = await check();
     expect(missing(checks)).toEqual([]);
     expect([...checks.keys()]).toEqual([
@@ -117,7 +117,7 @@ describe('what an S3 server must do', () => {
       ...(['presigned forms', null, /SHA-256 is wrong was accepted/, /when the object is read/] as const),
     ],
   ];
-  it.each(cases)('tells of %s, and of nothing else', async (_, given, name, ok, detail, fix) => {
+  it.each(cases)('is reported as missing for %s only', async (_, given, name, ok, detail, fix) => {
     fault(given);
     const found = missing(await check());
     expect(found).toHaveLength(1);
@@ -125,7 +125,7 @@ describe('what an S3 server must do', () => {
     expect(found[0].fix ?? '').toMatch(fix);
   });
 
-  it('tells of a wrong SHA-256 that is accepted', async () => {
+  it('includes that it refuses a wrong SHA-256', async () => {
     class Lax extends Store {
       override put(...[key, body, options]: Parameters<Store['put']>) {
         return super.put(key, body, key.endsWith('checksum-wrong') ? {} : options);
@@ -135,13 +135,13 @@ describe('what an S3 server must do', () => {
     expect(found).toMatchObject([{ name: 'checksums', ok: null, detail: expect.stringMatching(/SHA-256 is wrong/) }]);
   });
 
-  it('is without conditional writes a failure where an instance is launched', async () => {
+  it('includes conditional writes if an instance is launched', async () => {
     fault({ action: 'PUT', headers: CONDITIONS, error: NOT_IMPLEMENTED });
     const found = missing(await check(undefined, true));
     expect(found).toMatchObject([{ name: 'conditional writes', ok: false, fix: expect.stringMatching(/"instance"/) }]);
   });
 
-  it('tells of reads and lists that are behind the writes', async () => {
+  it('includes reads and lists that show earlier writes', async () => {
     /** Answers as things were one request before. */
     class Behind extends Store {
       private last: StoredVersion | null = null;
@@ -163,7 +163,7 @@ describe('what an S3 server must do', () => {
     ]);
   });
 
-  it('says that deleted objects stay in a bucket that keeps versions, with a lock or without', async () => {
+  it('is reported with a note that deleted objects stay in a bucket with versions, with or without object lock', async () => {
     class Versioned extends Store {
       lock?: Date;
       override async version() {

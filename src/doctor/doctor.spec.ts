@@ -50,7 +50,7 @@ describe('the doctor', () => {
     expect(Contents.map(({ Key }) => Key).filter((key) => !key!.includes('v2/runtime/'))).toEqual([]);
   });
 
-  it('asks the instance for the tool of the project, and continues where the environment is unknown', async () => {
+  it("checks the project's Python tool on the instance, and continues if the environment is not known", async () => {
     mkdirSync(join(workspace, 'model'), { recursive: true });
     const files = ['environment.yml', 'pixi.toml'].map((name) => join(workspace, 'model', name));
     writeFileSync(files[0], '');
@@ -68,7 +68,7 @@ describe('the doctor', () => {
     expect(found.get('write to S3')).toMatchObject({ ok: true });
   });
 
-  it('says what a role that may not write, and a caller that may start no sessions, do without', async () => {
+  it('says which features need the missing rights of a role that may not write, or of a caller that may not start sessions', async () => {
     const { deny } = at.aws.role(at.aws.named.get('box')!.id);
     deny.push('s3:PutObject');
     at.aws.faults.add({
@@ -112,7 +112,7 @@ describe('the doctor', () => {
       ]);
     beforeEach(remove);
 
-    it('is created where the caller may, and the role may not read it', async () => {
+    it('is created if the caller may do so, and the role may not read it', async () => {
       const found = await findings();
       expect(found.get(SIGN)).toMatchObject({ where: 'here', ok: true, detail: expect.stringContaining(name) });
       expect(found.get(KEPT)).toMatchObject({ where: 'instance', ok: true, fix: null });
@@ -123,7 +123,7 @@ describe('the doctor', () => {
     it.each([
       ['it is there', true],
       ['it is not there yet', false],
-    ])('fails for a role that may read every parameter, where %s', async (_what, there) => {
+    ])('fails for a role that may read every parameter, if %s', async (_what, there) => {
       const { allow } = at.aws.role(at.aws.named.get('box')!.id);
       allow.push('ssm:GetParameter');
       process.env.AWS_ACCESS_KEY_ID = LIMITED.accessKeyId;
@@ -145,7 +145,7 @@ describe('the doctor', () => {
       }
     });
 
-    it('is said where the caller may not read it, with the statement to add, and is no failure', async () => {
+    it('is reported with the statement to add, and is no failure, if the caller may not read it', async () => {
       process.env.AWS_ACCESS_KEY_ID = LIMITED.accessKeyId;
       LIMITED.deny.push('ssm:GetParameter');
       try {
@@ -161,7 +161,7 @@ describe('the doctor', () => {
     });
   });
 
-  it('checks what an instance would be launched from, if none is running', async () => {
+  it('checks what an instance would be launched from if none is running', async () => {
     const project = join(workspace, 'model');
     mkdirSync(project, { recursive: true });
     writeFileSync(join(project, 'pyproject.toml'), '[project]\nname = "model"\n');
@@ -230,7 +230,7 @@ describe('the doctor', () => {
     }
   });
 
-  it('names what the role of the instance lacks, and what a session does', async () => {
+  it('names the rights that the role of the instance lacks, and what a session needs', async () => {
     process.env.AWS_ACCESS_KEY_ID = LIMITED.accessKeyId;
     LIMITED.deny.push('ssm:StartSession');
     const { deny } = at.aws.role(at.aws.named.get('box')!.id);

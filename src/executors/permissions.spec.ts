@@ -90,7 +90,7 @@ describe('the table of permissions', () => {
     }).toEqual({ runs: true, 'not in the table': [], 'always, and not called': [] });
   };
 
-  it('is right of remote-sync', async () => {
+  it('has exactly the calls of remote-sync', async () => {
     await run('remote-sync');
     await run('remote-sync');
     shop.write('model/train.py', `${SCRIPT}\n# edited`);
@@ -100,7 +100,7 @@ describe('the table of permissions', () => {
     agree('remote-sync');
   });
 
-  it('is right of remote-doctor', async () => {
+  it('has exactly the calls of remote-doctor', async () => {
     await run('remote-doctor');
     shop.forget();
     await run('remote-doctor');
@@ -108,7 +108,7 @@ describe('the table of permissions', () => {
   });
 
   let first: string;
-  it('is right of remote-train', async () => {
+  it('has exactly the calls of remote-train', async () => {
     ({ run: first } = await run('remote-train', TRAIN));
     await run('remote-train', { ...TRAIN, rerun: true });
     const secrets = { A: 'ssm:/nx-ec2/key', B: 'secretsmanager:nx-ec2/key' };
@@ -119,13 +119,13 @@ describe('the table of permissions', () => {
   });
 
   let long: string;
-  it('is right of remote-submit', async () => {
+  it('has exactly the calls of remote-submit', async () => {
     await run('remote-submit', { ...TRAIN, args: '0.2' });
     ({ run: long } = await run('remote-submit', { ...TRAIN, args: '300' }));
     agree('remote-submit');
   });
 
-  it('is right of remote-logs and remote-status', async () => {
+  it('has exactly the calls of remote-logs and remote-status', async () => {
     await run('remote-logs', { run: first });
     await run('remote-logs', { run: long, follow: false });
     await run('remote-status');
@@ -134,23 +134,23 @@ describe('the table of permissions', () => {
     agree('remote-status');
   });
 
-  it('is right of remote-cancel', async () => {
+  it('has exactly the calls of remote-cancel', async () => {
     await run('remote-cancel', { run: long });
     agree('remote-cancel');
   });
 
-  it('is right of remote-pull', async () => {
+  it('has exactly the calls of remote-pull', async () => {
     await run('remote-pull', { run: first, output: 'brought' });
     agree('remote-pull');
   });
 
-  it('is right of remote-exec', async () => {
+  it('has exactly the calls of remote-exec', async () => {
     await run('remote-exec', { command: 'true' });
     await run('remote-exec', { command: 'true', run: first });
     agree('remote-exec');
   });
 
-  it('is right of remote-shell', async () => {
+  it('has exactly the calls of remote-shell', async () => {
     const stdin = Object.assign(new PassThrough(), { isTTY: true, isRaw: false, setRawMode: () => undefined });
     const before = Object.getOwnPropertyDescriptor(process, 'stdin')!;
     Object.defineProperty(process, 'stdin', { value: stdin, configurable: true });
@@ -164,7 +164,7 @@ describe('the table of permissions', () => {
     agree('remote-shell');
   });
 
-  it('is right of remote-watch', async () => {
+  it('has exactly the calls of remote-watch', async () => {
     await as('remote-watch', async () => {
       const watching = shop.run('remote-watch').catch((error: Error) => error.message);
       await shop.says(/Watching\./);
@@ -177,7 +177,7 @@ describe('the table of permissions', () => {
   });
 
   const MADE = { type: 't3.micro', instanceProfile: 'training' };
-  it('is right of instances that are made', async () => {
+  it('has exactly the calls for launched instances', async () => {
     await run('remote-doctor', { instance: MADE });
     await run('remote-up', { instance: MADE });
     await run('remote-up', { instance: MADE });
@@ -192,7 +192,7 @@ describe('the table of permissions', () => {
     for (const who of ['up', 'down', 'sync', 'doctor', 'exec', 'train'] as const) agree(`remote-${who}`);
   });
 
-  it('is right of fleets', async () => {
+  it('has exactly the calls for fleets', async () => {
     const instance = { ...MADE, spot: true, recovery: 'fleet', onFinish: { failure: 'terminate' } };
     const { aws } = shop.at;
     await run('remote-train', { ...TRAIN, instance, args: '0.4' });
@@ -214,7 +214,7 @@ describe('the table of permissions', () => {
     for (const who of ['train', 'submit', 'cancel', 'down'] as const) agree(`remote-${who}`);
   });
 
-  it('is right of the verbs', async () => {
+  it('has exactly the calls of the nx-ec2 commands', async () => {
     // Loaded now, as executors are: Nx reads where the workspace is when it is loaded.
     const verb = (name: string) => import(`../cli/${name}`);
     const { diff } = (await verb('diff')) as typeof Diff;
@@ -251,9 +251,9 @@ describe('the table of permissions', () => {
     for (const each of ['list', 'clean'] as const) agree(`nx-ec2 instances ${each}`);
   });
 
-  it("is right of the instances' role", () => agree('instance'));
+  it("has exactly the calls of the instances' role", () => agree('instance'));
 
-  it('has all that this package has', () => {
+  it('has each target and command of this package', () => {
     const { executors } = JSON.parse(readFileSync(join(__dirname, '../../executors.json'), 'utf8'));
     const verbs = program.commands.flatMap((command) =>
       command.commands.length ? command.commands.map((verb) => `${command.name()} ${verb.name()}`) : command.name(),

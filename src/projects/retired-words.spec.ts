@@ -37,6 +37,10 @@ function retiredWords(text: string): string[] {
   ];
 }
 
+function retiredIn(path: string): [path: string, word: string][] {
+  return retiredWords(readFileSync(join(ROOT, path), 'utf8')).map((word) => [path, word]);
+}
+
 /** Files of a directory, relative to the repository. */
 function sources(directory: string): string[] {
   return readdirSync(join(ROOT, directory), { withFileTypes: true }).flatMap((entry) => {
@@ -47,13 +51,16 @@ function sources(directory: string): string[] {
 }
 
 describe('words that the glossary replaced, and British spellings,', () => {
-  it.each(['src', 'e2e', 'bench', 'scripts', 'docs'])('are not in %s', (directory) => {
+  it.each(['src', 'e2e', 'bench', 'scripts', 'docs', 'examples'])('are not in %s', (directory) => {
     const files = sources(directory);
     expect(files.length).toBeGreaterThan(3);
-    const found = files.flatMap((path) =>
-      retiredWords(readFileSync(join(ROOT, path), 'utf8')).map((word) => [path, word]),
-    );
-    expect(found).toEqual([]);
+    expect(files.flatMap(retiredIn)).toEqual([]);
+  });
+
+  it('are not in README.md and the other pages beside it', () => {
+    const pages = readdirSync(ROOT).filter((name) => name.endsWith('.md'));
+    expect(pages).toEqual(expect.arrayContaining(['README.md', 'CONTRIBUTING.md', 'PLUGIN.md']));
+    expect(pages.flatMap(retiredIn)).toEqual([]);
   });
 
   it('are found as words, in names and as names', () => {

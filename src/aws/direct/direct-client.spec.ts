@@ -150,7 +150,7 @@ describe('calls without the SDK', () => {
     expect(loaded).toEqual([]);
   });
 
-  it('are left to the SDK after a failure, which explains it', async () => {
+  it('are made by the SDK after a failure, because the SDK explains it', async () => {
     await expect(aws.call('GetObject', { Bucket: 'no-such-bucket', Key: 'a' })).rejects.toMatchObject({
       name: 'NoSuchBucket',
       $metadata: { httpStatusCode: 404 },
@@ -204,7 +204,7 @@ describe('calls without the SDK', () => {
       expect([requests, loaded]).toEqual([1, []]);
     });
 
-    it('take no web page for an answer', async () => {
+    it('do not take a web page for an answer', async () => {
       answer = { type: 'text/html', body: '<html>Sign in</html>' };
       await expect(aws.call('DescribeInstances', {})).rejects.toMatchObject({ code: 'FOREIGN_ANSWER' });
     });

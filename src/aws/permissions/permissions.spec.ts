@@ -21,7 +21,7 @@ const plain = (page: string) =>
     .trim();
 
 describe('permissions', () => {
-  it('are allowed by a statement, each of the table', () => {
+  it('are each allowed by a statement', () => {
     const free = ['sts:GetCallerIdentity'];
     const missing = everyone.flatMap((who) =>
       needsOf(who)
@@ -32,7 +32,7 @@ describe('permissions', () => {
     expect(missing).toEqual([]);
   });
 
-  it('are no more than the table has, and what no call shows', () => {
+  it('hold only the actions of the table, and those that no call shows', () => {
     const hidden = DEPENDENT.flatMap(({ action }) => action.split(', '));
     const needed = (who: (each: Who) => boolean) =>
       new Set([...everyone.filter(who).flatMap((each) => needsOf(each).map(({ action }) => action)), ...hidden]);
@@ -58,7 +58,7 @@ describe('permissions', () => {
     ).toEqual([]);
   });
 
-  it('are written as IAM takes them where the account is known', () => {
+  it('are written as IAM expects them if the account is known', () => {
     const where = { partition: 'aws-cn', region: 'cn-north-1', account: '123456789012', bucket: 'acme' };
     for (const statement of [...CALLER, ...CALLER_ON_MADE, ...LAUNCH, ...ROLE, ...DEADLINE]) {
       const text = JSON.stringify(concrete(statement, where, statement.Action[0]));

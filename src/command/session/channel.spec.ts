@@ -2,7 +2,7 @@ import { Channel } from './channel';
 import { decodeFrame, encodeFrame, newFrame } from './frame';
 
 describe('the channel of a session', () => {
-  it('keeps no more than some bytes of what came before its turn, and takes the rest when it comes again', () => {
+  it('buffers a limited number of bytes that arrive out of order, and reads the rest when they are sent again', () => {
     const got: number[] = [];
     const channel = new Channel({
       onPayload: (_, payload) => void got.push(payload[0]),

@@ -39,7 +39,7 @@ describe('a frame', () => {
     );
   });
 
-  it('has its fields where the agent has them, and the low half of its id first', () => {
+  it("has its fields at the agent's offsets, with the low half of its id first", () => {
     const id = '01234567-89ab-cdef-fedc-ba9876543210';
     const data = encodeFrame({
       type: 'acknowledge',
@@ -62,7 +62,7 @@ describe('a frame', () => {
     expect(data.subarray(112).toString('hex')).toBe('0000000b00000003616263');
   });
 
-  it('ends its type at a NUL as well', () => {
+  it('has a type that may end at a NUL', () => {
     const data = encodeFrame({
       type: 'output',
       created: 1,
@@ -76,7 +76,7 @@ describe('a frame', () => {
     expect(decodeFrame(data).type).toBe('output');
   });
 
-  it('is refused, with no other error, where it is cut, changed or no frame at all', () => {
+  it('is refused with one kind of error if it is cut, changed or no frame', () => {
     const refused = (data: Buffer) => {
       expect(() => decodeFrame(data)).toThrow(FrameError);
       expect(readFrame(data)).toBeNull();

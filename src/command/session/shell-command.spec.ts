@@ -17,7 +17,7 @@ describe('the command line of a shell', () => {
     );
   });
 
-  it('ends with a word of its own where there is no Python', () => {
+  it('prints a marker of its own if there is no Python', () => {
     const { command, nonce } = shellCommand(place);
     const alone = command.replace(/^PATH="[^"]*"/, 'PATH=/nowhere');
     const word = new LastWord(nonce);
@@ -27,7 +27,7 @@ describe('the command line of a shell', () => {
 });
 
 describe('the last word of a shell', () => {
-  it('is taken out, however the stream is cut, and nothing else is', () => {
+  it('is removed, however the stream is split, and nothing else is', () => {
     const pieces = fc.array(fc.oneof(fc.string(), fc.constantFrom('\u001b', '\u001b_nx-ec2 ', '\u001b\\', '\n')));
     fc.assert(
       fc.property(pieces, fc.nat(255), fc.array(fc.nat(400)), (text, exit, cuts) => {

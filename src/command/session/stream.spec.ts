@@ -51,7 +51,7 @@ describe('a session', () => {
     const open = (within: number) => openStream(aws, box, request, within);
     const active = async () => (await at.ssm.send(new DescribeSessionsCommand({ State: 'Active' }))).Sessions;
 
-    it('fails after two sessions, and both are ended', async () => {
+    it('fails after two sessions, and both are terminated', async () => {
       await begin({ faults: [NEVER] });
       await expect(open(300)).rejects.toMatchObject({
         code: 'SESSION_UNAVAILABLE',
@@ -133,7 +133,7 @@ describe('a session', () => {
         { service: 'session', action: 'output', frame: 'cut', bytes: 1_500_000 },
       ],
     ],
-  ])('brings 5 MB of bytes in order, each once, through %s', async (_, faults) => {
+  ])('delivers 5 MB in order, each byte once, through %s', async (_, faults) => {
     await begin({ faults });
     const { file, bytes } = large();
     const { stream, bytes: got } = await open(NON_INTERACTIVE, `cat '${file}'`);
@@ -141,7 +141,7 @@ describe('a session', () => {
     expect([got().length, hash(got())]).toEqual([bytes.length, hash(bytes)]);
   });
 
-  it('has errors apart, and the exit code', async () => {
+  it('delivers standard error separately, and the exit code', async () => {
     await begin();
     const { stream, text, errors } = await open(NON_INTERACTIVE, `sh -c 'echo out; echo err >&2; exit 3'`);
     expect(await stream.ended).toMatchObject({ exitCode: 3 });
@@ -155,7 +155,7 @@ describe('a session', () => {
     expect(text()).toBe('a  b|c d|$HOME|*|');
   });
 
-  it('says what could not be started', async () => {
+  it('names the program that could not be started', async () => {
     await begin();
     const missing = await open(NON_INTERACTIVE, '/nowhere/nothing');
     expect(await missing.stream.ended).toMatchObject({ exitCode: 1 });
@@ -165,7 +165,7 @@ describe('a session', () => {
     expect(open_.errors()).toContain('closing quote');
   });
 
-  it('delivers nothing before the end without separate streams, and no exit code', async () => {
+  it('without separate streams delivers no output before the end, and no exit code', async () => {
     await begin();
     const { stream, text } = await open(NON_INTERACTIVE, `sh -c 'echo one; sleep 0.5; echo two >&2; exit 3'`, {
       parameters: { command: [`sh -c 'echo one; sleep 0.5; echo two >&2; exit 3'`] },
@@ -176,7 +176,7 @@ describe('a session', () => {
     expect(text()).toBe('one\ntwo\n');
   });
 
-  it('is live, and at the distance of the network', async () => {
+  it('delivers output as it is written, one network delay later', async () => {
     await begin({ network: { client: { roundTrip: 200 } } });
     const gate = join(at.directory, 'gate');
     const { stream, said, text } = await open(
@@ -208,7 +208,7 @@ describe('a session', () => {
     expect(resumed.length).toBeGreaterThanOrEqual(3);
   });
 
-  it('tells of cuts, after which an agent may read no more of what runs', async () => {
+  it('reports each cut, because an agent may not read output afterwards', async () => {
     await begin({ sessions: { pauseEndsOutput: true } });
     const { stream, said } = await open(NON_INTERACTIVE, `sh -c 'while :; do echo line; sleep 0.02; done'`);
     await said('line');
@@ -217,7 +217,7 @@ describe('a session', () => {
     expect(await stream.ended).toMatchObject({ exitCode: -1, cuts: 1 });
   });
 
-  it('is over where it ended while it was not connected', async () => {
+  it('ends if the command ended while the client was not connected', async () => {
     await begin();
     const { stream, said } = await open(NON_INTERACTIVE, `sh -c 'echo there; sleep 30'`);
     await said('there');
@@ -227,7 +227,7 @@ describe('a session', () => {
     expect(await stream.ended).toMatchObject({ exitCode: null });
   });
 
-  it('ends after a time without input, which its keeping alive is', async () => {
+  it('ends after a time without input; a keep-alive counts as input', async () => {
     await begin({ sessions: { idle: 3_000 } });
     const { stream, said } = await open(INTERACTIVE, 'echo begun; exec cat');
     await said('begun');
@@ -243,7 +243,7 @@ describe('a session', () => {
     expect([exitCode, why]).toEqual([null, expect.stringContaining('nothing came from the client')]);
   });
 
-  it('is refused in AWS’s words where it is denied, not connected, encrypted or unknown', async () => {
+  it('is refused with AWS’s message if it is denied, not connected, encrypted or unknown', async () => {
     await begin({ identities: [DENIED], sessions: { kmsKeyId: 'alias/sessions' } });
     expect(await problem(open(NON_INTERACTIVE, 'true'))).toMatch(/^SESSION_ENCRYPTED: .*KMS/);
     expect(await problem(open('AWS-Nothing', 'true'))).toMatch(/^SESSION_START: [^]*InvalidDocument/);
@@ -266,7 +266,7 @@ describe('a session', () => {
     expect(at.aws.instances.processes(box)).toEqual([]);
   });
 
-  it.each(['close', 'abort'] as const)('is terminated by %s, with what ran in it', async (how) => {
+  it.each(['close', 'abort'] as const)('is terminated by %s, with the processes in it', async (how) => {
     await begin();
     const controller = new AbortController();
     const { stream, said } = await open(INTERACTIVE, 'echo there; sleep 60', { signal: controller.signal });
@@ -302,7 +302,7 @@ describe('a session', () => {
     expect(await stream.ended).toMatchObject({ exitCode: null });
   });
 
-  it('ends with 1 after a Ctrl+C without a terminal, whatever a trap says', async () => {
+  it('exits with 1 after a Ctrl+C without a terminal, whatever a trap exits with', async () => {
     await begin();
     const { stream, said, text } = await open(
       NON_INTERACTIVE,
@@ -314,7 +314,7 @@ describe('a session', () => {
     expect(text()).toContain('caught');
   });
 
-  it('says of a program that is not there what the agent says', async () => {
+  it("has the agent's message for a program that does not exist", async () => {
     await begin();
     const { stream, errors } = await open(NON_INTERACTIVE, 'nx-ec2-no-such-program --help');
     expect(await stream.ended).toMatchObject({ exitCode: 1 });
@@ -359,7 +359,7 @@ describe('a session', () => {
     expect(terminal.text().replace(/\r/g, '')).toMatch(new RegExp(`^${expected}made\n/dev/.*\nown\n$`));
   });
 
-  it('takes no user that it cannot become', async () => {
+  it('refuses a user that it cannot become', async () => {
     await begin();
     const directory = join(at.directory, 'other');
     await expect(startFixture({ directory, sessions: { user: 'nx-ec2-no-such-user' } })).rejects.toThrow(
@@ -367,7 +367,7 @@ describe('a session', () => {
     );
   });
 
-  it('takes large input in order, once, through lost and doubled frames', async () => {
+  it('receives large input in order and once, although frames are lost and duplicated', async () => {
     await begin({
       faults: [
         { service: 'session', action: 'input', frame: 'drop', after: 5, times: 10 },
@@ -389,7 +389,7 @@ describe('a session', () => {
     await stream.ended;
   });
 
-  it('is a shell where no command is given', async () => {
+  it('is a shell if no command is given', async () => {
     await begin();
     const { stream, said } = await open('SSM-SessionManagerRunShell', '', { parameters: {} });
     stream.write(Buffer.from('echo "$((20 + 3)) in $HOME"; exit\r'));

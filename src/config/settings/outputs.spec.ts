@@ -15,7 +15,7 @@ import {
 import { directory, glob, matchHere, matchInPython, path } from '../syntax/portable.fixture';
 
 describe('outputs', () => {
-  it('match no other name that only lacks a line break at its end', () => {
+  it('match a name with a line break at its end only if they name it', () => {
     const paths = ['.\n', 'a\n', 'a', '..\n/b', '$\n', 'b$'];
     const pairs = (each: string) => paths.map((of): [string, string] => [each, of]);
     expect(matchInPython(pairs('**'))).toEqual(paths.map(() => true));
@@ -143,7 +143,7 @@ describe('outputs', () => {
       );
     });
 
-    it('are those that match each of many different names', () => {
+    it('are recognized if they match each of many different names', () => {
       const names =
         'src data train.py project.json README.md notebook.ipynb setup.cfg utils tests a.b 2024 Makefile .env weights.pt x_y'.split(
           ' ',

@@ -6,7 +6,7 @@ import { nxStartedAt } from '../../workspace/invocation';
 import { Workshop } from './executor-harness.fixture';
 
 // Each starts a training or several.
-describe('a result of other files than Nx has hashed', () => {
+describe('a result of files that differ from those that Nx has hashed', () => {
   let shop: Workshop;
   beforeAll(async () => {
     shop = await Workshop.open();
@@ -28,7 +28,7 @@ describe('a result of other files than Nx has hashed', () => {
   }
   const train = () => shop.run<Result>('remote-train', options);
 
-  it('is delivered, is no success that Nx would cache, and is taken by the same command without another training', async () => {
+  it('is downloaded but reported as a failure so that Nx does not cache it; the same command then uses it', async () => {
     report('0'.repeat(64));
     await expect(train()).rejects.toThrow(/NOT_CACHED/);
     expect(shop.printed).toMatch(/model\/train\.py changed after Nx computed the cache key|Files changed, appeared/);
@@ -43,7 +43,7 @@ describe('a result of other files than Nx has hashed', () => {
     expect(await train()).toMatchObject({ run, attached: 'ended' });
   });
 
-  it('is cached where the files are those of the key, whatever earlier commands were told', async () => {
+  it('is cached if the files are those of the key, whatever was reported to earlier commands', async () => {
     shop.forget();
     const { snapshot } = await shop.run<Result>('remote-sync');
     report('0'.repeat(64), nxStartedAt() - 5_000);
@@ -51,7 +51,7 @@ describe('a result of other files than Nx has hashed', () => {
     expect(await train()).toMatchObject({ snapshot });
   });
 
-  it('is not cached where the configuration is another by now, as with other files', async () => {
+  it('is not cached if the configuration has changed meanwhile', async () => {
     shop.forget();
     const { snapshot } = await shop.run<Result>('remote-sync');
     report(snapshot, Date.now(), settingsDigest({ train: { args: '--epochs 2' } }));
@@ -59,7 +59,7 @@ describe('a result of other files than Nx has hashed', () => {
     expect(shop.printed).toContain('The configuration of the training changed after Nx computed the cache key');
   });
 
-  it('is no concern where the target is not cached, or its inputs are not ours', async () => {
+  it('is a success if the target is not cached, or has other inputs', async () => {
     shop.forget();
     await train();
     report('0'.repeat(64));
@@ -75,7 +75,7 @@ describe('a training that has succeeded', () => {
   });
   afterAll(() => shop.close());
 
-  it('is brought to another clone, also when its instance is gone, and is trained again with --rerun', async () => {
+  it('has its results downloaded in another clone, even without its instance; --rerun trains again', async () => {
     const train = (more = {}) =>
       shop.run<{ run: string; attached: unknown }>('remote-train', { train: { script: 'train.py' }, ...more });
     const { run } = await train();

@@ -52,11 +52,11 @@ describe('words of the command line', () => {
       ['last', '--json'],
       'remote-status takes only options, and last is not one.\nTo list its options: nx run m:remote-status --help',
     ],
-  ])('of %s that nothing reads are refused, with the form that works: %j', (name, words, message) => {
+  ])('of %s that no option takes are refused, with the form that works: %j', (name, words, message) => {
     expect(said(name, ...words)).toBe(message);
   });
 
-  it('are taken where they are options, or are left to the configuration, which knows what was meant', () => {
+  it('are accepted if they are options, or left to the configuration, which has the better message', () => {
     for (const words of [['--args=--epochs 3'], ['--args', '3', '--remote-root=/x'], ['--env.A=1'], ['--no-sync'], []])
       expect(said('remote-train', ...words)).toBeNull();
     // Misspelled, or of a target that runs nothing of the user's.
@@ -75,7 +75,7 @@ describe('words of the command line', () => {
     assertNoPassThrough('remote-train', null);
   });
 
-  it('are in the form that works as they were typed, whatever they hold', () => {
+  it('appear in the suggested form as they were typed, whatever they contain', () => {
     const word = fc.oneof(fc.string({ minLength: 1 }), fc.constantFrom('a b', '$HOME', "it's", '"', '`x`', '\\', '!'));
     fc.assert(
       fc.property(

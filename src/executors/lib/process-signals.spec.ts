@@ -25,7 +25,7 @@ describe('signals', () => {
     ['all at once, as in a terminal', 0, ['SIGTERM', 'SIGHUP']],
     ['once more from Nx, on a machine that has much to do', 500, ['SIGINT']],
     ['as another one, whenever', 1_500, ['SIGTERM', 'SIGHUP']],
-  ])('are one Ctrl+C where they come %s', async (_, ms, others) => {
+  ])('count as one Ctrl+C if they come %s', async (_, ms, others) => {
     send('SIGINT');
     later(ms);
     send(...others);
@@ -35,7 +35,7 @@ describe('signals', () => {
     expect(await wants).toBe(false);
   });
 
-  it('are two where a person sends a second one', async () => {
+  it('count as two if a person sends a second one', async () => {
     send('SIGINT');
     const wants = signals.wantsStop(false);
     later(900);
@@ -45,7 +45,7 @@ describe('signals', () => {
     expect(await wants).toBe(true);
   });
 
-  it('are one where the second one comes too late', () => {
+  it('count as one if the second one comes too late', () => {
     send('SIGINT');
     later(2_100);
     send('SIGINT');

@@ -35,13 +35,13 @@ describe('what a signal does to a target', () => {
     expect(await signals.outcome()).toEqual({ code: 'STOPPED', message: 'Stopping the run.', stop });
   });
 
-  it('is a stop at the first signal where the target says so', async () => {
+  it('is a stop at the first signal if the target says so', async () => {
     signals.onSignal(() => 'Detached.', stopped(true));
     send();
     expect(await signals.outcome()).toEqual({ code: 'STOPPED', message: 'Stopping the run.', stop });
   });
 
-  it('leaves the run where no second signal comes', async () => {
+  it('detaches from the run if no second signal comes', async () => {
     signals.onSignal(() => 'Detached.', stopped(false));
     send();
     const outcome = signals.outcome();

@@ -8,7 +8,7 @@ describe('remote-cancel', () => {
   });
   afterAll(() => shop.close());
 
-  it('asks the instance that the configuration names, where somebody writes over the record again and again', async () => {
+  it('asks the configured instance if another program keeps overwriting the run record', async () => {
     const train = { command: ['sh', '-c', 'exec sleep 600'], environment: 'none' };
     const { run } = await shop.run<{ run: string }>('remote-submit', { train });
     const forge = (n: number) => {

@@ -86,7 +86,7 @@ describe('remote-train, killed again and again', () => {
     expect(launched('killed').map(({ state }) => state)).toEqual(['terminated']);
   });
 
-  it('trains once, also where the instance ends before the next command looks for the run', async () => {
+  it('trains once, even if the instance ends before the next command looks for the run', async () => {
     const machine = { type: 't3.micro', instanceProfile: 'training', tags: { test: 'ended' } };
     await trainAndKill('ended', { instance: machine }, 1, 9, () =>
       until(() => starts('ended') === 0 || launched('ended').some(({ state }) => state === 'terminated')),

@@ -38,7 +38,7 @@ describe('aws-setup', () => {
     expect(tree.listChanges().map(({ path, content }) => [path, content?.toString()])).toEqual(once);
   });
 
-  it('takes a bucket name that S3 takes and refuses any other', async () => {
+  it('accepts the bucket names that S3 accepts, and no others', async () => {
     const character = fc.constantFrom(...'ab09-._A /$\'"{}\u00e9');
     await fc.assert(
       fc.asyncProperty(fc.string({ unit: character, maxLength: 70 }), async (bucket) => {
@@ -59,7 +59,7 @@ describe('aws-setup', () => {
     );
   });
 
-  it('grants nothing on everything but what has no resource to limit it to, and no action by wildcard', () => {
+  it("grants an action on all resources only if AWS can't limit it to one, and no action by wildcard", () => {
     for (const { Effect, Action, Resource } of statements(setupTemplate('acme-training'))) {
       if (Effect !== 'Allow') continue;
       for (const action of [Action].flat()) {
@@ -87,7 +87,7 @@ describe('aws-setup', () => {
   const named = (resource: unknown) =>
     [resource].flat().map((each) => (each as { 'Fn::Sub'?: string })['Fn::Sub'] ?? each);
 
-  it('lets an instance tell of runs and read them, its secrets and its data, and nothing else', () => {
+  it('lets an instance write and read runs, and read its secrets and data, and nothing else', () => {
     const role = statements(resources().InstanceRole).filter(
       ({ Effect, Action }) => Effect === 'Allow' && !String(Action).includes('sts:'),
     );
@@ -169,7 +169,7 @@ describe('aws-setup', () => {
     }
   });
 
-  it('lets a job that only prunes read what says what is needed, write indexes, and remove', () => {
+  it('lets a job that only prunes read what decides what is reachable, write indexes, and delete', () => {
     const { Resources } = setupTemplate('acme-training') as { Resources: Record<string, object> };
     const granted = statements(Resources.PrunePolicy).map(({ Action, Resource }) => [
       Action,

@@ -43,7 +43,7 @@ const granting = (action: string, options?: SetupOptions) =>
   statements('LaunchPolicy', options).filter(({ Action }) => [Action].flat().includes(action));
 
 describe('the template of aws-setup', () => {
-  it('lets callers, with --launch, do all that the table has', () => {
+  it('lets callers, with --launch, do all that the table of permissions has', () => {
     const granted = new Set(
       [...statements('CallerPolicy'), ...statements('LaunchPolicy')].flatMap(({ Action }) => Action),
     );
@@ -56,7 +56,7 @@ describe('the template of aws-setup', () => {
     expect([...new Set(needed)].filter((action) => !granted.has(action))).toEqual([]);
   });
 
-  it('lets them make only what carries the tag, and end only what does', () => {
+  it('lets them create only tagged resources, and terminate only those', () => {
     const requested = { StringEquals: { 'aws:RequestTag/nx-ec2:managed': 'true' } };
     const made = granting('ec2:RunInstances');
     expect(made.map(({ Condition }) => Condition)).toEqual([requested, undefined]);
@@ -73,7 +73,7 @@ describe('the template of aws-setup', () => {
     });
   });
 
-  it('lets them hand out the role of instances alone, and to EC2 alone', () => {
+  it('lets them pass only the role of instances, and only to EC2', () => {
     expect(granting('iam:PassRole')).toEqual([
       expect.objectContaining({
         Resource: { 'Fn::GetAtt': ['InstanceRole', 'Arn'] },
@@ -88,7 +88,7 @@ describe('the template of aws-setup', () => {
     );
   });
 
-  it('lets commands and sessions reach, with --launch, what nx-ec2 has made', () => {
+  it('lets commands and sessions reach, with --launch, instances that nx-ec2 launched', () => {
     expect(granting('ssm:SendCommand')[0].Condition).toEqual({
       StringEquals: { 'ssm:resourceTag/nx-ec2:managed': 'true' },
     });
@@ -105,7 +105,7 @@ describe('the template of aws-setup', () => {
       }
   });
 
-  it('limits the role of what looks from outside, and of instances of fleets, by the tag', () => {
+  it("limits the roles of the scheduled clean-up and of a fleet's instances by the tag", () => {
     const inline = (name: string) =>
       resources()[name].Properties.Policies as { PolicyName: string; PolicyDocument: { Statement: Statement[] } }[];
     for (const [role, policy] of [
@@ -119,7 +119,7 @@ describe('the template of aws-setup', () => {
             expect(Condition).toEqual({ StringEquals: { 'aws:ResourceTag/nx-ec2:managed': 'true' } });
   });
 
-  it('has what an option asks for, and nothing of what none asks for', () => {
+  it('has only the statements that the options ask for', () => {
     const plain = Object.keys(resources({}));
     expect(plain).toEqual(['Bucket', 'BucketPolicy', 'InstanceRole', 'InstanceProfile', 'CallerPolicy', 'PrunePolicy']);
     const added = (options: SetupOptions) => Object.keys(resources(options)).filter((name) => !plain.includes(name));
@@ -149,7 +149,7 @@ describe('the template of aws-setup', () => {
     expect(resources().InstanceProfile.Properties.InstanceProfileName).toBe('training');
   });
 
-  it('is within what CloudFormation and IAM take', () => {
+  it('is within the limits of CloudFormation and IAM', () => {
     expect(JSON.stringify(setupTemplate('acme-training', ALL), null, 2).length).toBeLessThan(51_200);
     // IAM counts a managed policy without its white space; names are longer where they are put in.
     const longest: Record<string, string> = {
@@ -173,7 +173,7 @@ describe('the template of aws-setup', () => {
     }
   });
 
-  it('takes of options only what AWS takes', () => {
+  it('accepts only option values that AWS accepts', () => {
     const text = fc.oneof(fc.string({ unit: fc.constantFrom(...'a0-@.+"$\\{} \u00e9\n') }), fc.string());
     fc.assert(
       fc.property(text, text, text, text, fc.double(), (instanceProfile, email, vpc, subnets, budget) => {

@@ -92,7 +92,7 @@ describe('training-project', () => {
     },
   );
 
-  it('takes any directory below the workspace or refuses it with what to do; nothing is written elsewhere', async () => {
+  it('accepts any directory below the workspace, or says what to do; nothing is written elsewhere', async () => {
     const part = fc.oneof(
       fc.constantFrom(...Object.getOwnPropertyNames(Object.prototype)),
       fc.constantFrom('..', '.', '', 'a b', '$(x)', '-x', 'models', 'foo', "o'clock", 'node_modules', '\n', '{{x}}'),
@@ -120,7 +120,7 @@ describe('training-project', () => {
     );
   });
 
-  it('makes of any name one that pyproject.toml takes', () => {
+  it('turns any name into one that pyproject.toml allows', () => {
     fc.assert(
       fc.property(fc.stringMatching(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/), (name) => {
         expect(distributionName(name)).toMatch(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/);

@@ -1,4 +1,4 @@
-"""Labelled images from a csv: 64 brightnesses (0 to 16) and the digit in each row."""
+"""Labeled images from a csv: 64 brightnesses (0 to 16) and the digit in each row."""
 import csv
 import random
 
