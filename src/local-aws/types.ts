@@ -68,6 +68,8 @@ export interface LocalAws {
   profiles: InstanceProfiles;
   /** What the account may have at once. */
   quotas: Quotas;
+  /** ARNs of KMS keys that are disabled. */
+  disabledKeys: Set<string>;
   /** Takes a spot instance back. @param noticeMs from the notice to its end; absent: two minutes. */
   interrupt(instance: string, options?: { noticeMs?: number }): void;
   /** Tells a spot instance that it is at risk. */

@@ -4,15 +4,22 @@ import { allow } from '../protocol/identity';
 import type { ServiceRequest, ServiceResponse } from '../protocol/service';
 import { preconditionFailed } from './conditions';
 import type { Buckets } from './objects';
+import { assertReadable } from './readable';
 
-/** The answer to GET and HEAD of an object. */
-export function getObject(buckets: Buckets, request: ServiceRequest, bucket: string, key: string): ServiceResponse {
+/** The answer to GET and HEAD of an object. @param disabledKeys KMS keys by their ARNs. */
+export function getObject(
+  buckets: Buckets,
+  request: ServiceRequest,
+  { bucket, key }: { bucket: string; key: string },
+  disabledKeys: ReadonlySet<string>,
+): ServiceResponse {
   const object = buckets.head(bucket, key);
   if (!object) {
     // To whoever may not list, it is not told whether there is one.
     allow(request.identity, 's3:ListBucket');
     throw new AwsError('NoSuchKey', 'The specified key does not exist.', 404);
   }
+  assertReadable(request, object, disabledKeys);
   if (request.headers['if-match'] && request.headers['if-match'] !== object.etag) throw preconditionFailed();
   const { headers: all, ...about } = object;
   const wanted = request.headers['x-amz-checksum-mode'] === 'ENABLED';

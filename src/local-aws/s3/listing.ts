@@ -34,8 +34,8 @@ export function listObjects(buckets: Buckets, request: ServiceRequest, bucket: s
       `${url ? '<EncodingType>url</EncodingType>' : ''}<IsTruncated>${truncated}</IsTruncated>${truncated ? `<NextContinuationToken>${escapeXml(last)}</NextContinuationToken>` : ''}` +
       found
         .map(
-          ({ key, etag, size, modified }) =>
-            `<Contents><Key>${name(key)}</Key><LastModified>${new Date(modified).toISOString()}</LastModified><ETag>${escapeXml(etag)}</ETag><Size>${size}</Size><StorageClass>STANDARD</StorageClass></Contents>`,
+          ({ key, etag, size, modified, headers }) =>
+            `<Contents><Key>${name(key)}</Key><LastModified>${new Date(modified).toISOString()}</LastModified><ETag>${escapeXml(etag)}</ETag><Size>${size}</Size><StorageClass>${escapeXml(headers['x-amz-storage-class'] ?? 'STANDARD')}</StorageClass></Contents>`,
         )
         .join('') +
       [...prefixes].map((each) => `<CommonPrefixes><Prefix>${name(each)}</Prefix></CommonPrefixes>`).join('') +

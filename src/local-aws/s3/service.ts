@@ -15,10 +15,13 @@ import { getObject } from './get-object';
 import { listBuckets, listObjects } from './listing';
 import { MultipartUploads } from './multipart';
 import { KEPT, kept } from './kept-headers';
+import { assertEnabled } from './readable';
 
 /** S3 as facts and the SDK have it, in both styles of address. Objects are on disk; the body of one request is held in memory. */
 export class S3Service implements Service {
   readonly buckets: Buckets;
+  /** KMS keys by their ARNs. Of the keys of other accounts, callers may use none to read. */
+  readonly disabledKeys = new Set<string>();
   private readonly multipart: MultipartUploads;
 
   constructor(
@@ -89,7 +92,8 @@ export class S3Service implements Service {
   private async object(request: ServiceRequest, bucket: string, key: string): Promise<ServiceResponse> {
     const { method, query } = request;
     if (method === 'GET' && query.has('uploadId')) return this.multipart.listParts(request, bucket, key);
-    if (method === 'GET' || method === 'HEAD') return getObject(this.buckets, request, bucket, key);
+    if (method === 'GET' || method === 'HEAD')
+      return getObject(this.buckets, request, { bucket, key }, this.disabledKeys);
     if (method === 'DELETE' && query.has('uploadId')) return this.multipart.abort(request, bucket, key);
     if (method === 'DELETE') {
       this.buckets.delete(bucket, key);
@@ -102,6 +106,7 @@ export class S3Service implements Service {
     if (method === 'PUT') {
       const { body, checksums } = decodePayload(request.headers, request.body, request.signer);
       checkConditions(request, this.buckets.head(bucket, key));
+      assertEnabled(String(request.headers['x-amz-server-side-encryption-aws-kms-key-id']), this.disabledKeys);
       const stored = this.buckets.put(bucket, key, body, {
         contentType: request.headers['content-type'],
         headers: { ...kept(request), ...checksums },
