@@ -4,8 +4,6 @@ else.
 
 from __future__ import annotations
 
-import importlib
-
 from .system import root_directory
 from .system.errors import Failure, reply_of
 
@@ -73,8 +71,10 @@ def poll(plan: Any, root: str) -> dict[str, Any]:
 
 
 def operation(module: str, name: str) -> Callable[[Any, str], dict[str, Any]]:
+    package = "%s." % __package__
+
     def load_and_run(plan: Any, root: str) -> dict[str, Any]:
-        return getattr(importlib.import_module("." + module, __package__), name)(plan, root)
+        return getattr(__import__(package + module, fromlist=[name]), name)(plan, root)
 
     return load_and_run
 

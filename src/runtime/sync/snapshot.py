@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import posixpath
-import re
 
+from ..system.digest import sha256_hex
 from ..system.errors import Failure, text
 
 TYPE_CHECKING = False
@@ -20,9 +19,9 @@ if TYPE_CHECKING:
 
 
 HEADER = b"nx-ec2 snapshot 1"
-FILE = re.compile(rb"f ([x-]) (0|[1-9]\d{0,17}) ([0-9a-f]{64}) (.+)", re.DOTALL)
-# An empty, `.` or `..` component.
-UNSAFE = re.compile(rb"(?:\A|/)\.{0,2}(?:/|\Z)")
+# Of the size of a file: decimal, without a sign and zeros before it.
+MAX_SIZE_DIGITS = 18
+HEX = b"0123456789abcdef"
 
 
 def parse(data: bytes, wanted_id: str) -> Entries:
@@ -31,10 +30,15 @@ def parse(data: bytes, wanted_id: str) -> Entries:
 
     An entry is ("file", executable, bytes, content), ("link", target) or ("directory",).
     """
-    if hashlib.sha256(data).hexdigest() != wanted_id:
+    if sha256_hex(data) != wanted_id:
         raise Failure(
             "SNAPSHOT_MISMATCH", "the snapshot is not what the plan names", snapshot=wanted_id
         )
+    return read_verified(data, wanted_id)
+
+
+def read_verified(data: bytes, wanted_id: str) -> Entries:
+    """The same of a canonical form whose hash is known to be this one."""
     fields = data.split(b"\0")
     if fields[0] != HEADER or fields[-1] != b"":
         raise Failure(
@@ -47,15 +51,13 @@ def read_entries(fields: Sequence[bytes]) -> Entries:
     """The entries that fields of the canonical form hold, in the order of their paths."""
     entries: Entries = {}
     last = b""
-    at, match = 0, FILE.fullmatch
+    at = 0
     entry: Entry
     while at < len(fields):
         field = fields[at]
         at += 1
-        found = match(field)
-        if found:
-            mode, size, content, path = found.groups()
-            entry = ("file", mode == b"x", int(size), content.decode())
+        if field.startswith(b"f "):
+            path, entry = parse_file_entry(field)
         elif field.startswith(b"l ") and at < len(fields):
             path, target = field[2:], fields[at]
             entry = ("link", target)
@@ -65,13 +67,38 @@ def read_entries(fields: Sequence[bytes]) -> Entries:
             path = field[2:]
             entry = ("directory",)
         else:
-            raise Failure("SNAPSHOT_MISMATCH", "an entry of the snapshot is damaged")
+            raise damaged()
         check_path(path)
         if path <= last:
             raise Failure("SNAPSHOT_MISMATCH", "the entries of the snapshot are out of order")
         last = path
         entries[path] = entry
     return entries
+
+
+def parse_file_entry(field: bytes) -> tuple[bytes, FileEntry]:
+    """(path, entry) of `f <x or -> <bytes> <sha256> <path>`. Without `re`, which takes longer to
+    import than a sync that changes nothing takes.
+    """
+    try:
+        _, mode, size, content, path = field.split(b" ", 4)
+    except ValueError:
+        raise damaged()
+    if (
+        len(content) != 64
+        or content.strip(HEX)
+        or not size.isdigit()
+        or len(size) > MAX_SIZE_DIGITS
+        or (size.startswith(b"0") and size != b"0")
+        or mode not in (b"x", b"-")
+        or not path
+    ):
+        raise damaged()
+    return path, ("file", mode == b"x", int(size), content.decode())
+
+
+def damaged() -> Failure:
+    return Failure("SNAPSHOT_MISMATCH", "an entry of the snapshot is damaged")
 
 
 def check_tree(entries: Entries) -> Entries:
@@ -117,7 +144,7 @@ def fold(
     wanted.update(read_entries(fields))
     wanted = dict(sorted(wanted.items()))
     data = canonical(wanted)
-    if hashlib.sha256(data).hexdigest() != wanted_id:
+    if sha256_hex(data) != wanted_id:
         raise Failure(
             "SNAPSHOT_MISMATCH",
             "the delta does not make the snapshot that the plan names",
@@ -142,8 +169,11 @@ def canonical(entries: Entries) -> bytes:
 
 
 def check_path(path: bytes) -> None:
+    bounded = b"/%s/" % path
     if (
-        UNSAFE.search(path)
+        b"//" in bounded
+        or b"/./" in bounded
+        or b"/../" in bounded
         or len(path) > 4096
         or (len(path) > 255 and max(map(len, path.split(b"/"))) > 255)
     ):

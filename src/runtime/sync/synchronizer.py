@@ -9,16 +9,17 @@ import os
 import time
 
 from ..system import account as accounts
-from ..system import atomic_files
+from ..system import atomic_files, plain_json
 from ..system.errors import Failure, text
 from . import snapshot
 from .tree import Tree
 from .tree_diff import check_blocking_paths, compare
 from .tree_lock import TreeLock
+from .unchanged import is_unchanged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, Iterable, TypedDict
+    from typing import Callable, Iterable, Sequence, TypedDict
 
     from ..aws.http_pool import Connections
     from ..system.documents import SyncReply, SyncSpec
@@ -78,9 +79,13 @@ class Sync:
     def __init__(self, spec: SyncSpec, tree: Tree, progress: Progress) -> None:
         self.spec, self.tree, self.progress = spec, tree, progress
         self.history, self.connected = None, None
-        self.healed = tree.head != spec.get("base")
+        self.healed = False
 
     def bring(self) -> SyncReply:
+        if is_unchanged(self.tree, self.spec):
+            return self.reply(written=0, deleted=0, size=0, reverted=[], kept=None)
+        self.tree.load()
+        self.healed = self.tree.head != self.spec.get("base")
         wanted, data = self.wanted()
         limits = self.spec["limits"]
         for name, value, limit in (
@@ -219,20 +224,31 @@ class Sync:
             or tree.head != name
         ):
             tree.record(name, data, entries=wanted, stat_keys=stat_keys)
-            atomic_files.write_json(
-                os.path.join(tree.directory, "head.json"),
-                {"snapshot": name, "at": int(time.time() * 1000)},
+            record = plain_json.dumps({"snapshot": name, "at": int(time.time() * 1000)})
+            atomic_files.write_atomically(
+                os.path.join(tree.directory, "head.json"), record.encode()
             )
             tree.settle()
+        return self.reply(
+            written=len(found.missing),
+            deleted=len(found.deleted),
+            size=bytes_of(wanted[path] for path in found.missing),
+            reverted=found.reverted,
+            kept=kept,
+        )
+
+    def reply(
+        self, *, written: int, deleted: int, size: int, reverted: Sequence[bytes], kept: str | None
+    ) -> SyncReply:
         return {
-            "head": name,
-            "written": len(found.missing),
-            "deleted": len(found.deleted),
-            "bytes": bytes_of(wanted[path] for path in found.missing),
+            "head": self.spec["snapshot"],
+            "written": written,
+            "deleted": deleted,
+            "bytes": size,
             "healed": self.healed,
-            "reverted": [text(path) for path in found.reverted[:20]],
-            "revertedCount": len(found.reverted),
+            "reverted": [text(path) for path in reverted[:20]],
+            "revertedCount": len(reverted),
             "kept": kept,
-            "tree": tree.files,
-            "user": tree.account.pw_name,
+            "tree": self.tree.files,
+            "user": self.tree.account.pw_name,
         }

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import array
 import errno
-import hashlib
 import os
 import stat
 
 from ..system import account as accounts
 from ..system import atomic_files
+from ..system.digest import sha256_hex
 from ..system.dirfd_cache import Directories
 from ..system.errors import Failure
 from . import snapshot
@@ -38,8 +37,8 @@ MANY_ENTRIES = 5000
 class Tree:
     pending: set[bytes] | None
     head: str | None
-    entries: Entries
-    stat_keys: StatKeys
+    _entries: Entries | None
+    _stat_keys: StatKeys | None
 
     def __init__(self, root: str, name: str, account: pwd.struct_passwd) -> None:
         self.directory = os.path.join(root, "trees", name)
@@ -56,12 +55,30 @@ class Tree:
         self.directories = Directories(self.files, account)
         self.pending = self._read_pending()
         self.data = self._read("snapshot")
-        self.head = hashlib.sha256(self.data).hexdigest() if self.data else None
-        try:
-            self.entries = snapshot.parse(self.data, self.head) if self.head else {}
-        except Failure:
-            self.data, self.head, self.entries = b"", None, {}
-        self.stat_keys = self._read_stat_keys()
+        self.head = sha256_hex(self.data) if self.data else None
+        self._entries, self._stat_keys = None, None
+
+    @property
+    def entries(self) -> Entries:
+        """Those of the head."""
+        if self._entries is None:
+            self.load()
+        return self._entries or {}
+
+    @property
+    def stat_keys(self) -> StatKeys:
+        """Of the files, when they were written."""
+        if self._stat_keys is None:
+            self._stat_keys = self._read_stat_keys()
+        return self._stat_keys
+
+    def load(self) -> None:
+        """Reads the entries of the head. A damaged one is none."""
+        if self._entries is None:
+            try:
+                self._entries = snapshot.read_verified(self.data, self.head) if self.head else {}
+            except Failure:
+                self.data, self.head, self._entries = b"", None, {}
 
     def _read(self, name: str) -> bytes:
         try:
@@ -79,19 +96,27 @@ class Tree:
         """{path: what lstat said of the file after it was written}; empty if the file
         is not of the head.
         """
-        data = self._read("stat-keys")
-        line = ("%s\n" % self.head).encode()
-        if not data.startswith(line) or len(data) != len(line) + 32 * len(self.entries):
+        numbers = self.read_stat_numbers()
+        if numbers is None or len(numbers) != 4 * len(self.entries):
             return {}
-        numbers = array.array("Q", data[len(line) :])
         return dict(
             zip(self.entries, zip(numbers[0::4], numbers[1::4], numbers[2::4], numbers[3::4]))
         )
+
+    def read_stat_numbers(self) -> list[int] | None:
+        """The stat keys: four numbers of each entry. None if the file is not of the head."""
+        data = self._read("stat-keys")
+        line = ("%s\n" % self.head).encode()
+        if not data.startswith(line) or (len(data) - len(line)) % 32:
+            return None
+        return memoryview(data[len(line) :]).cast("Q").tolist()
 
     def record(self, head: str, data: bytes, *, entries: Entries, stat_keys: StatKeys) -> None:
         """The head is recorded last; a kill in between leaves stat keys of another head, or a
         snapshot that is true.
         """
+        import array
+
         numbers = array.array("Q")
         none = (0, 0, 0, 0)
         for path in entries:
@@ -103,7 +128,7 @@ class Tree:
         )
         if head != self.head:
             atomic_files.write_atomically(os.path.join(self.directory, "snapshot"), data)
-        self.head, self.data, self.entries, self.stat_keys = head, data, entries, stat_keys
+        self.head, self.data, self._entries, self._stat_keys = head, data, entries, stat_keys
 
     def settle(self) -> None:
         """The head is recorded: nothing is under way any more."""

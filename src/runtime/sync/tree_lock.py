@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
-import signal
 import time
 
+from ..system import plain_json
 from ..system.errors import Failure
 
 TYPE_CHECKING = False
@@ -45,6 +44,8 @@ class TreeLock:
         while not self._take():
             owner = self._owner()
             if self._is_hung(owner):
+                import signal
+
                 try:
                     os.kill(owner["pid"], signal.SIGKILL)
                 except ProcessLookupError:
@@ -77,7 +78,7 @@ class TreeLock:
             "command": os.environ.get("SSM_COMMAND_ID", "")[:64],
             "expires": time.monotonic() + EXPIRY_S,
         }
-        os.pwrite(self.descriptor, json.dumps(owner).encode().ljust(OWNER_BYTES), 0)
+        os.pwrite(self.descriptor, plain_json.dumps(owner).encode().ljust(OWNER_BYTES), 0)
         self.owned = time.monotonic()
 
     def progress(self) -> None:
@@ -96,7 +97,8 @@ class TreeLock:
 
     def _owner(self) -> dict[str, Any]:
         try:
-            owner: dict[str, Any] | None = json.loads(os.pread(self.descriptor, OWNER_BYTES, 0))
+            text = os.pread(self.descriptor, OWNER_BYTES, 0).rstrip()
+            owner: dict[str, Any] | None = plain_json.loads(text)
             return owner if isinstance(owner, dict) else {}
         except ValueError:
             return {}

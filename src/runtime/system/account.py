@@ -5,12 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import pwd
-import select
-import signal
 import stat
 import time
 
-from . import safe_walk
 from .errors import Failure
 
 TYPE_CHECKING = False
@@ -114,6 +111,8 @@ def guard(directory: str, account: pwd.struct_passwd, writable: int = 0) -> None
     more bits of a file's mode. What is another's stays as it is: names of other files that the
     account put there are no reason to show these to everybody.
     """
+    from . import safe_walk
+
     descriptor = safe_walk.open_directory(directory)
     try:
         _guard(descriptor, account, writable)
@@ -124,6 +123,8 @@ def guard(directory: str, account: pwd.struct_passwd, writable: int = 0) -> None
 def _guard(descriptor: int, account: pwd.struct_passwd, writable: int) -> None:
     if os.fstat(descriptor).st_uid != account.pw_uid:
         return
+    from . import safe_walk
+
     # First the directory: what is in it can't be exchanged then.
     os.fchown(descriptor, 0, 0)
     os.fchmod(descriptor, 0o755)
@@ -148,6 +149,7 @@ def act(account: pwd.struct_passwd, work: Callable[[], T]) -> T:
     where the account can write.
     """
     import json
+    import signal
 
     if os.geteuid() != 0 or account.pw_uid == 0:
         return json.loads(json.dumps(work()))
@@ -188,6 +190,8 @@ def act(account: pwd.struct_passwd, work: Callable[[], T]) -> T:
 
 
 def _reset_signals() -> None:
+    import signal
+
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
 
@@ -196,6 +200,8 @@ def _read_all(reader: int, child: int) -> bytes | None:
     """What the child writes until it ends; None where it has done nothing for too long. Raises what
     a check of `while_waiting` raises.
     """
+    import select
+
     data, worked, deadline = b"", -1, 0.0
     while True:
         for check in while_waiting:
@@ -277,6 +283,7 @@ def _run_login_shell(shell: str, variables: dict[str, str], account: pwd.struct_
     SIGTERM first, since a program such as `pyenv rehash` removes its lock then. A lock that is left
     makes every later login of the account wait for it.
     """
+    import signal
     import subprocess
 
     from .program_output import read_output

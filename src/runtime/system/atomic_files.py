@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 
 TYPE_CHECKING = False
@@ -44,10 +42,14 @@ def create(path: str, mode: int) -> int:
 
 
 def write_json(path: str, value: object, mode: int = 0o644) -> None:
+    import json
+
     write_atomically(path, json.dumps(value).encode(), mode=mode)
 
 
 def read_json(path: str) -> Any:
+    import json
+
     try:
         with open(path, "rb") as file:
             return json.loads(file.read())
@@ -63,6 +65,8 @@ def read_object(path: str) -> dict[str, Any]:
 
 def hash_file(path: str | bytes | int) -> str:
     """The SHA-256 of a file, by its path or its descriptor, which stays open."""
+    import hashlib
+
     digest = hashlib.sha256()
     with open(path, "rb", buffering=0, closefd=not isinstance(path, int)) as file:
         block = file.read(BLOCK_BYTES)
