@@ -5,6 +5,7 @@ import { runtimeCode } from '../report/error-codes';
 import { Problem } from '../report/problem';
 import type { StoreKeys } from '../store/keys';
 import type { Store } from '../store/store';
+import { CompiledCode } from './compiled-code';
 import type { Operation, Plan } from './plan';
 import { runtimeProgram } from './runtime-program';
 import { parseReply } from './reply';
@@ -44,6 +45,8 @@ export interface RemoteOptions {
   /** The instance's id. */
   instance: string;
   settings?: RemoteSettings;
+  /** Where this machine remembers what code instances have compiled; undefined: it does not. */
+  codeDirectory?: string;
   /** Throws when an instance is gone: SSM says of its commands for long that they are in progress. */
   assertInstanceExists: (instance: string) => Promise<void>;
   /** Throws where no command may be sent to an instance. */
@@ -74,7 +77,11 @@ export class Remote {
   /** The runtime is known to be in the store (or on the instance, which does for it). */
   private runtimeStored = false;
 
-  constructor(private readonly options: RemoteOptions) {}
+  private readonly compiledCode: CompiledCode;
+
+  constructor(private readonly options: RemoteOptions) {
+    this.compiledCode = new CompiledCode(options.codeDirectory, options.settings?.remoteRoot);
+  }
 
   /** The runtime's hash, for whoever records that an instance has it. */
   get runtime(): string {
@@ -135,7 +142,7 @@ export class Remote {
     options: SendOptions,
   ): Promise<Map<string, T | Error>> {
     const { aws, store } = this.options;
-    const { script, storedPlan } = await this.script(operation, options);
+    const { script, storedPlan } = await this.script(instances, operation, options);
     const command: Command = {
       script,
       comment: options.comment,
@@ -160,11 +167,13 @@ export class Remote {
 
   /** The script of a command that carries out an operation, and the key of its plan where that is in the store. */
   private async script(
+    instances: readonly string[],
     operation: Operation,
     { key: signingKey, confidential }: SendOptions,
   ): Promise<{ script: string; storedPlan?: string }> {
     const { store, keys, settings } = this.options;
     const { sha256: runtime, bootstrap } = runtimeProgram();
+    const compiled = this.compiledCode.named(instances, runtime);
     const plan: Plan & Operation = {
       v: 1,
       root: settings?.remoteRoot ?? null,
@@ -177,6 +186,7 @@ export class Remote {
       const script = commandScript(bootstrap, {
         v: 1,
         runtime,
+        compiled,
         signingKey,
         plan: deflateSync(json).toString('base64'),
       });
@@ -191,7 +201,7 @@ export class Remote {
       sha256: createHash('sha256').update(bytes).digest('hex'),
       encryptionKey: sealKey?.toString('base64'),
     };
-    return { script: commandScript(bootstrap, { v: 1, runtime, signingKey, fetch }), storedPlan };
+    return { script: commandScript(bootstrap, { v: 1, runtime, compiled, signingKey, fetch }), storedPlan };
   }
 
   /** Waits for a command's end on one instance. @throws RemoteFailure what the runtime refused or could not do. */
@@ -206,6 +216,7 @@ export class Remote {
     const reply = parseReply(invocation.stdout);
     if (!reply) throw noReplyError(instance, invocation);
     if (!reply.ok) throw remoteFailure(instance, operation.op, reply.error);
+    this.compiledCode.learn(instance, this.runtime, reply);
     return checkReply<T>(instance, operation, reply);
   }
 }

@@ -2,6 +2,8 @@
 export type Request = {
   v: 1;
   runtime: string;
+  /** The SHA-256 of compiled code that the instance has kept; null: none is known. Absent: it is to keep none. */
+  compiled?: string | null;
   /** What must be secret to whoever reads the store. */
   signingKey?: string;
 } & (

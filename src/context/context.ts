@@ -63,6 +63,7 @@ export function createRunContext(
           keys,
           instance,
           settings: configuration,
+          codeDirectory: join(machineState(), 'compiled'),
           assertInstanceExists: (id) => assertRunning(aws, id),
           assertAllowed: allowed,
         }),

@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import json
 import os
 import re
 import resource
@@ -10,8 +11,10 @@ import subprocess
 import sys
 import tempfile
 import unittest
+import zlib
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import bootstrap
 import test_environment
 import test_sync  # noqa: F401  (puts the runtime on the path)
 from workspace import write
@@ -128,17 +131,10 @@ class BytecodeTest(unittest.TestCase):
 class LoaderTest(unittest.TestCase):
     def test_the_text_is_known_where_the_runtime_is_imported_from_memory(self):
         text = bytecode.__loader__.get_source(bytecode.__name__)
-        with open(
-            os.path.join(os.path.dirname(os.path.dirname(bytecode.__file__)), "bootstrap.py")
-        ) as file:
-            source = file.read()
-        start = source.index("class Modules:")
-        for module in (vars(boot_loader), {"importlib": importlib}):
-            if "Modules" not in module:
-                exec(source[start : source.index("os.umask", start)], module)
-            spec = module["Modules"]({"python_env/bytecode.py": text}).find_spec(
-                "nx_ec2_runtime.python_env.bytecode", None
-            )
+        modules = {"python_env/bytecode.py": text}
+        runtime = zlib.compress(json.dumps({"format": 1, "modules": modules}).encode())
+        for loader in (boot_loader.Modules(modules), bootstrap.functions()["Modules"](runtime)):
+            spec = loader.find_spec("nx_ec2_runtime.python_env.bytecode", None)
             loaded = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(loaded)
             self.assertEqual(
