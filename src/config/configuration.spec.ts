@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { resolveConfiguration } from './configuration';
 import type { LaunchSpec } from './schema/launch-spec';
-import { policyAllows } from './policy';
+import { policyAllows } from './policy-schema';
 import { splitCommand, splitWords } from './syntax/words';
 import type { TargetName } from './schema/executor-options';
 

@@ -61,6 +61,51 @@ describe('several policies', () => {
     expect(() => enforce({ NX_EC2_POLICY: named }, { remoteRoot: '/srv' })).toThrow(/"remoteRoot"/);
   });
 
+  const launching = (spec: object) => ({ instances: [{ launchSpec: { types: ['t3.small'], ami: 'auto', ...spec } }] });
+
+  it('that limit users allow no script that root runs, unless they say so', () => {
+    const named = write(join(outside, 'named.json'), { users: ['ubuntu'] });
+    const set = (spec: object) => () => enforce({ NX_EC2_POLICY: named }, launching(spec));
+    const script = { userData: '#!/bin/sh\nTOKEN=hunter2 id' };
+    expect(set({})).not.toThrow();
+    expect(set(script)).toThrow(/named\.json does not allow "instance\.userData", which root runs/);
+    expect(set(script)).not.toThrow(/hunter2/);
+    write(named, { users: ['ubuntu'], userData: true });
+    expect(set(script)).not.toThrow();
+    write(named, {});
+    expect(set(script)).not.toThrow();
+    write(named, { userData: false });
+    expect(set(script)).toThrow(/instance\.userData/);
+    write(join(outside, 'home/.config/nx-ec2/policy.json'), { users: [] });
+    write(named, { userData: true });
+    expect(set(script)).toThrow(/home.*instance\.userData/);
+  });
+
+  it('that limit users allow published images alone, unless they name others', () => {
+    const named = write(join(outside, 'named.json'), { users: ['ubuntu'] });
+    const set = (ami: string) => () => enforce({ NX_EC2_POLICY: named }, launching({ ami }));
+    for (const ami of ['auto', 'al2023', 'ubuntu-24.04']) expect(set(ami)).not.toThrow();
+    expect(set('ami-0123456789abcdef0')).toThrow(/does not allow "instance\.ami"/);
+    write(named, { users: ['ubuntu'], images: ['ami-*'] });
+    expect(set('ami-0123456789abcdef0')).not.toThrow();
+  });
+
+  it.each([
+    ['subnets', 'subnet', { subnets: ['subnet-01234567'] }],
+    ['securityGroups', 'securityGroups', { securityGroups: ['sg-01234567'] }],
+  ])('that limit the types of launches allow none of their own %s, unless they name them', (key, setting, spec) => {
+    const named = write(join(outside, 'named.json'), { instanceTypes: ['t3.*'] });
+    const set = () => enforce({ NX_EC2_POLICY: named }, launching(spec));
+    expect(() => enforce({ NX_EC2_POLICY: named }, launching({}))).not.toThrow();
+    expect(set).toThrow(new RegExp(`does not allow "instance\\.${setting}"`));
+    write(named, { instanceTypes: ['t3.*'], [key]: [`*-01234567`] });
+    expect(set).not.toThrow();
+    write(named, { [key]: [] });
+    expect(set).toThrow(/It allows: none/);
+    write(named, {});
+    expect(set).not.toThrow();
+  });
+
   it('allow .env files to be sent only if all of them allow it', () => {
     const include = { sync: { include: ['.env.local'] } };
     const named = write(join(outside, 'named.json'), { envFiles: true });

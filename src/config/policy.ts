@@ -6,7 +6,8 @@ import { isLoopback } from '../aws/loopback';
 import { Problem } from '../report/problem';
 import { sanitizeForTerminal } from '../report/terminal-text';
 import { withoutCredentials } from '../report/url-credentials';
-import type { InstanceName, NamedInstance } from './schema/instance-name';
+import { policyAllows, policySchema, type Policy, type Rule } from './policy-schema';
+import { assertUserDataAllowed, instanceRules } from './policy-instances';
 import { readText } from './syntax/read-text';
 import { environmentOfNx, WorkspaceVariables } from './workspace-variables';
 import type { Configuration } from './settings/types';
@@ -22,52 +23,11 @@ export function isCredentialPath(path: string): boolean {
   return path.split('/').some((part) => CREDENTIAL_FILE.test(part.replace(/\p{Default_Ignorable_Code_Point}/gu, '')));
 }
 
-const list = z.array(z.string()).optional();
-
-/** What configuration from a repository may name: a file outside the repository, written by whoever runs the machine. */
-export const policySchema = z.strictObject({
-  buckets: list,
-  prefixes: list,
-  profiles: list,
-  roles: list,
-  instances: list,
-  instanceTypes: list,
-  instanceProfiles: list,
-  images: list,
-  regions: list,
-  kmsKeys: list,
-  users: list,
-  remoteRoots: list,
-  secrets: list,
-  datasets: list,
-  variables: list,
-  endpoints: list,
-  callers: list,
-  envFiles: z.boolean().optional(),
-});
-
-/** `*` stands for any text; everything else for itself; the whole value must match. */
-export function policyAllows(patterns: string[], value: string): boolean {
-  return patterns.some((pattern) =>
-    new RegExp(
-      `^${pattern
-        .split('*')
-        .map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'))
-        .join('[^]*')}$`,
-    ).test(value),
-  );
-}
-
 /** What a policy looks at: all of it for what concerns a project, the connection for what concerns the store. */
 type Limited = Pick<Configuration, 'prefix' | 'profile' | 'roleArn' | 'region' | 'kmsKeyId'> &
   Partial<Pick<Configuration, 'bucket' | 'projectRoot' | 'instances' | 'sync' | 'user' | 'remoteRoot'>> & {
     train?: Partial<Pick<Configuration['train'], 'secrets' | 'passEnv'>> & { datasets?: readonly { source: string }[] };
   };
-
-/** A policy file, parsed. */
-interface Policy extends z.infer<typeof policySchema> {
-  path: string;
-}
 
 /** What an endpoint is set by, for all services or for one. */
 const ENDPOINT_VARIABLE = /^AWS_ENDPOINT_URL(_[A-Z0-9_]+)?$/;
@@ -101,6 +61,7 @@ export function enforcePolicy(
   enforceVariables(policies, variables, environment);
   for (const policy of policies) {
     for (const [key, allowed, value] of rulesOf(policy, configuration)) enforceRule(policy, key, allowed, value);
+    assertUserDataAllowed(policy, configuration.instances ?? []);
   }
   const named = configuration.sync?.include.find(isCredentialPath);
   if (named !== undefined) rejectCredentialFile(named, policies, variables);
@@ -235,27 +196,6 @@ function assertNotSetByWorkspace(name: string, file: string | undefined): void {
   throw new Problem('POLICY', `${file} sets ${name}, which a file of the workspace may not set.`, {
     next: `Remove it from ${file} and set it in the shell, or in the settings of the CI service.`,
   });
-}
-
-type Rule = [key: string, allowed: string[] | undefined, value: string | undefined];
-
-/** Where a policy names the instances that may be used, others may be made only if it says which. */
-function instanceRules(policy: Policy, name: InstanceName): Rule[] {
-  if (!('launchSpec' in name)) return [['instance', policy.instances, selectorText(name)]];
-  const { types, instanceProfile, ami } = name.launchSpec;
-  return [
-    ...types.map((type): Rule => ['instance.type', policy.instanceTypes ?? (policy.instances && []), type]),
-    ['instance.instanceProfile', policy.instanceProfiles, instanceProfile],
-    ['instance.ami', policy.images, ami],
-  ];
-}
-
-function selectorText(name: NamedInstance): string {
-  if ('id' in name) return name.id;
-  if ('name' in name) return name.name;
-  return Object.entries(name.tag)
-    .map((tag) => tag.join('='))
-    .join(',');
 }
 
 /** The policy that the environment names, and those of the user and of the machine where there are any. */

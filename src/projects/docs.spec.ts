@@ -2,7 +2,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, w
 import { tmpdir } from 'node:os';
 import { dirname, join, normalize } from 'node:path';
 import { resolveConfiguration } from '../config/configuration';
-import { policySchema } from '../config/policy';
+import { policySchema } from '../config/policy-schema';
 import { blocksOf, isMarkedNotRun, pages, ROOT, teachingPages, type Block } from './docs.fixture';
 
 /** Pages that promise three settings at most. */
