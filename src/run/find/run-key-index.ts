@@ -43,15 +43,20 @@ export async function runsForKey({ store, keys }: Stored, key: string): Promise<
   return parseKeyObject(bytes);
 }
 
-/** The run that was named last; a record that can't be read or verified is taken for absent, and what is no name for none. */
+/**
+ * The run that was named last. A record that can't be read or verified is taken for absent. What is no name, or names a
+ * run of another training, names none: anybody who can write to the bucket may have written it.
+ */
 export async function latestRunForKey({ store, keys }: Stored, key: string): Promise<LastRun> {
   const there = await store.getWithETag(keys.key(key), MAX_KEY_OBJECT_BYTES).catch((error: unknown) => {
     if (error instanceof StoreTooLarge) return { ...NO_NAME, etag: error.etag };
     throw error;
   });
   if (!there) return { run: null, record: null, age: Infinity, etag: null };
-  const [run = null] = parseKeyObject(there.bytes);
-  const record = run === null ? null : ((await tryReadRecord(store, keys, run))?.record ?? null);
+  const [named = null] = parseKeyObject(there.bytes);
+  const read = named === null ? null : ((await tryReadRecord(store, keys, named))?.record ?? null);
+  const isOther = read !== null && read.runKey !== key;
+  const [run, record] = isOther ? [null, null] : [named, read];
   return { run, record, age: there.answered - there.modified, etag: there.etag };
 }
 

@@ -1,6 +1,6 @@
 import { sleep } from '../../system/sleep';
 import { findFleet } from '../../instance/fleet/find-fleet';
-import { findDuplicateRun } from '../find/find-run';
+import { findDuplicateRun, mayTakeResult } from '../find/find-run';
 import { latestRunForKey, type LastRun } from '../find/run-key-index';
 import { awaitsReplacement } from '../record/interruption';
 import type { StartedRun } from '../start/start-run';
@@ -53,7 +53,8 @@ export async function findExistingRun(
   if (found && !awaitsReplacement(found.record)) return { run: found.record, attached: found.attached };
   if (last.run === null || (last.record && isFinal(last.record))) return null;
   const { fleets, template } = await findFleet(context.aws, last.run);
-  if (fleets.length && last.record) return { run: last.record, attached: 'running' };
+  if (fleets.length && last.record)
+    return (await mayTakeResult(context, last.record)) ? { run: last.record, attached: 'running' } : null;
   // A template without a fleet is of one that was killed between the two.
   return fleets.length || (template && !last.record) ? { id: last.run, fleet: fleets[0] ?? null } : null;
 }

@@ -273,6 +273,32 @@ describe('a run with a fleet', () => {
     await gone();
   });
 
+  it.each([
+    ['is not taken for its result', false],
+    ['is not taken for its result when its record comes later', true],
+  ])('of another training, which a forged object names as the run of this one, %s', async (_, hidden) => {
+    pipe.write('model/train.py', 'raise SystemExit(3)\n');
+    const failed = await pipe.launchFleet();
+    expect((await pipe.ended(failed.run)).run).toMatchObject({ outcome: 'failed' });
+    await gone();
+    pipe.write('model/train.py', steps(1));
+    const { run: active } = await pipe.launchFleet();
+    const { store, keys } = pipe.runs;
+    await store.put(keys.key(failed.run.runKey), Buffer.from(JSON.stringify({ v: 1, run: active.id })));
+    if (hidden) await store.put(`${keys.run(active.id)}record.json`, Buffer.from('junk'));
+    pipe.write('model/train.py', 'raise SystemExit(3)\n');
+    if (hidden) {
+      await expect(pipe.launchFleet()).rejects.toMatchObject({
+        code: 'STORE_CHANGED',
+        message: expect.stringContaining(`names ${active.id}, which is another training`),
+      });
+    }
+    const again = await pipe.launchFleet();
+    expect(again).toMatchObject({ attached: false, run: { runKey: failed.run.runKey } });
+    expect((await pipe.ended(again.run)).run).toMatchObject({ outcome: 'failed', exitCode: 3 });
+    expect((await recordOf(active.id))!.state).toBe('running');
+  });
+
   it('is not waited for without end where somebody says again and again that it was begun just now', async () => {
     const { store, keys } = pipe.runs;
     const named = '20290101-000000-model-abcdef';

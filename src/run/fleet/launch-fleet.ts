@@ -14,6 +14,8 @@ import { requiredRunTags } from '../../context/required-tags';
 import { describeLeftOut, warnLarge } from '../../project/describe-files';
 import { reserveRunKey, releaseRunKey, latestRunForKey, indexRunKey, type LastRun } from '../find/run-key-index';
 import type { StartedRun } from '../start/start-run';
+import { mayTakeResult } from '../find/find-run';
+import type { RunRecord } from '../record/record';
 import { scanProject, type Scanned, type Workspace } from '../../project/scan-project';
 import { createUploadContext } from '../../context/context';
 import type { PlannedRun } from '../start/plan-run';
@@ -86,6 +88,7 @@ async function launchOrFind(context: RunContext, key: string, options: FleetOpti
     `The fleet ${made.fleet} ${begun ? 'exists' : 'was created'}: it runs ${made.run} without a client, and is deleted in ${formatDuration(fleetRequest(context, inputs!, made.run, null).deadline - Date.now())} at the latest.`,
   );
   const record = await waitForFirstAttempt(context, made.run, made.fleet, wait, signal);
+  if (begun) await assertSameTraining(context, key, record);
   if (record.failure?.code === 'RECOVERY_REFUSED') {
     await deleteFleet(context.aws, await requiredRunTags(context, made.run));
     throw new Problem('RECOVERY_REFUSED', record.failure.message, {
@@ -94,6 +97,16 @@ async function launchOrFind(context: RunContext, key: string, options: FleetOpti
   }
   const attached = begun ? ('running' as const) : false;
   return { run: record, attached, settled: indexRunKey(context, record.runKey, record.id) };
+}
+
+/** A run was waited for because an object names it that anybody may have written. @throws Problem `STORE_CHANGED` */
+async function assertSameTraining(context: RunContext, key: string, record: RunRecord): Promise<void> {
+  if (record.runKey === key && (await mayTakeResult(context, record))) return;
+  const { store, keys } = context;
+  const why = record.runKey === key ? 'whose results a policy does not allow to take' : 'which is another training';
+  throw new Problem('STORE_CHANGED', `s3://${store.bucket}/${keys.key(key)} names ${record.id}, ${why}.`, {
+    next: 'No run was started. Check who may write to the bucket, and run the same command again.',
+  });
 }
 
 /**

@@ -130,6 +130,17 @@ describe('a run whose objects another program has changed', () => {
     });
   });
 
+  it.each<[string, Partial<RunRecord>, string]>([
+    ['another training', { runKey: 'other' }, 'of this training'],
+    ['another caller', { caller: 'arn:aws:iam::123456789012:user/bea' }, 'of arn:'],
+  ])('is not followed as the training that its instance says it is, if it is that of %s', async (_, signed, what) => {
+    const write: typeof putRecord = (store, keys, record) => putRecord(store, keys, { ...record, ...signed });
+    await expect(follow(recordOf(), LOG, gone, write)).rejects.toMatchObject({
+      code: 'REPLY_INVALID',
+      message: expect.stringMatching(new RegExp(`${RUN} as a run ${what}`)),
+    });
+  });
+
   it('is no younger where a version of its record was written again', async () => {
     const keys = at.keys();
     const watch = new RecordWatch(at.store, keys, RUN);

@@ -5,6 +5,7 @@ import { findFleet } from '../../instance/fleet/find-fleet';
 import { Problem } from '../../report/problem';
 import { nxRun } from '../../report/shell-words';
 import { pollRun, renewUploadForm, FORM_AGE_MS } from './poll-instance';
+import { invalidReply } from '../../command/reply-shapes';
 import { recordOf, RecordWatch, type RunRecord } from '../record/record-poller';
 import { awaitsReplacement } from '../record/interruption';
 import { ShownLog } from './shown-log';
@@ -151,6 +152,7 @@ class Follower {
     ]);
     // The record of the previous attempt says nothing about the one that has just started.
     const record = found && found.attempt >= this.run.attempt ? found : null;
+    if (record) this.assertSameTraining(record);
     if (stored) this.acceptStored(from, stored, record);
     if (record) {
       this.adopt(record);
@@ -179,6 +181,17 @@ class Follower {
     if (record?.state === 'running') this.openStream();
     if (record?.access === 'presigned' && this.formSince && this.formSince.age > FORM_AGE_MS) await this.renew();
     return null;
+  }
+
+  /**
+   * An instance names the run that it has of a training; what the client signed says which training the run is of, and
+   * whose. @throws Problem `REPLY_INVALID`
+   */
+  private assertSameTraining({ id, runKey, caller }: RunRecord): void {
+    const { run } = this;
+    if (runKey === run.runKey && caller === run.caller) return;
+    const what = runKey === run.runKey ? `of ${run.caller}` : 'of this training';
+    throw invalidReply(run.instance, `it describes ${id} as a run ${what}, which it is not according to its record`);
   }
 
   /** The run may continue on another instance, with its log as far as it was saved. */
