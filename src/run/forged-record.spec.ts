@@ -1,5 +1,6 @@
 import { DeleteFleetsCommand, DeleteLaunchTemplateCommand } from '@aws-sdk/client-ec2';
-import { SHUTDOWN, waitForShutdown } from './start/run-instance';
+import type { EnsuredInstance } from '../instance/launch/ensure-instance';
+import { SHUTDOWN, terminateUnused, waitForShutdown } from './start/run-instance';
 import { cancelRun } from './stop/cancel';
 import { endInterrupted } from './start/end-interrupted';
 import { cancelBetweenInstances } from './fleet/cancel-fleet';
@@ -120,6 +121,23 @@ describe('what a forged record names', () => {
     await waitForShutdown(pipe.context, endedNow({ id: run.id, instance: box.id }), null, signal);
     expect(pipe.said.at(-1)).toMatch(new RegExp(`${box.id} was not touched.*active according to the instance`));
     expect(await state(box.id)).toBe('running');
+    // The store may hide that run.
+    jest.spyOn(pipe.context.store, 'listDirectories').mockResolvedValue([]);
+    Object.assign(box.tags, { [TAG.run]: RUN });
+    const unused = { id: box.id, how: 'launched' } as EnsuredInstance;
+    await terminateUnused(pipe.context, unused, RUN, signal);
+    expect(pipe.said.at(-1)).toContain(`${box.id} was launched for this training, which failed to start. It is kept`);
+    await waitForShutdown(pipe.context, endedNow({ id: RUN, instance: box.id }), null, signal);
+    expect(pipe.said.at(-1)).toBe(`${box.id} is kept while ${run.id} is active on it.`);
+    jest.spyOn(pipe.context.at(box.id).remote, 'send').mockRejectedValue(new Error('it does not answer'));
+    await terminateUnused(pipe.context, unused, RUN, signal);
+    expect(pipe.said.at(-1)).toContain(`${box.id} was launched for this training, which failed to start. It is kept`);
+    await waitForShutdown(pipe.context, endedNow({ id: RUN, instance: box.id }), null, signal);
+    expect(pipe.said.at(-1)).toMatch(
+      new RegExp(`${box.id} did not shut down .* was not touched.*remote-down --force`, 's'),
+    );
+    expect(await state(box.id)).toBe('running');
+    jest.restoreAllMocks();
     box.tags = before;
     await cancelRun(pipe.context, run, signal);
   });

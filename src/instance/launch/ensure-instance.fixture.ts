@@ -41,6 +41,7 @@ export class Caller {
       printer,
       launchSpec,
       by: 'remote-up',
+      isIdle: async () => true,
       store: new Store(aws, { bucket: 'bucket' }),
       keys: new StoreKeys('team', owner.project),
       ...more,

@@ -79,8 +79,9 @@ async function take(
 
 /**
  * Terminates, of several instances with one key, those that an abandoned attempt of the same launch has launched: the
- * client that should have done it was killed. The journal says which one is kept; EC2 must say that both were launched
- * by one launch (their client tokens) and for the same run.
+ * client that should have done it was killed. The journal says which one is kept. Anybody who can write to the bucket may
+ * have written it, so EC2 must say that both were launched by one launch (their client tokens) and for the same run, and
+ * the instance that nothing runs there.
  * @returns the others, the one that the journal names first, then those that run.
  */
 async function terminateDuplicates(
@@ -95,7 +96,9 @@ async function terminateDuplicates(
   const rest: InstanceInfo[] = [];
   for (const each of found) {
     const twin = named && each !== named && isSameLaunch(each, named) && (await managedTwin(options, each));
-    if (!twin) rest.push(each);
+    const isBusy = twin && !/^stopp/.test(each.state) && !(await options.isIdle(each.id));
+    if (isBusy) printer.warn(`${each.id} is kept: it is in use, or does not report its activity.`);
+    if (!twin || isBusy) rest.push(each);
     else {
       printer.line(`Terminating ${each.id}: a duplicate from an earlier attempt of the launch of ${named.id}.`);
       await terminate(aws, twin, printer, signal);

@@ -6,9 +6,15 @@ import { nxRun } from '../../report/shell-words';
 import { sanitizeForTerminal } from '../../report/terminal-text';
 import { assertProfile } from './assert-profile';
 import { imagesOf } from './image';
-import { LaunchJournal, tokenOf, type LaunchState, type StoredLaunch } from './launch-journal';
+import { generationOf, LaunchJournal, tokenOf, type LaunchState, type StoredLaunch } from './launch-journal';
 import { isRecent, LaunchAttempt, MAX_RESUME_AGE_MS } from './launch-attempt';
-import { isAlive, findByClientToken, describeInstance, type InstanceInfo } from '../describe/describe-instances';
+import {
+  isAlive,
+  findByClientToken,
+  describeInstance,
+  listOwnedInstances,
+  type InstanceInfo,
+} from '../describe/describe-instances';
 import { machineTypes } from './machine-type';
 import { TAG } from '../describe/ownership';
 import { describeLaunchOption, isSameLaunchOption, placements, type LaunchOption } from './launch-options';
@@ -114,6 +120,8 @@ export class Launch {
       return 'anew';
     }
     if (!isCurrent) return this.findLaunched(state, etag, age);
+    const earlier = state.n > 0 ? await this.findEarlier(state) : null;
+    if (earlier) return (await this.commit(earlier, state, etag)) ? { how: 'found', instance: earlier } : null;
     const option = state.launchOptions[state.n];
     const terms = await this.attempt.terms(state);
     this.reportSkipped(state);
@@ -149,6 +157,16 @@ export class Launch {
     if (instance && this.isOurs(instance))
       return (await this.commit(instance, state, etag)) ? { how: 'found' as const, instance } : null;
     return age < this.timeouts.sure ? this.waitForEc2Consistency() : 'anew';
+  }
+
+  /**
+   * What an option before the one that is reached has launched. The journal says that all of them were refused, but
+   * anybody may have written it who can write to the bucket.
+   */
+  private async findEarlier({ generation }: LaunchState): Promise<InstanceInfo | null> {
+    const { aws, owner, signal } = this.options;
+    const own = await listOwnedInstances(aws, owner, signal);
+    return own.find((each) => generationOf(each.clientToken) === generation && this.isOurs(each)) ?? null;
   }
 
   private async waitForEc2Consistency(): Promise<null> {

@@ -23,6 +23,8 @@ export interface EnsureOptions {
   run?: string;
   /** ms since the epoch: the run's, from its first instance; absent: this is the first. */
   deadline?: number;
+  /** Whether nothing runs on an instance of the owner's, as it says itself. One that does not answer is not idle. */
+  isIdle: (instance: string) => Promise<boolean>;
   printer: Printer;
   signal?: AbortSignal;
   timeouts?: Partial<LaunchTimeouts>;

@@ -1,3 +1,4 @@
+import { RunInstancesCommand } from '@aws-sdk/client-ec2';
 import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -109,6 +110,43 @@ describe('the journal of a launch that was interrupted', () => {
     const { how, instance } = await launch.run();
     expect([how, instance.id, instance.tags]).toEqual(['found', id, tags]);
     expect(at.aws.left().instances).toEqual([id]);
+  });
+
+  it('leads to what an option has launched that it calls refused', async () => {
+    const options = optionsOf(launchSpecOf({ spot: true }));
+    const { id } = await ensureInstance(options);
+    const refused = ['InsufficientInstanceCapacity'];
+    await interrupted(options, { generation: generationOf(tokenOf(id) ?? null)!, n: 1, refused });
+    const launch = new Launch(options, specHash(caller.owner, options.launchSpec), LAUNCH_TIMEOUTS);
+    const { how, instance } = await launch.run();
+    expect([how, instance.id]).toEqual(['found', id]);
+    expect(at.aws.left().instances).toEqual([id]);
+  });
+
+  it.each([
+    ['terminated where nothing runs there', true],
+    ['kept where it is in use or does not answer', false],
+  ])('that names one of two instances has the other %s', async (_, isIdle) => {
+    const options = optionsOf(launchSpecOf({ spot: true }), { isIdle: async () => isIdle });
+    const { id, tags } = await ensureInstance(options);
+    const generation = generationOf(tokenOf(id) ?? null)!;
+    const { Instances } = await at.ec2.send(
+      new RunInstancesCommand({
+        ImageId: 'ami-00000000000000005',
+        InstanceType: 't3.micro',
+        MinCount: 1,
+        MaxCount: 1,
+        ClientToken: `nx-ec2-${generation}-1`,
+        TagSpecifications: [
+          { ResourceType: 'instance', Tags: Object.entries(tags).map(([Key, Value]) => ({ Key, Value })) },
+        ],
+      }),
+    );
+    const other = Instances![0].InstanceId!;
+    await interrupted(options, { generation, n: 1, refused: ['InsufficientInstanceCapacity'], instance: other });
+    expect((await ensureInstance(options)).id).toBe(other);
+    expect(new Set(at.aws.left().instances)).toEqual(new Set(isIdle ? [other] : [id, other]));
+    expect(caller.told).toContain(isIdle ? `Terminating ${id}: a duplicate` : `warning: ${id} is kept: it is in use`);
   });
 
   it.each([

@@ -1,11 +1,11 @@
 import type { StoreKeys } from '../../store/keys';
 import type { Store } from '../../store/store';
 import { Problem } from '../../report/problem';
-import { isUnreadable, listRuns, readRecord, type ReadRecord } from '../record/record';
+import { isUnreadable, listRuns, MAX_READ_RECORDS, readRecord, type ReadRecord } from '../record/record';
 import { RecordUnverified } from '../record/signed-record';
 import { HEARTBEAT_TIMEOUT_MS } from '../record/liveness';
 
-/** Records that are looked at, the newest, and at once. */
+/** Verified records that are looked at, the newest, and at once. */
 const MAX_RECORDS = 64;
 const CONCURRENCY = 8;
 
@@ -16,7 +16,10 @@ export interface RunsUnderWay {
   unverified: { id: string; instance: string; why: string }[];
 }
 
-/** The project's runs on these instances, among the newest 64. A record that can't be read is taken for absent. */
+/**
+ * The project's runs on these instances, among the newest 64. A record that can't be read is taken for absent and passed
+ * over, up to 1,024 in all.
+ */
 export async function listActiveRuns(
   store: Store,
   keys: StoreKeys,
@@ -25,10 +28,12 @@ export async function listActiveRuns(
   const found: RunsUnderWay = { runs: [], unverified: [] };
   if (!instances.size) return found;
   const all = await listRuns(store, keys).catch(unlessTooMany);
-  const ids = (all ?? []).slice(0, MAX_RECORDS);
+  const ids = (all ?? []).slice(0, MAX_READ_RECORDS);
+  let verified = 0;
   const look = async (id: string) => {
     try {
       const read = await readRecord(store, keys, id);
+      if (read) verified++;
       if (read && read.record.state !== 'ended' && instances.has(read.record.instance)) found.runs.push(read);
     } catch (error) {
       if (!isUnreadable(error)) throw error;
@@ -37,7 +42,7 @@ export async function listActiveRuns(
       if (instance !== null && instances.has(instance)) found.unverified.push({ id, instance, why });
     }
   };
-  for (let from = 0; from < ids.length; from += CONCURRENCY)
+  for (let from = 0; from < ids.length && verified < MAX_RECORDS; from += CONCURRENCY)
     await Promise.all(ids.slice(from, from + CONCURRENCY).map(look));
   return found;
 }

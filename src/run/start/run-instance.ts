@@ -41,7 +41,14 @@ export async function ensureProjectInstance(
   const { aws, store, keys, printer, configuration } = context;
   const { prefix, pricePerHour, remoteRoot: root, instance } = configuration;
   const options = { aws, store, keys, prefix, pricePerHour, root, printer, signal, launchSpec, ...purpose };
-  return ensureReady({ ...options, owner: await context.owner() }, instance.startupTimeout, onUp);
+  const isUnused = (id: string) => isIdle(context, id, signal);
+  return ensureReady({ ...options, isIdle: isUnused, owner: await context.owner() }, instance.startupTimeout, onUp);
+}
+
+/** Whether an instance says that nothing runs on it. One that Systems Manager does not reach is taken for idle. */
+async function isIdle(context: RunContext, id: string, signal: AbortSignal): Promise<boolean> {
+  const runs = await runsOn(context, id, signal);
+  return runs !== 'silent' && runs.length === 0;
 }
 
 /**
@@ -85,6 +92,11 @@ export async function terminateUnused(
       unseen: NEW_INSTANCE_LAG_MS,
     });
     if (!managed) return;
+    // Another command of the project may have started a run on it.
+    if (!(await isIdle(context, id, signal)))
+      return printer.warn(
+        `${id} was launched for this training, ${why}. It is kept: it is in use, or does not report its activity.`,
+      );
     printer.line(`Terminating ${id}: it was launched for this training, ${why}.`);
     await stopAndWait(aws, { instance: managed, how: 'terminate' }, printer);
   } catch (error) {
@@ -154,9 +166,14 @@ async function shutDown(
       return;
     }
     // Anybody who writes to the bucket could hide another run from the store.
-    // One that does not answer is ended: it has not shut itself down either, and continues to cost money.
     const active = await runsOn(context, id, signal);
-    const others = active === 'silent' ? [] : active.filter((other) => other !== run.id);
+    if (active === 'silent') {
+      printer.warn(
+        `${id} did not shut down within ${formatDuration(SHUTDOWN.timeout)}, and does not report whether another run is active on it. It was not touched, and costs money until it ends by its shutdown rules.\nTo ${how} it now: ${nxRun(context.project, 'remote-down', '--force')}`,
+      );
+      return;
+    }
+    const others = active.filter((other) => other !== run.id);
     if (others.length) return printer.line(`${id} is kept while ${sanitizeForTerminal(others[0])} is active on it.`);
     printer.warn(
       `${id} did not shut down within ${formatDuration(SHUTDOWN.timeout)}; ${how === 'stop' ? 'stopping' : 'terminating'} it.`,
