@@ -13,9 +13,9 @@ from email.utils import parsedate_to_datetime
 from ..system.errors import Failure
 from .endpoints import bucket_url, encode
 from .http_pool import RETRY_PAUSE_S, Connections
-from .list_objects import list_objects
+from .list_objects import find_object, list_objects
 from .presigned import MAX_TRIES, form
-from .signed_requests import NOT_IMPLEMENTED, UNKNOWN_KEY, Service, may_pass, send
+from .signed_requests import NOT_IMPLEMENTED, UNKNOWN_KEY, Service, is_unreadable, may_pass, send
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,13 +33,24 @@ MAX_LISTED = 1_000_000
 PROBE = "probe"
 
 
-class Object:
-    """An object as it was read: its bytes, its ETag, when it was written (ms) and how long ago that
-    was (seconds), by S3's clock.
+class Unreadable(Failure):
+    """There is an object, and it is larger than it may be, or S3 does not let anybody with this
+    role read it: an archived one, or one that is encrypted with a key of somebody else. Who may
+    write to the bucket can make any object such: it counts as a damaged one.
     """
 
-    def __init__(self, data: bytes, etag: str, *, modified: int, age: float) -> None:
+
+class Object:
+    """An object as it was read: its bytes, its ETag, when it was written (ms) and how long ago that
+    was (seconds), by S3's clock. `refused`: what S3 says of an object that it does not let be read;
+    it has no bytes then.
+    """
+
+    def __init__(
+        self, data: bytes, etag: str, *, modified: int, age: float, refused: str | None = None
+    ) -> None:
         self.data, self.etag, self.modified, self.age = data, etag, modified, age
+        self.refused = refused
 
 
 def open_bucket(access: StoreAccess, connections: Connections | None = None) -> Bucket:
@@ -137,58 +148,93 @@ class Bucket:
     def get(
         self, name: str, span: Span | None = None, limit: int = MAX_OBJECT_BYTES
     ) -> bytes | None:
-        """An object's bytes, None where there is none: of (first, last), both included, last None
-        for the end, or of (None, last bytes).
+        """An object's bytes, None where there is none or the role may not read it: of (first,
+        last), both included, last None for the end, or of (None, last bytes).
 
-        What begins behind the end is empty. By the role alone: else NO_ROLE. FETCH_FAILED, LIMIT.
+        What begins behind the end is empty. By the role alone: else NO_ROLE. FETCH_FAILED;
+        Unreadable.
         """
-        found = self._get(name, span=span, limit=limit)
-        return None if found is None else b"" if found.status == 416 else bytes(found.body)
-
-    def read(self, name: str, limit: int = MAX_OBJECT_BYTES, cut: bool = False) -> Object | None:
-        """An Object, None where there is none. As `get`; with `cut`, what is larger than the limit
-        is cut off, not a LIMIT.
-        """
-        found = self._get(name, span=None, limit=limit, cut=cut)
-        if found is None:
-            return None
-        modified, now = (
-            parsedate_to_datetime(found.headers[each]).timestamp()
-            for each in ("Last-Modified", "Date")
-        )
-        return Object(
-            bytes(found.body[:limit]),
-            found.headers["ETag"],
-            modified=int(modified * 1000),
-            age=max(0.0, now - modified),
-        )
-
-    def _get(self, name: str, *, span: Span | None, limit: int, cut: bool = False) -> Answer | None:
-        headers = self._owner()
-        if span is not None:
-            headers["Range"] = "bytes=%s-%s" % tuple("" if each is None else each for each in span)
-        answer = self._role().ask("GET", self._url(name), headers=headers, limit=limit)
+        answer = self._get(name, span=span, limit=limit)
         if answer.status == 416:
-            return answer
+            return b""
         # S3 says 403 of what is not there to whoever may not list the bucket.
         if answer.code in ("NoSuchKey", "AccessDenied"):
             return None
-        if answer.status not in (200, 206):
+        self._check(name, answer)
+        self._check_size(name, answer, limit)
+        return bytes(answer.body)
+
+    def read(self, name: str, limit: int = MAX_OBJECT_BYTES, cut: bool = False) -> Object | None:
+        """An Object, None where there is none. One that S3 does not let be read has no bytes; with
+        `cut`, neither is a larger one Unreadable, but cut off. ACCESS_DENIED where the role may
+        neither read it, if it is there, nor list it. FETCH_FAILED.
+        """
+        answer = self._get(name, span=None, limit=limit)
+        if answer.code == "NoSuchKey":
+            return None
+        if is_unreadable(answer):
+            return self._look_up(name, answer)
+        self._check(name, answer)
+        if not cut:
+            self._check_size(name, answer, limit)
+        return from_headers(answer, bytes(answer.body[:limit]))
+
+    def _look_up(self, name: str, refused: Answer) -> Object | None:
+        """The Object that S3 did not let be read; None if it is not there."""
+        key, owner = self.access["prefix"] + name, self.access["owner"]
+        try:
+            found = find_object(self._role(), self.url, key=key, owner=owner)
+        except Failure as failure:
+            if failure.code != "ACCESS_DENIED":
+                raise
+            answer = self._role().ask("HEAD", self._url(name), headers=self._owner())
+            if answer.status == 404:
+                return None
+            if answer.status == 200:
+                return from_headers(answer, b"", refused.words)
             raise Failure(
+                "ACCESS_DENIED",
+                "the role may neither read %s nor list it: it may or may not be there" % key,
+                status=refused.status,
+                aws=refused.words,
+                fix="allow s3:GetObject on %s/%s*, and s3:ListBucket on %s for that prefix"
+                % (self.access["bucket"], self.access["prefix"], self.access["bucket"]),
+            )
+        if found is None:
+            return None
+        return Object(
+            b"",
+            found[0],
+            modified=int(found[1] * 1000),
+            age=max(0.0, found[2] - found[1]),
+            refused=refused.words,
+        )
+
+    def _get(self, name: str, *, span: Span | None, limit: int) -> Answer:
+        headers = self._owner()
+        if span is not None:
+            headers["Range"] = "bytes=%s-%s" % tuple("" if each is None else each for each in span)
+        return self._role().ask("GET", self._url(name), headers=headers, limit=limit)
+
+    def _check(self, name: str, answer: Answer) -> None:
+        if answer.status not in (200, 206):
+            kind = Unreadable if is_unreadable(answer) else Failure
+            raise kind(
                 "FETCH_FAILED",
                 "%s could not be fetched: %s" % (name, answer.words),
                 what=name,
                 status=answer.status,
                 aws=answer.words,
             )
-        if len(answer.body) > limit and not cut:
-            raise Failure(
+
+    def _check_size(self, name: str, answer: Answer, limit: int) -> None:
+        if len(answer.body) > limit:
+            raise Unreadable(
                 "LIMIT",
                 "%s is larger than %d bytes" % (name, limit),
                 limit=limit,
                 value=len(answer.body),
             )
-        return answer
 
     def list(self, prefix: str = "") -> builtins.list[tuple[str, int]]:
         """(name, size) of each object whose name begins so, sorted. By the role alone: else
@@ -263,6 +309,21 @@ class Bucket:
                 return answer
             time.sleep(RETRY_PAUSE_S * 2**attempt)
         raise AssertionError("the last try returns")
+
+
+def from_headers(answer: Answer, data: bytes, refused: str | None = None) -> Object:
+    """An Object of the answer to a GET or HEAD."""
+    modified, now = (
+        parsedate_to_datetime(answer.headers[each]).timestamp()
+        for each in ("Last-Modified", "Date")
+    )
+    return Object(
+        data,
+        answer.headers["ETag"],
+        modified=int(modified * 1000),
+        age=max(0.0, now - modified),
+        refused=refused,
+    )
 
 
 def refusal(answer: Answer) -> str:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import calendar
+import time
 import urllib.parse
 import xml.etree.ElementTree
+from email.utils import parsedate_to_datetime
 
 from ..system.errors import Failure
 from .endpoints import with_query
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Iterator
+    from typing import Iterator, Mapping
 
-    from .signed_requests import Service
+    from .signed_requests import Answer, Service
 
 
 MAX_LISTING_BYTES = 16 * 1024 * 1024
@@ -24,32 +27,56 @@ def list_objects(
     """Yields (key, size, ETag) of each object, sorted by key. FETCH_FAILED, ACCESS_DENIED."""
     token = None
     while True:
-        values = {"list-type": "2", "prefix": prefix, "encoding-type": "url"}
-        if token:
-            values["continuation-token"] = token
-        answer = service.ask(
-            "GET",
-            with_query(url, values),
-            headers={"x-amz-expected-bucket-owner": owner} if owner else {},
-            limit=MAX_LISTING_BYTES,
-        )
-        if answer.status != 200:
-            code = "ACCESS_DENIED" if answer.status == 403 else "FETCH_FAILED"
-            raise Failure(
-                code,
-                "the objects below %s can't be listed: %s" % (prefix, answer.words),
-                what="list",
-                status=answer.status,
-                aws=answer.words,
-            )
-        page = xml.etree.ElementTree.fromstring(bytes(answer.body))
-        space = page.tag.partition("}")[0] + "}" if page.tag.startswith("{") else ""
+        values = {"continuation-token": token} if token else {}
+        _, page, space = list_page(service, url, prefix=prefix, owner=owner, values=values)
         for each in page.iter(space + "Contents"):
-            yield (
-                urllib.parse.unquote_plus(each.findtext(space + "Key", "")),
-                int(each.findtext(space + "Size", "")),
-                each.findtext(space + "ETag", ""),
-            )
+            size = int(each.findtext(space + "Size", ""))
+            yield key_of(each, space), size, each.findtext(space + "ETag", "")
         token = page.findtext(space + "NextContinuationToken")
         if page.findtext(space + "IsTruncated") != "true" or not token:
             return
+
+
+def find_object(
+    service: Service, url: str, *, key: str, owner: str | None
+) -> tuple[str, float, float] | None:
+    """(ETag, when it was written, S3's time now, both in seconds) of an object; None where there is
+    none of this key. Works for objects that S3 does not let be read. FETCH_FAILED, ACCESS_DENIED.
+    """
+    # No other key that begins so is sorted before it.
+    answer, page, space = list_page(service, url, prefix=key, owner=owner, values={"max-keys": "1"})
+    for each in page.iter(space + "Contents"):
+        if key_of(each, space) == key:
+            written = time.strptime(
+                each.findtext(space + "LastModified", "")[:19], "%Y-%m-%dT%H:%M:%S"
+            )
+            now = parsedate_to_datetime(answer.headers["Date"]).timestamp()
+            return each.findtext(space + "ETag", ""), calendar.timegm(written), now
+    return None
+
+
+def list_page(
+    service: Service, url: str, *, prefix: str, owner: str | None, values: Mapping[str, str]
+) -> tuple[Answer, xml.etree.ElementTree.Element, str]:
+    """(the answer, its document, what its tags begin with)."""
+    answer = service.ask(
+        "GET",
+        with_query(url, {"list-type": "2", "prefix": prefix, "encoding-type": "url", **values}),
+        headers={"x-amz-expected-bucket-owner": owner} if owner else {},
+        limit=MAX_LISTING_BYTES,
+    )
+    if answer.status != 200:
+        code = "ACCESS_DENIED" if answer.status == 403 else "FETCH_FAILED"
+        raise Failure(
+            code,
+            "the objects below %s can't be listed: %s" % (prefix, answer.words),
+            what="list",
+            status=answer.status,
+            aws=answer.words,
+        )
+    page = xml.etree.ElementTree.fromstring(bytes(answer.body))
+    return answer, page, page.tag.partition("}")[0] + "}" if page.tag.startswith("{") else ""
+
+
+def key_of(listed: xml.etree.ElementTree.Element, space: str) -> str:
+    return urllib.parse.unquote_plus(listed.findtext(space + "Key", ""))

@@ -200,6 +200,17 @@ def may_pass(answer: Answer) -> bool:
     )
 
 
+def is_unreadable(answer: Answer) -> bool:
+    """Whether S3 answers a GET so because of the object itself, or a permission for it; and neither
+    because of the request or its credentials, nor for now.
+    """
+    return (
+        answer.status in (400, 403)
+        and not may_pass(answer)
+        and answer.code not in EXPIRED | UNKNOWN_KEY | SKEWED
+    )
+
+
 def is_skewed(answer: Answer) -> bool:
     """Services that speak JSON call it a signature that is expired, or not yet current."""
     return answer.code in SKEWED or bool(

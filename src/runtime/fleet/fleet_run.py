@@ -73,6 +73,11 @@ FORGED = (
     "another program has overwritten the run's record, and no instance was left to correct it: "
     "the outcome of the run is not known"
 )
+UNREADABLE = (
+    "S3 does not let the instance's role read the run's record (%s), and no instance was left to "
+    "correct it: another program has overwritten it, or the role lacks s3:GetObject. "
+    "The outcome of the run is not known"
+)
 MAY_NOT_DELETE = (
     "the instance's role may not delete its fleet, which would launch more instances: "
     "allow it ec2:%s on the fleet "
@@ -133,7 +138,13 @@ class Fleet:
             time.sleep(ACTIVE_POLL_S)
             return False
         interrupted = self._is_taken_back()
-        found, record = self.record.read()
+        try:
+            found, record = self.record.read()
+        except Failure as failure:
+            if not interrupted:
+                self._refuse_unseen(failure)
+                self.fleet.delete(terminate=True)
+            return True
         stopped = self.record.is_stop_requested()
         if found and record is None:
             step = unverified_step(found.age, interrupted, stopped)
@@ -153,8 +164,7 @@ class Fleet:
             failure = failure_cause.failure("CRASH_LOOP", CRASH_LOOP, None)
             self.record.end(found, record, "failed", failure=failure)
         elif step == ABANDON:
-            failure = failure_cause.failure("RECORD_UNVERIFIED", FORGED, None)
-            self.record.end(found, None, "failed", failure=failure)
+            self._end_unverified(found)
         elif step == FINISH and record:
             self._finish(record)
         return step in (HAND_OVER, FINISH)
@@ -163,13 +173,25 @@ class Fleet:
         """Ends the run, because the instance shuts down by itself; unless EC2 takes it back."""
         if self._is_taken_back():
             return
+        try:
+            self._end_unstarted()
+        except Failure as failure:
+            if failure.code != "ACCESS_DENIED":
+                raise
+            # The fleet would launch another instance, with the same role.
+            self._log_trouble(failure)
+        self.fleet.delete(terminate=True)
+
+    def _end_unstarted(self) -> None:
+        """Writes the end of a run that has no record, or none that can be verified."""
         found, record = self.record.read()
-        if record is None:
+        if found and record is None:
+            self._end_unverified(found)
+        elif record is None:
             trouble = atomic_files.read_object(self.trouble_path).get("trouble")
             why = trouble or "the instance shut down before the run started"
             failure = failure_cause.failure("NOT_STARTED", why, None)
             self.record.end(found, None, "setup-failed", failure=failure)
-        self.fleet.delete(terminate=True)
 
     def _is_active_here(self) -> bool:
         """Whether a process on this instance still runs the run, or uploads it."""
@@ -220,6 +242,22 @@ class Fleet:
             return
         self.tries = 0
         self.log("attempt %d of %s has begun" % (attempt, self.id))
+
+    def _refuse_unseen(self, failure: Failure) -> None:
+        """Ends a run of which the role can't see whether the store has a record, if it has none:
+        else an attempt would begin again, over what an earlier one has saved.
+        """
+        self.tries += 1
+        if failure.code != "ACCESS_DENIED" or self.tries < MAX_TRIES:
+            raise failure
+        self._log_trouble(failure)
+        # It fails where there is a record.
+        self.record.end(None, None, "setup-failed", failure=failure_dict(failure))
+
+    def _end_unverified(self, found: Object | None) -> None:
+        message = UNREADABLE % found.refused if found and found.refused else FORGED
+        failure = failure_cause.failure("RECORD_UNVERIFIED", message, None)
+        self.record.end(found, None, "failed", failure=failure)
 
     def _finish(self, record: RunRecord) -> None:
         """Deletes the fleet; its instances too, unless this one has had the run and is kept."""

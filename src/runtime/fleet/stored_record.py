@@ -27,8 +27,10 @@ class StoredRecord:
         self.seen = (0, 0)
 
     def read(self) -> tuple[Object | None, RunRecord | None]:
-        """(found, record): None for a record that does not bear the run's signature, or is older
-        than one that was read before.
+        """(found, record): None for a record that does not bear the run's signature, as one that S3
+        does not let be read, or is older than one that was read before.
+
+        ACCESS_DENIED where it can't be seen whether the store has a record.
         """
         found, record = self.key.read(self.bucket)
         if record is not None:

@@ -32,7 +32,8 @@ class Fenced:
     """A Bucket whose record this instance writes. `key`: what it is signed with; `attempt`: the
     newest that this instance has begun; `etag` and `version`: the record's, as it was written or
     read last, None where there was none; `fresh`: nobody has told the store of the run before. A
-    record that does not bear the run's signature, or is an old one, is written over.
+    record that does not bear the run's signature, as one that S3 does not let be read, or is an old
+    one, is written over.
 
     By a form, or by a role that may write only, nothing can be held: then it is the Bucket alone.
     """
@@ -90,7 +91,7 @@ class Fenced:
                     self.etag = self.bucket.put(
                         RECORD, data, content_type="application/json", condition=condition
                     )
-                    self.since, self.proven = now, "If-Match" in condition
+                    self.since, self.proven = now, self.proven or "If-Match" in condition
                     self.version = version(record)
                     return
                 except Failure as failure:
@@ -118,12 +119,17 @@ class Fenced:
 
     def _read(self) -> None:
         now = self.clock()
-        found, record = self.key.read(self.bucket)
+        try:
+            found, record = self.key.read(self.bucket)
+        except Failure as failure:
+            if failure.code != "ACCESS_DENIED" or self.proven:
+                raise
+            # The role may only write, as a form may.
+            self.holds = False
+            return
         if found is None:
-            if self.etag is not None:
-                # It is there, and this role may not read it.
-                self.holds = False
-            self.since = now
+            # The next write is the first one again: no other instance's record is overwritten.
+            self.etag, self.since = None, now
             return
         if found.etag != self.etag:
             if record is not None and version(record) > self.version and not self._is_ours(record):

@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 
 from ..disk.trash import Trash
-from ..report.signed_record import RECORD as RECORD_NAME
 from ..report.signed_record import SigningKey, version
 from ..system import atomic_files
 from ..system.errors import Failure
@@ -85,18 +84,26 @@ def read(bucket: Bucket, spec: RunSpec) -> tuple[Object, RunRecord, Objects]:
         if failure.code != "ACCESS_DENIED":
             raise
         raise denied(spec, failure.detail.get("aws"))
-    if found is None and RECORD_NAME in stored:
-        raise denied(spec, "s3:GetObject is refused")
+    if found and found.refused and is_permission(found.refused):
+        raise denied(spec, found.refused)
     if found is None:
         how = "the store has no record of %s, so it can't be resumed" % spec["id"]
         raise Failure("NOT_RESUMABLE", how)
     if record is None:
+        why = "S3 does not let it be read (%s)" % found.refused
         raise Failure(
             "RECORD_UNVERIFIED",
             "the record of %s in the store is not signed by the run: another program has "
-            "written it" % spec["id"],
+            "written it%s" % (spec["id"], ". " + why if found.refused else ""),
         )
     return found, record, stored
+
+
+def is_permission(refused: str) -> bool:
+    """Whether S3 refuses to read an object because the role lacks a permission of S3, and not one
+    for the key with which another program has encrypted the object.
+    """
+    return refused.startswith("AccessDenied") and "kms:" not in refused
 
 
 def denied(spec: RunSpec, aws: str | None) -> Failure:

@@ -85,8 +85,15 @@ class Store:
     def read(self, name, limit=None, cut=False):
         if self.reads and self._counts():
             os.kill(os.getpid(), signal.SIGKILL)
-        # As S3's 403, which may as well be an object that is not there.
-        return None if "get" in self.denied else self._object(name)
+        found = self._object(name)
+        if "get" not in self.denied:
+            return found
+        if "list" in self.denied:
+            raise Failure("ACCESS_DENIED", "it may be there or not", status=403, aws="AccessDenied")
+        words = "AccessDenied: Access Denied"
+        return found and Object(
+            b"", found.etag, modified=found.modified, age=found.age, refused=words
+        )
 
     def get(self, name, span=None, limit=None):
         found = self.read(name)

@@ -8,19 +8,14 @@ import unittest
 from unittest import mock
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import package  # noqa: F401
+import s3_server
+from s3_server import S3, Role
 
 from nx_ec2_runtime.aws import signed_requests
-from nx_ec2_runtime.aws.bucket import open_bucket, refusal
-from nx_ec2_runtime.aws.credentials import Credentials
+from nx_ec2_runtime.aws.bucket import Unreadable, open_bucket, refusal
 from nx_ec2_runtime.aws.http_pool import Connections
 from nx_ec2_runtime.run.training_variables import in_local_instance
 from nx_ec2_runtime.system.errors import Failure
-
-
-class Role:
-    def credentials(self, refused=None):
-        return Credentials(key="AKIAROLE", secret="secret", token="token", expires=0)
 
 
 class Server:
@@ -154,6 +149,72 @@ class OpenBucketTest(unittest.TestCase):
     def test_a_locked_object_is_not_reported_as_a_missing_permission(self):
         words = b"<Error><Code>AccessDenied</Code><Message>Access Denied because object protected by object lock.</Message></Error>"
         self.assertEqual(refusal(signed_requests.Answer(403, {}, words)), "OBJECT_LOCKED")
+
+
+class ReadTest(unittest.TestCase):
+    """Who may write to the bucket can write objects that the role can't read."""
+
+    def setUp(self):
+        self.s3 = S3()
+        self.addCleanup(self.s3.close)
+        self.bucket = self.s3.bucket()
+
+    def test_an_object_that_s3_does_not_let_be_read_is_found_with_its_etag_and_age(self):
+        for kind, (refused, _) in s3_server.KINDS.items():
+            with self.subTest(kind):
+                self.s3.overwrite("record.json", b"x", kind)
+                self.s3.overwrite("record.json.more", b"x")
+                self.s3.ahead += 70
+                found = self.bucket.read("record.json", cut=True)
+                self.assertEqual((found.data, found.etag), (b"", self.s3.objects["record.json"][1]))
+                self.assertTrue(found.refused.startswith(refused[1]), found.refused)
+                self.assertAlmostEqual(found.age, 70, delta=2)
+
+    def test_without_permission_to_list_an_archived_object_is_found_by_its_headers(self):
+        self.s3.denied = {"list"}
+        self.s3.overwrite("record.json", b"x", "archived")
+        found = self.bucket.read("record.json")
+        self.assertEqual(
+            (found.data, found.etag, found.refused[:18]),
+            (b"", self.s3.objects["record.json"][1], "InvalidObjectState"),
+        )
+
+    def test_an_object_that_is_not_there_is_none_whatever_s3_answers_for_it(self):
+        self.assertIsNone(self.bucket.read("record.json"))
+        self.s3.overwrite("record.json.more", b"x")
+        self.s3.denied = {"missing"}
+        self.assertIsNone(self.bucket.read("record.json"))
+
+    def test_a_role_that_may_neither_read_nor_list_can_not_see_whether_an_object_is_there(self):
+        for denied in ({"get", "list"}, {"list"}):
+            self.s3.denied = denied
+            with self.subTest(denied), self.assertRaises(Failure) as raised:
+                self.bucket.read("record.json")
+            self.assertEqual(raised.exception.code, "ACCESS_DENIED")
+            self.assertIn("s3:ListBucket on b for that prefix", raised.exception.detail["fix"])
+
+    def test_refused_credentials_do_not_make_an_object_unreadable(self):
+        answer = signed_requests.Answer
+        for status, code in ((403, "InvalidAccessKeyId"), (400, "ExpiredToken"), (503, "SlowDown")):
+            body = ("<Error><Code>%s</Code></Error>" % code).encode()
+            with self.subTest(code), mock.patch.object(
+                self.bucket.service, "ask", lambda *_, **__: answer(status, {}, body)
+            ), self.assertRaises(Failure) as raised:
+                self.bucket.read("record.json")
+            self.assertEqual(raised.exception.code, "FETCH_FAILED")
+            self.assertNotIsInstance(raised.exception, Unreadable)
+
+    def test_the_bytes_of_an_unreadable_or_too_large_object_are_a_failure_of_its_own(self):
+        for kind in ("archived", "ssec", "disabled-key"):
+            self.s3.overwrite("stop", b"x", kind)
+            with self.subTest(kind), self.assertRaises(Unreadable):
+                self.bucket.get("stop")
+        self.s3.overwrite("stop", b"x" * 11)
+        with self.assertRaises(Unreadable) as raised:
+            self.bucket.get("stop", limit=10)
+        self.assertEqual(raised.exception.code, "LIMIT")
+        self.s3.overwrite("stop", b"x", "foreign-key")
+        self.assertIsNone(self.bucket.get("stop"))
 
 
 class LocalInstanceTest(unittest.TestCase):

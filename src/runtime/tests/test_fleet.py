@@ -10,6 +10,7 @@ import unittest
 from unittest import mock
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import s3_server
 from runs import KEY, part, signed, unsigned
 
 from nx_ec2_runtime.aws.metadata import Absent
@@ -176,7 +177,7 @@ class Stored:
 
     def __init__(self, data, age=0.0):
         Stored.count += 1
-        self.data, self.etag, self.age = data, str(Stored.count), age
+        self.data, self.etag, self.age, self.refused = data, str(Stored.count), age, None
 
 
 def recorded(attempt, outcome, stop=None, instance="i-other", state="ended", **more):
@@ -231,7 +232,7 @@ def ended(n, stopped=False, code=None):
     return {"n": n, "exitCode": code, "stopped": stopped}
 
 
-class FleetTest(unittest.TestCase):
+class FleetWorld(unittest.TestCase):
     def setUp(self):
         self.root = tempfile.mkdtemp()
         self.addCleanup(shutil.rmtree, self.root)
@@ -274,6 +275,8 @@ class FleetTest(unittest.TestCase):
     def over(self):
         self.assertEqual((self.world.template, self.world.fleet), (False, False))
 
+
+class FleetTest(FleetWorld):
     def test_starts_the_run_and_ends_its_fleet(self):
         self.instance().run_to_completion()
         self.over()
@@ -495,6 +498,96 @@ class FleetTest(unittest.TestCase):
             (self.world.record()["outcome"], self.world.record()["failure"]["code"]),
             ("setup-failed", "NOT_STARTED"),
         )
+
+
+class UnreadableTest(FleetWorld):
+    """Another program can put objects that S3 does not let the role read."""
+
+    def setUp(self):
+        super().setUp()
+        self.s3 = s3_server.S3(ACCESS["prefix"])
+        self.addCleanup(self.s3.close)
+        self.began = []
+
+        def run(plan, root):
+            wanted = plan["run"]["nextAttempt"]
+            self.began.append(wanted["attempt"] if wanted else 1)
+            self.s3.overwrite("record.json", recorded(self.began[-1], "succeeded", heartbeat=9))
+            return {"ok": True, "run": {"attempt": self.began[-1]}}
+
+        for target, value in (
+            ("nx_ec2_runtime.main.run", run),
+            ("nx_ec2_runtime.fleet.fleet_run.Bucket", lambda *_: self.s3.bucket()),
+        ):
+            patch = mock.patch(target, value)
+            patch.start()
+            self.addCleanup(patch.stop)
+
+    def record(self):
+        return unsigned(self.s3.bytes("record.json"))
+
+    def test_a_run_whose_record_can_not_be_read_is_not_started_again(self):
+        genuine = recorded(3, "interrupted", {"reason": "interruption"}, heartbeat=7)
+        for kind in s3_server.KINDS:
+            with self.subTest(kind):
+                self.began.clear()
+                self.s3.overwrite("record.json", genuine, kind)
+                it = self.instance()
+                self.assertFalse(it.step())
+                self.assertEqual((self.began, self.s3.writes, self.world.fleet), ([], [], True))
+                # The instance that has the run writes its own again.
+                self.s3.overwrite("record.json", genuine)
+                it.step()
+                self.assertEqual(self.began, [4])
+
+    def test_a_record_that_stays_unreadable_fails_the_run_with_the_words_of_s3(self):
+        for kind, ((_, code), _) in s3_server.KINDS.items():
+            with self.subTest(kind):
+                self.world = World()
+                self.s3.overwrite("record.json", recorded(3, None, state="running"), kind)
+                self.s3.ahead += 61
+                self.instance().run_to_completion()
+                self.over()
+                record = self.record()
+                self.assertEqual(
+                    (record["outcome"], record["failure"]["code"], self.began),
+                    ("failed", "RECORD_UNVERIFIED", []),
+                )
+                self.assertIn(code, record["failure"]["message"])
+
+    def test_a_run_of_which_a_record_may_be_there_is_not_started(self):
+        self.s3.denied = {"get", "list"}
+        self.s3.overwrite("record.json", recorded(3, "interrupted", {"reason": "interruption"}))
+        before = self.s3.bytes("record.json")
+        it = self.instance()
+        for _ in range(fleet_run.MAX_TRIES + 1):
+            with self.assertRaises(Failure):
+                it.step()
+        self.assertEqual((self.began, self.s3.bytes("record.json")), ([], before))
+        self.assertTrue(self.world.fleet)
+
+    def test_a_role_that_can_not_see_the_record_ends_a_run_that_has_none(self):
+        self.s3.denied = {"get", "list"}
+        self.instance().run_to_completion()
+        self.over()
+        failure = self.record()["failure"]
+        self.assertEqual((self.began, failure["code"]), ([], "ACCESS_DENIED"))
+        self.assertIn("allow s3:GetObject on b/v2/projects/p/run/", failure["message"])
+
+    def test_a_role_that_may_list_the_runs_alone_starts_the_run(self):
+        self.s3.denied = {"missing"}
+        self.instance().run_to_completion()
+        self.over()
+        self.assertEqual(self.began, [1])
+
+    def test_the_fleet_is_deleted_at_the_end_of_its_instance_also_without_a_readable_record(self):
+        for denied in ((), ("get", "list")):
+            self.world = World()
+            self.s3.denied = set(denied)
+            self.s3.overwrite("record.json", recorded(1, None, state="running"), "foreign-key")
+            self.instance().close()
+            self.over()
+        self.s3.denied = set()
 
 
 class NextStepTest(unittest.TestCase):

@@ -13,6 +13,7 @@ import unittest
 from unittest import mock
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import s3_server
 from directory_store import Store
 from runs import Trainings, part, signed, unsigned
 
@@ -440,6 +441,17 @@ class ResumeTest(Resuming):
         self.assertIn(b"can't resume from the checkpoint 3", self.log())
         self.assertEqual(self.log().count(b"step 3 1 2 3"), 2)
 
+    def test_a_record_that_s3_does_not_let_be_read_is_not_resumed_from(self):
+        s3 = s3_server.S3()
+        self.addCleanup(s3.close)
+        spec = dict(part(self.run_id), store=STORE)
+        for kind in s3_server.KINDS:
+            s3.overwrite("record.json", b"x", kind)
+            with self.subTest(kind), self.assertRaises(Failure) as raised:
+                take_over.read(s3.bucket(), spec)
+            self.assertEqual(raised.exception.code, "RECORD_UNVERIFIED")
+            self.assertIn(s3_server.KINDS[kind][0][1], raised.exception.message)
+
     def test_a_forged_or_outdated_record_is_not_resumed_from(self):
         self.at("i-1")
         self.begin(leave=1)
@@ -541,7 +553,7 @@ class ResumeTest(Resuming):
         self.assertEqual(self.ended()["outcome"], "timed-out")
 
 
-class FenceTest(unittest.TestCase):
+class Fencing(unittest.TestCase):
     def setUp(self):
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
@@ -568,6 +580,8 @@ class FenceTest(unittest.TestCase):
     def overwrite(self, data):
         atomic_files.write_atomically(os.path.join(self.store.directory, "record.json"), data)
 
+
+class FenceTest(Fencing):
     def test_an_instance_whose_run_was_taken_over_writes_nothing_more(self):
         old = self.fenced()
         self.tell(old)
@@ -669,6 +683,75 @@ class FenceTest(unittest.TestCase):
         self.tell(it, heartbeat=2)
         self.tell(it, heartbeat=3)
         self.assertEqual(self.record()["heartbeat"], 3)
+
+
+class FencedByS3Test(Fencing):
+    """Another program writes objects that S3 does not let the role read, or deletes the record."""
+
+    def setUp(self):
+        super().setUp()
+        self.s3 = s3_server.S3()
+        self.addCleanup(self.s3.close)
+
+    def own(self):
+        """An instance that has written the run's record twice."""
+        self.store = self.s3.bucket()
+        it = self.fenced()
+        self.tell(it)
+        self.tell(it, heartbeat=2)
+        return it
+
+    def written(self):
+        name, condition = self.s3.writes[-1]
+        return name, list(condition), unsigned(self.s3.bytes(name))["heartbeat"]
+
+    def test_a_record_that_s3_does_not_let_be_read_is_overwritten_on_condition(self):
+        for kind in s3_server.KINDS:
+            with self.subTest(kind):
+                it = self.own()
+                for heartbeat in (3, 4, 5):
+                    self.s3.overwrite("record.json", b"x", kind)
+                    self.tell(it, heartbeat=heartbeat)
+                    self.assertEqual(self.written(), ("record.json", ["If-Match"], heartbeat))
+                self.s3.objects.clear()
+
+    def test_a_reporter_that_was_silent_overwrites_an_unreadable_record(self):
+        for kind in s3_server.KINDS:
+            with self.subTest(kind):
+                it = self.own()
+                self.s3.overwrite("record.json", b"x", kind)
+                self.now += fencing.LEASE_S + 1
+                it.make_sure()
+                self.tell(it, heartbeat=3)
+                self.assertEqual(self.written(), ("record.json", ["If-Match"], 3))
+                self.s3.objects.clear()
+
+    def test_a_record_that_was_deleted_is_written_on_condition_that_there_is_none(self):
+        for denied in (set(), {"missing"}):
+            self.s3.denied = denied
+            it = self.own()
+            for heartbeat in (3, 4):
+                del self.s3.objects["record.json"]
+                self.tell(it, heartbeat=heartbeat)
+                self.assertEqual(self.written(), ("record.json", ["If-None-Match"], heartbeat))
+            self.tell(it, heartbeat=5)
+            self.assertEqual(self.written(), ("record.json", ["If-Match"], 5))
+            self.s3.objects.clear()
+
+    def test_an_instance_learns_that_it_was_superseded_after_its_record_was_made_unreadable(self):
+        old = self.own()
+        self.s3.overwrite("record.json", b"x", "foreign-key")
+        self.tell(old, heartbeat=3)
+        new = self.fenced("i-2", 2, old.etag, fresh=False, version=old.version)
+        self.tell(new, heartbeat=4)
+        with self.assertRaises(fencing.Superseded):
+            self.tell(old, heartbeat=4)
+        self.assertEqual(self.written(), ("record.json", ["If-Match"], 4))
+
+    def test_a_role_that_may_write_only_sets_no_condition(self):
+        self.s3.denied = {"get", "list"}
+        self.own()
+        self.assertEqual(self.written(), ("record.json", [], 2))
 
 
 # Saves a checkpoint of two names, waits until that is in the store, and is killed in the middle of
