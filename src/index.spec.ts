@@ -49,19 +49,19 @@ describe('the inferred targets of a workspace', () => {
     expect(targets.good['remote-train']).toMatchObject({ cache: true });
   });
 
-  it('exist for an empty object, where the command line may name the script', async () => {
+  it('exist for an empty ec2.config.json, since the command line may name the script', async () => {
     const { empty } = await infer({ empty: '{}' });
     expect(Object.keys(empty)).toEqual(expect.arrayContaining(['remote-train', 'remote-submit']));
   });
 
-  it('are not cached where the options in nx.json are wrong', async () => {
+  it('are not cached if the options in nx.json are wrong', async () => {
     const files = { good: '{ "train": { "script": "train.py" } }' };
     const entry = (bucket: string) => ({ plugin: 'nx-ec2', options: { bucket, trainTargetName: 'fit' } });
     expect((await infer(files, entry('s3://acme'))).good.fit.cache).toBe(false);
     expect((await infer(files, entry('acme-training'))).good.fit.cache).toBe(true);
   });
 
-  it('are made of the entries of nx.json that apply to the project, and of no other', async () => {
+  it('come only from the entries of nx.json that apply to the project', async () => {
     const text = '{ "train": { "script": "train.py" } }';
     const entry = (directory: string, options: object) => ({
       plugin: 'nx-ec2',

@@ -26,10 +26,10 @@ function context(reply: Partial<ReadyReply>, env: Record<string, string> = {}) {
   return { sent, said, whole };
 }
 
-describe('what a training needs of its instances, before its files are sent', () => {
+describe('the check of an instance before the files of a training are sent', () => {
   const missing = { tool: 'conda', why: 'not on the PATH of ubuntu', fix: 'conda: use an AMI that has it' };
 
-  it('is the tool of its environment: each instance is asked, and the one that lacks it is named', async () => {
+  it('asks each instance for the tool of the environment, and names the one that lacks it', async () => {
     const { sent, whole } = context({ missing });
     await expect(assertReady(whole, needs({ manager: 'conda' }))).rejects.toMatchObject({
       code: 'TOOL_MISSING',
@@ -48,13 +48,13 @@ describe('what a training needs of its instances, before its files are sent', ()
     ['conda whatever variables of uv there are', { manager: 'conda' }, { SSL_CERT_FILE: 'ca.pem' }, 2],
     ['not conda where the training has a path of its own', { manager: 'conda' }, { PATH: '/opt/conda/bin' }, 0],
     ['what it lacks whatever other variables there are', {}, { LR: '1' }, 2],
-  ])('is %s', async (_, tool, env, commands) => {
+  ])('finds %s', async (_, tool, env, commands) => {
     const { sent, whole } = context({ missing: null }, env);
     await assertReady(whole, needs(tool));
     expect(sent).toHaveLength(commands);
   });
 
-  it('keeps an index, which may hold a password, out of the command', async () => {
+  it('keeps the URL of a package index, which may hold a password, out of the command', async () => {
     const { sent, whole } = context({});
     await assertReady(whole, needs({ packageIndex: 'https://u:p@i/simple' }));
     await assertReady(whole, needs({ manager: 'pip', installer: 'uv', packageIndexes: ['https://u:p@i/simple'] }));
@@ -63,7 +63,7 @@ describe('what a training needs of its instances, before its files are sent', ()
     expect(confidential).toMatchObject([{ confidential: true }, { confidential: true }, { confidential: false }]);
   });
 
-  it('warns of a disk that the packages of the lock file would fill', async () => {
+  it('warns if the packages of the lock file would fill the disk', async () => {
     const full = context({ free: 8 * GB });
     await assertReady(full.whole, needs({}, 3));
     expect(full.said[0]).toBe(
@@ -84,7 +84,7 @@ describe('the volume of an instance to be launched', () => {
     return said;
   };
 
-  it('is refused where the packages of the lock file can not fit, with the key to change', () => {
+  it("is refused if the packages of the lock file can't fit, with the key to change", () => {
     expect(() => check(8, 6)).toThrow(
       expect.objectContaining({
         code: 'DISK_TOO_SMALL',
@@ -95,14 +95,14 @@ describe('the volume of an instance to be launched', () => {
     );
   });
 
-  it('is warned of where they may not fit', () => {
+  it('is accepted with a warning if they may not fit', () => {
     expect(check(8, 2, 3)).toEqual([
       expect.stringMatching(/downloads 2 GB to 3 GB; .* about 9 GB\. For more space, set/),
     ]);
     expect(check(undefined, 17)).toHaveLength(1);
   });
 
-  it('is no matter where they fit, or their size is not known', () => {
+  it('is accepted if they fit, or if their size is not known', () => {
     expect(check(undefined, 16)).toEqual([]);
     expect(() => assertVolume({ volumeSize: 1 }, needs({}), { warn: fail })).not.toThrow();
     expect(() => assertVolume({ volumeSize: 1 }, null, { warn: fail })).not.toThrow();

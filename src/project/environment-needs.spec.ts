@@ -6,7 +6,7 @@ import { environmentChoice } from '../config/environment/environment-choice';
 import { detectEnvironment } from '../config/environment/environment';
 import { environmentNeeds } from './environment-needs';
 
-describe('what sets an environment up', () => {
+describe('the request that checks the tool of an environment', () => {
   /** The tool of a project in `model/`, in a workspace of these files. */
   function toolOf(files: Record<string, string>) {
     const workspaceRoot = mkdtempSync(join(tmpdir(), 'nx-ec2-needs-'));
@@ -25,7 +25,7 @@ describe('what sets an environment up', () => {
     }
   }
 
-  it('is told the indexes of its requirements files, those that these include as well, each once', () => {
+  it('names the package indexes of its requirements files and of the included ones, each once', () => {
     const files = {
       'model/requirements.txt': '--index-url https://i/simple\n-r ../base.txt\ntorch\n',
       'base.txt': '-i https://i/simple\n-c model/limits.txt\n',
@@ -41,7 +41,7 @@ describe('what sets an environment up', () => {
     });
   });
 
-  it('is told none where no requirements file is what it is made of', () => {
+  it('names none if the environment is not made of a requirements file', () => {
     const files = { 'model/pyproject.toml': '[project]\nname = "model"\n', 'model/requirements.txt': '-i https://i\n' };
     expect(toolOf(files)).toMatchObject({ manager: 'uv', packageIndexes: [] });
   });

@@ -27,7 +27,7 @@ describe('a script with Windows line endings', () => {
     [['./tool.py']],
     [['bash', 'crlf.sh']],
     [['/bin/sh', '-eu', './crlf.sh', 'a']],
-  ])('is refused as %j, with what converts it', (command) => {
+  ])('is refused for the command %j, and the message says how to convert it', (command) => {
     expect(() => check(command)).toThrow(/model\/\S+ has Windows line endings .*sed -i/s);
   });
 
@@ -39,11 +39,11 @@ describe('a script with Windows line endings', () => {
     [['bash', '-c', 'crlf.sh']],
     [['bash']],
     [[]],
-  ])('is none in %j', (command) => {
+  ])('is not found in %j', (command) => {
     expect(() => check(command)).not.toThrow();
   });
 
-  it('is none of a file that is not sent', () => {
+  it('is ignored if the file is not sent', () => {
     expect(() => check(['./crlf.sh'], new Set())).not.toThrow();
   });
 });

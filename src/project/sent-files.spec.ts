@@ -15,7 +15,7 @@ import { SentFiles } from './sent-files';
 const sha256 = (text: string) => hash('sha256', text);
 
 /** An instance lists a file that was sent as one that was not, to have an edit of it here overwritten. */
-describe('an edited file and a list of artifacts that lies', () => {
+describe('an edited local file, if the list of artifacts is forged,', () => {
   let at: StoreFixture;
   let workspace: string;
   beforeAll(async () => (at = await StoreFixture.start()));
@@ -73,7 +73,7 @@ describe('an edited file and a list of artifacts that lies', () => {
   it.each([
     ['it was not sent', { was: null }],
     ['it was sent as it is here now', { was: { size: 6, sha256: sha256('edited') } }],
-  ])('is held back where the list says that %s', async (_what, entry) => {
+  ])('is kept if the list says that %s', async (_what, entry) => {
     await store();
     const { heldBack, accepted } = await screen(entry);
     expect(heldBack).toEqual([
@@ -82,7 +82,7 @@ describe('an edited file and a list of artifacts that lies', () => {
     expect(accepted.map(({ path }) => path)).toEqual(['artifacts/sent']);
   });
 
-  it('is held back under another name that is one with its own on this file system', async () => {
+  it('is kept if the list has another spelling of its name that this file system does not distinguish', async () => {
     await store();
     // As such a file system finds it under both names.
     writeFileSync(join(workspace, 'model/artifacts/EDITED'), 'edited');
@@ -94,7 +94,7 @@ describe('an edited file and a list of artifacts that lies', () => {
   it.each([
     ['is not there', null],
     ['was exchanged', Buffer.from('x')],
-  ])('is held back, and so is every file that differs, where the record of the snapshot %s', async (_what, bytes) => {
+  ])('is kept, like every file that differs, if the manifest of the snapshot %s', async (_what, bytes) => {
     if (bytes) await at.store.put(at.keys().manifest(snapshot.id), bytes);
     const { heldBack, accepted } = await screen({});
     expect(heldBack.map(({ path }) => path)).toEqual(['artifacts/sent', 'artifacts/edited']);

@@ -4,7 +4,7 @@ import { parseUnverified } from './run-lists';
 describe('what an unverified record names', () => {
   const read = (record: object) => parseUnverified(Buffer.from(JSON.stringify({ v: 2, mac: '', record })));
 
-  it('is the run that it was started from', () => {
+  it('includes the run that it was started from', () => {
     expect(read({ restoredFrom: { run: RUN } }).restoredFrom).toBe(RUN);
   });
 
@@ -12,7 +12,7 @@ describe('what an unverified record names', () => {
     ['a long text', 'x'.repeat(900_000)],
     ['a path', `${RUN}/../x`],
     ['no text', 5],
-  ])('is not %s in its place, of which a store could hold any number', (_, run) => {
+  ])('does not include %s instead, of which a store could hold any number', (_, run) => {
     expect(read({ restoredFrom: { run } })).toEqual(read({}));
   });
 });

@@ -36,7 +36,7 @@ describe('the catalog of error codes', () => {
       expect(sentence).toMatch(/^[A-Z`].+[^.]\.$/);
   });
 
-  it('takes what an instance sends for INTERNAL if it is no code', () => {
+  it('reads a text from an instance that is no code as INTERNAL', () => {
     expect(runtimeCode('NO_SPACE')).toBe('NO_SPACE');
     expect(runtimeCode('toString')).toBe('INTERNAL');
     expect(runtimeCode('NO_SUCH_CODE')).toBe('INTERNAL');

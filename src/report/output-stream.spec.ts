@@ -38,12 +38,12 @@ describe('the output of a process that ends', () => {
     return Buffer.concat(parts).toString().trimEnd().split('\n').at(-1)!;
   };
 
-  it('comes to a slow reader whole where it is waited for, and not otherwise', async () => {
+  it('reaches a slow reader completely only if the process waits for it', async () => {
     expect(await lastLine('drained')).toBe(`line ${LINES - 1}`);
     expect(await lastLine('left')).not.toBe(`line ${LINES - 1}`);
   });
 
-  it('is not waited for where the reader has left', async () => {
+  it('is not waited for if the reader has left', async () => {
     const child = fork(join(directory, 'program.js'), ['drained'], { stdio: ['ignore', 'pipe', 'ignore', 'ipc'] });
     child.stdout!.destroy();
     await new Promise((resolve) => child.once('exit', resolve));

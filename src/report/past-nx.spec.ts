@@ -48,15 +48,15 @@ onLinux('what a task writes past Nx', () => {
     expect(printed(command)).toEqual(['begun', 'detached']);
   });
 
-  it('is not written again where Nx still prints it', () => {
+  it('is not written again if Nx still prints it', () => {
     expect(printed('node nx.js unknown prints > passed; cat passed')).toEqual(['begun', 'model: detached']);
   });
 
-  it('is not written where the task prints to that output itself', () => {
+  it('is not written if the task prints to that output itself', () => {
     expect(printed('node nx.js silent shared > same; cat same')).toEqual(['begun', 'detached']);
   });
 
-  it.each(['silent', 'unknown'])('is dropped where nothing can be written: %s', (signal) => {
+  it.each(['silent', 'unknown'])('is dropped if nothing can be written: %s', (signal) => {
     expect(printed(`node nx.js ${signal} > /dev/full; echo $?`)).toEqual(['0']);
   });
 });

@@ -61,7 +61,7 @@ describe('Printer', () => {
     expect(pieces.join('')).toBe('one\n');
   });
 
-  it('does not keep a line back that never ends', () => {
+  it('prints a line that never ends', () => {
     const { pieces, printer: it } = printer();
     it.log(Buffer.alloc(20_000, 'x'));
     expect(pieces.join('')).toHaveLength(20_000);
@@ -196,7 +196,7 @@ describe('Printer', () => {
       return { it, progress, show, move, screen };
     };
 
-    it('a message is whole at Ctrl+C, and what the upload still reports does not draw over it', () => {
+    it('a message at Ctrl+C is printed whole, and the progress of an upload does not draw over it', () => {
       const { it: printer, progress, show, move, screen } = beginUpload();
       move(10);
       expect(move(20)[0]).toMatch(/^Uploading =/);

@@ -22,8 +22,8 @@ function readByShell(lines: readonly string[]): string[][] {
     .map((each) => each.split('\0').slice(0, -1));
 }
 
-describe('a command line that somebody is to type', () => {
-  it('leaves a word as it is that no shell acts on', () => {
+describe('a command line that a message suggests', () => {
+  it('leaves a word unquoted if it means nothing special to a shell', () => {
     expect(nxRun('@acme/model', 'remote-cancel', '--run=20261129-080000-0123abcd')).toBe(
       'nx run @acme/model:remote-cancel --run=20261129-080000-0123abcd',
     );
@@ -37,7 +37,7 @@ describe('a command line that somebody is to type', () => {
   );
   const text = fc.array(fc.oneof(parts, hostileText), { maxLength: 8 }).map((all) => all.join(''));
 
-  it('is read by a shell as the words that were meant, whoever wrote them, and printing it changes nothing', () => {
+  it('is read by a shell as the intended words, whoever wrote them, also after it was printed', () => {
     fc.assert(
       fc.property(fc.array(fc.array(text, { minLength: 1, maxLength: 3 }), { minLength: 20, maxLength: 20 }), (all) => {
         const lines = all.map((words) => commandLine(...words));

@@ -42,9 +42,9 @@ describe('a URL without credentials', () => {
     '/home/me@work/x',
     '../x',
     '',
-  ])('leaves what has none: %s', (url) => expect(withoutCredentials(url)).toBe(url));
+  ])('is unchanged if it has none: %s', (url) => expect(withoutCredentials(url)).toBe(url));
 
-  it('has nothing of any name and password', () =>
+  it('contains nothing of any name and password', () =>
     assert(
       property(schemes, names, passwords(/[/?#]/g), hosts, paths, (scheme, name, password, host, path) => {
         expect(withoutCredentials(`${scheme}${name}:${password}@${host}${path}`)).toBe(`${scheme}${host}${path}`);
@@ -52,21 +52,21 @@ describe('a URL without credentials', () => {
       }),
     ));
 
-  it('has nothing of one without a scheme', () =>
+  it('contains nothing of them if it has no scheme', () =>
     assert(
       property(names, passwords(/$^/), hosts, paths, (name, password, host, path) => {
         expect(withoutCredentials(`u${name}:${password}@${host}:${path}`)).not.toContain(SECRET);
       }),
     ));
 
-  it('has nothing of a query', () =>
+  it('contains nothing of its query', () =>
     assert(
       property(schemes, hosts, paths, passwords(/$^/), (scheme, host, path, token) => {
         expect(withoutCredentials(`${scheme}${host}${path}?token=${token}`)).not.toContain(SECRET);
       }),
     ));
 
-  it('is the same once more', () =>
+  it('does not change if it is cleaned again', () =>
     assert(
       property(schemes, names, encoded, hosts, paths, (scheme, name, password, host, path) => {
         const once = withoutCredentials(`${scheme}${name}:${password}@${host}${path}`);
@@ -76,7 +76,7 @@ describe('a URL without credentials', () => {
 });
 
 describe('a text without credentials', () => {
-  it('loses those of each URL in it, and nothing else', () =>
+  it('lacks the credentials of each URL in it, and nothing else', () =>
     assert(
       property(array(tuple(schemes, encoded, hosts, paths), { minLength: 1 }), (urls) => {
         const text = (login: (password: string) => string) =>
@@ -91,7 +91,7 @@ describe('a text without credentials', () => {
     ['no URL: a://', 'no URL: a://'],
   ])('%s', (text, expected) => expect(hideCredentials(text)).toBe(expected));
 
-  it('takes no longer for a long one than it has to', () => {
+  it('is made in linear time', () => {
     const began = process.cpuUsage().user;
     hideCredentials('a'.repeat(200_000) + '://' + '@a'.repeat(100_000));
     hideCredentials('a://'.repeat(50_000));

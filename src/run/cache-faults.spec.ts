@@ -145,7 +145,7 @@ const KINDS: Record<string, Kind> = {
 };
 const LISTING = { projectGraph: { nodes: {}, dependencies: {} }, files: { p: ['package.json'] } };
 
-describe.each(Object.entries(KINDS))('%s, as this machine remembers it', (_name, kind) => {
+describe.each(Object.entries(KINDS))('the cache file of %s', (_name, kind) => {
   const { env } = process;
   let directory: string;
   beforeEach(() => {
@@ -177,7 +177,7 @@ describe.each(Object.entries(KINDS))('%s, as this machine remembers it', (_name,
     expect(statSync(path).mode & 0o077).toBe(0);
   });
 
-  it('is as if absent where it is cut at any byte, or empty', async () => {
+  it('counts as absent if it is truncated at any byte, or empty', async () => {
     const { path, bytes } = await written();
     const whole = await kind.read();
     for (let size = 0; size < bytes.length; size++) {
@@ -235,7 +235,7 @@ describe.each(Object.entries(KINDS))('%s, as this machine remembers it', (_name,
     await kind.write();
   });
 
-  it('hinders nothing where the cache can not be made, and that is said once', async () => {
+  it("does not stop a command if the cache can't be written, which is reported once", async () => {
     writeFileSync(join(directory, 'cache'), 'a file');
     await kind.write();
     expect(await kind.read()).toBeNull();

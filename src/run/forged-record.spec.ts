@@ -72,12 +72,12 @@ describe('what a forged record names', () => {
     let id: string;
     beforeAll(async () => void (id = await launch(tags)));
 
-    it('survives a success that was forged', async () => {
+    it('is not terminated for a forged success', async () => {
       await waitForShutdown(pipe.context, endedNow({ instance: id }), null, signal);
       expect(await state(id)).toBe('running');
     });
 
-    it('survives an interruption that was forged, which says what is in the way', async () => {
+    it('is not terminated for a forged interruption, and the error says why', async () => {
       const ended = endInterrupted(pipe.context, { id: RUN, instance: id }, null, signal);
       const error = (await ended.catch((reason: unknown) => reason)) as Problem;
       expect(error).toBeInstanceOf(Problem);
@@ -87,7 +87,7 @@ describe('what a forged record names', () => {
     });
   });
 
-  it('of another shape than an id is not asked EC2 about', async () => {
+  it('that has no valid id causes no request to EC2', async () => {
     const before = at.aws.requests.length;
     for (const instance of ['i-1;rm', '*', 'i-*', 'arn:aws:ec2:eu-west-1:1:instance/i-0123456789abcdef0']) {
       await waitForShutdown(pipe.context, endedNow({ instance }), null, signal);
@@ -96,7 +96,7 @@ describe('what a forged record names', () => {
     expect(at.aws.requests.length).toBe(before);
   });
 
-  it('and EC2 says is this very run’s, is ended', async () => {
+  it('is terminated if its tags in EC2 name this very run', async () => {
     const [finished, interrupted] = [await launch(), await launch()];
     await waitForShutdown(pipe.context, endedNow({ instance: finished }), null, signal);
     expect(await state(finished)).toBe('terminated');
@@ -104,7 +104,7 @@ describe('what a forged record names', () => {
     expect(await state(interrupted)).toBe('terminated');
   });
 
-  it('was brought up by this command itself, which is ended whatever run it was launched for', async () => {
+  it('is terminated if this command has launched it, whatever run it was launched for', async () => {
     const [reused, colleagues] = [await launch({ [TAG.run]: OTHER_RUN }), await launch({ [TAG.owner]: OTHER })];
     await waitForShutdown(pipe.context, endedNow({ instance: reused }), reused, signal);
     expect(await state(reused)).toBe('terminated');
@@ -112,7 +112,7 @@ describe('what a forged record names', () => {
     expect(await state(colleagues)).toBe('running');
   });
 
-  it('has ended, says the record, and the instance that it runs: it is left', async () => {
+  it('is left running if the record says that the run has ended and the instance says that it is active', async () => {
     pipe.write('model/train.py', 'import time\nprint("on", flush=True)\ntime.sleep(600)\n');
     const box = at.aws.named.get('box')!;
     const before = { ...box.tags };
@@ -156,7 +156,7 @@ describe('what a forged record names', () => {
       if (fleets.length) await at.ec2.send(new DeleteFleetsCommand({ FleetIds: fleets, TerminateInstances: true }));
     });
 
-    it.each(foreign)('%s: it stays, with its template, and nothing is written', async (_, tags) => {
+    it.each(foreign)('is kept with its template, and nothing is written, if it is %s', async (_, tags) => {
       const fleet = await fleetTagged(at, name, tagged(tags));
       const error = (await cancelBetweenInstances(pipe.context, RUN, false).catch(
         (reason: unknown) => reason,
@@ -166,7 +166,7 @@ describe('what a forged record names', () => {
       expect(await stopped()).toBe(false);
     });
 
-    it('of a colleague: it goes where the user forces it, and another project’s stays', async () => {
+    it("is deleted by force if it is a colleague's, and kept if it is another project’s", async () => {
       const fleet = await fleetTagged(at, name, tagged({ [TAG.owner]: OTHER }));
       const vision = await fleetTagged(at, 'other', tagged({ [TAG.project]: 'vision' }));
       expect(await cancelBetweenInstances(pipe.context, RUN, true)).toBe(true);
@@ -175,7 +175,7 @@ describe('what a forged record names', () => {
       expect(await stopped()).toBe(true);
     });
 
-    it('of this run: it goes, and a colleague’s instance with the run’s tag stays', async () => {
+    it("is deleted if it is this run's, and a colleague’s instance with the run’s tag is kept", async () => {
       const colleagues = await launch({ [TAG.owner]: OTHER });
       await fleetTagged(at, name, ours);
       expect(await cancelBetweenInstances(pipe.context, RUN, false)).toBe(true);

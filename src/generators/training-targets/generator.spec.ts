@@ -98,7 +98,7 @@ describe('training-targets', () => {
     expect(readJson(tree, 'models/model/ec2.config.json').instance).toEqual(written);
   });
 
-  it('refuses what describes no instance, before anything is written', async () => {
+  it('refuses an invalid launch spec before it writes a file', async () => {
     const before = tree.listChanges().length;
     await expect(trainingTargets(tree, { project: 'model', spot: true })).rejects.toThrow(
       /--instanceType is not given/,
@@ -120,7 +120,7 @@ describe('training-targets', () => {
     expect(readJson(tree, 'models/model/ec2.config.json').train).toEqual({ script });
   });
 
-  it("keeps the targets of @nxlv/python and one's own, and writes ours beside them where asked", async () => {
+  it("keeps existing targets, also of @nxlv/python, and writes the plugin's beside them if asked to", async () => {
     const own = { executor: '@nxlv/python:build' };
     updateProjectConfiguration(tree, 'model', {
       root: 'models/model',
@@ -136,11 +136,11 @@ describe('training-targets', () => {
     expect(readNxJson(tree)!.plugins).toBeUndefined();
   });
 
-  describe('what it finds', () => {
+  describe('what it detects', () => {
     const train = "import torch\nimport wandb\nwandb.init()\ntorch.save(model, 'snapshot.pt')\n";
     const config = 'models/model/ec2.config.json';
 
-    it('is written where it differs from the defaults, git-ignored, and said with where it is', async () => {
+    it('is written if it differs from the defaults, git-ignored, and reported with its place', async () => {
       tree.write('models/model/train.py', train);
       tree.write('models/model/requirements.txt', 'torch');
       await trainingTargets(tree, { project: 'model' });
@@ -158,7 +158,7 @@ describe('training-targets', () => {
   note: W&B (train.py:3 wandb.init) needs a key: add "secrets": { "WANDB_API_KEY": "ssm:<parameter>" } to "train", or "env": { "WANDB_MODE": "offline" }`);
     });
 
-    it('is only said where the project is configured', async () => {
+    it('is only reported if the project is configured already', async () => {
       tree.write('models/model/train.py', train);
       const text = '{ "train": { "script": "train.py", "outputs": ["snapshot.pt"] } }';
       tree.write(config, text);
@@ -169,7 +169,7 @@ describe('training-targets', () => {
       );
     });
 
-    it('is only said where the file has comments', async () => {
+    it('is only reported if the file has comments', async () => {
       tree.write('models/model/train.py', train);
       const text = '{ "region": "eu-west-1" /* ours */ }';
       tree.write(config, text);
@@ -190,7 +190,7 @@ describe('training-targets', () => {
       expect(readJson(tree, config).train.outputs).toEqual(['snapshot.pt', 'wandb/']);
     });
 
-    it('gives way to options', async () => {
+    it('is overridden by options', async () => {
       tree.write('models/model/train.py', train);
       await trainingTargets(tree, { project: 'model', command: 'bash run.sh', outputs: ['mine/'] });
       expect(readJson(tree, config).train).toEqual({ command: 'bash run.sh', outputs: ['mine/'] });
@@ -226,7 +226,7 @@ describe('training-targets', () => {
     });
   });
 
-  it('says what to do where there is no script', async () => {
+  it('says what to do if there is no script', async () => {
     tree.delete('models/model/train.py');
     await expect(trainingTargets(tree, { project: 'model' })).rejects.toThrow(/--script/);
   });
@@ -255,7 +255,7 @@ describe('a path as a pattern of .gitignore', () => {
     return paths.map((_, at) => paths[Number(fields[4 * at + 1]) - 1] ?? null);
   };
 
-  it('is what git reads as that path, and as no other', () => {
+  it('matches that path in git, and no other', () => {
     const path = fc.array(name('ab*?[]!#\\{}()-^ .:é'), { minLength: 1, maxLength: 2 }).map((parts) => parts.join('/'));
     fc.assert(
       fc.property(
@@ -272,7 +272,7 @@ describe('a path as a pattern of .gitignore', () => {
     );
   });
 
-  it('names what no pattern can hold', () => {
+  it('is an error for a path that no pattern can name', () => {
     fc.assert(
       fc.property(fc.array(name('ab*\n\r \t'), { minLength: 20, maxLength: 40 }), (paths) => {
         expect(matched(paths)).not.toContain(null);

@@ -5,7 +5,7 @@ const account = (answer: () => unknown) => ({ ssm: async () => ({ send: async ()
 const setting = (SettingValue?: string) => account(() => ({ ServiceSetting: { SettingValue } }));
 
 describe('a launch spec without an instance profile', () => {
-  it('is right where the Default Host Management Configuration is on', async () => {
+  it('is accepted if the Default Host Management Configuration is on', async () => {
     await expect(
       assertProfile(setting('service-role/AWSSystemsManagerDefaultEC2InstanceManagementRole'), {}),
     ).resolves.toBeUndefined();
@@ -21,14 +21,14 @@ describe('a launch spec without an instance profile', () => {
       }),
       'could not be read',
     ],
-  ])('is refused where that is %s', async (_, aws, why) => {
+  ])('is refused if that is %s', async (_, aws, why) => {
     await expect(assertProfile(aws, {})).rejects.toMatchObject({
       code: 'NO_PROFILE',
       message: expect.stringContaining(why),
     });
   });
 
-  it('with a profile, asks nothing', async () => {
+  it('with a profile, needs no request', async () => {
     await assertProfile(
       account(() => {
         throw new Error('asked');

@@ -37,7 +37,7 @@ describe('a launched instance', () => {
   it.each([
     ['the account gives it no role', []],
     ['it is not known whether the account does', ['ssm:GetServiceSetting']],
-  ])('is not launched without an instance profile where %s', async (_, deny) => {
+  ])('is not launched without an instance profile if %s', async (_, deny) => {
     identity.deny.push(...deny);
     const before = at.aws.instances.all().length;
     await expect(ensureInstance(caller.options(launchSpecOf({ instanceProfile: undefined })))).rejects.toMatchObject({
@@ -328,13 +328,13 @@ describe('a launched instance', () => {
     expect(BlockDeviceMappings!.map(({ DeviceName }) => DeviceName)).toEqual([RootDeviceName]);
   });
 
-  it('boots from the image of each try’s own architecture', async () => {
+  it('boots from an image of the architecture of its type', async () => {
     at.aws.capacity.add({ type: 't3.micro' });
     const { id } = await up(launchSpecOf({ type: ['t3.micro', 't4g.micro'] }));
     expect((await describeOne(id)).ImageId).toBe('ami-00000000000000002');
   });
 
-  it('goes by trouble on the way to EC2 under the same token', async () => {
+  it('is requested again under the same token after a network failure', async () => {
     at.aws.faults.add({ service: 'ec2', action: 'RunInstances', cut: 'after', times: 1 });
     at.aws.faults.add({ service: 'ec2', action: 'RunInstances', error: { code: 'RequestLimitExceeded', status: 503 } });
     expect((await up(launchSpecOf({}))).how).toBe('launched');

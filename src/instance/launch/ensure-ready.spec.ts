@@ -28,18 +28,18 @@ describe('an instance that is waited for', () => {
     expect(await up(20_000)).toMatchObject({ id, how: 'found' });
   });
 
-  it('is one that its owner’s user data has set up; where that failed, it says so', async () => {
+  it('is ready only after its owner’s user data has succeeded; a failure is reported', async () => {
     await up(20_000, { userData: '#!/bin/sh\nexit 3\n' });
     expect(caller.told).toMatch(/warning: The user data of i-\w+ failed/);
   });
 
-  it('is named in the error where its first boot does not end, and is not terminated', async () => {
+  it('is named in the error if its first boot does not end, and is not terminated', async () => {
     const slow = up(1_500, { userData: '#!/bin/sh\nsleep 30\n' });
     await expect(slow).rejects.toMatchObject({ code: 'BOOT_SLOW' });
     expect(at.aws.left().instances).toHaveLength(1);
   });
 
-  it('is named in the error where Systems Manager does not reach it', async () => {
+  it('is named in the error if Systems Manager does not reach it', async () => {
     at.aws.instances.agentDelay = Infinity;
     await expect(up(1_500)).rejects.toMatchObject({ code: 'SSM_OFFLINE' });
     expect(caller.told).toMatch(/waiting for its SSM agent/);

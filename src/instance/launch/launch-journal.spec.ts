@@ -64,7 +64,7 @@ describe('the launch journal', () => {
     );
   });
 
-  it('counts as damaged where it is too large, and is written over', async () => {
+  it('counts as damaged if it is too large, and is overwritten', async () => {
     const at = await StoreFixture.start();
     try {
       const journal = new LaunchJournal(at.store, at.keys(), 'a'.repeat(24));

@@ -17,7 +17,7 @@ describe('quotas', () => {
   });
   beforeEach(() => at.aws.faults.clear());
 
-  it('are known by the family of a type', () => {
+  it('are found by the family of a type', () => {
     expect(quotaOf('g5.xlarge', 'spot')?.code).toBe('L-3819A6DF');
     expect(quotaOf('g4dn.xlarge', 'on-demand')?.name).toBe('Running On-Demand G and VT instances');
     expect(quotaOf('p4d.24xlarge', 'spot')?.code).toBe('L-7212CCBC');
@@ -31,7 +31,7 @@ describe('quotas', () => {
       expect(quotaOf(type, 'spot')).toBeNull();
   });
 
-  it('are compared with what runs of the same class and market, and what is needed', async () => {
+  it('are compared with the running instances of the same class and market, plus the new one', async () => {
     const check = () => checkQuota(aws, 'g5.xlarge', 'spot');
     expect(await check()).toEqual({
       name: 'quota for g5.xlarge (spot)',
@@ -66,7 +66,7 @@ describe('quotas', () => {
     expect(await checkQuota(aws, 'g5.xlarge', 'on-demand')).toMatchObject({ ok: true });
   });
 
-  it('are no failure where they can not be asked for', async () => {
+  it('are no failure if the caller may not read them', async () => {
     at.aws.faults.add({
       service: 'servicequotas',
       action: 'GetServiceQuota',

@@ -74,7 +74,7 @@ describe('the journal of a launch that was interrupted', () => {
     expect([how, tokenOf(id)]).toEqual(['launched', `nx-ec2-${generation}-0`]);
   });
 
-  it('decides no tag: the run, the owner, the price and the deadline are those of the command that launches', async () => {
+  it('does not decide tags: run, owner, price and deadline are those of the command that launches', async () => {
     const run = '20261125-101010-vision-abcdef';
     const options = optionsOf(launchSpecOf({ spot: true, maxLifetime: '1h', maxCost: 1 }), { by: 'remote-train', run });
     const forged = {
@@ -98,7 +98,7 @@ describe('the journal of a launch that was interrupted', () => {
     expect(Math.abs(deadline! - Date.now() - HOUR)).toBeLessThan(MINUTE);
   });
 
-  it('leads to what another run has launched under its token, which keeps its tags', async () => {
+  it('leads to the instance that another run launched under its token, which keeps its tags', async () => {
     const of = (letter: string) =>
       optionsOf(launchSpecOf({ spot: true }), {
         by: 'remote-train',
@@ -152,13 +152,13 @@ describe('the journal of a launch that was interrupted', () => {
   it.each([
     ['long ago', 2 * HOUR],
     ['by a clock that is far ahead', -HOUR],
-  ])('is replaced where it was written %s', async (_, ago) => {
+  ])('is replaced if it was written %s', async (_, ago) => {
     const options = optionsOf(launchSpecOf({ spot: true }));
     await interrupted(options, {}, ago);
     expect(tokenOf((await ensureInstance(options)).id)).not.toContain(generation);
   });
 
-  it('still leads to what it had launched, however old it is', async () => {
+  it('still leads to the instance that it launched, however old it is', async () => {
     const options = optionsOf(launchSpecOf({ spot: true, maxLifetime: '4h' }), { by: 'remote-train' });
     await interrupted(options);
     const { id, deadline } = await ensureInstance(options);
@@ -180,7 +180,7 @@ describe('the journal of a launch that was interrupted', () => {
   });
   const CAPACITY = 'InsufficientInstanceCapacity';
 
-  it('has the options skipped that were refused a moment ago, and says so', async () => {
+  it('lets a launch skip the options that were refused a moment ago, and says so', async () => {
     const options = optionsOf(both());
     await interrupted(options, { n: 3, refused: [CAPACITY, CAPACITY, CAPACITY] }, MINUTE);
     const { type, market } = await ensureInstance(options);
@@ -199,7 +199,7 @@ describe('the journal of a launch that was interrupted', () => {
       { launchOptions: [option('t3.medium', 'on-demand'), option('t3.micro', 'spot')] },
       0,
     ],
-  ])('has no options skipped that %s', async (_, change, ago) => {
+  ])('does not let a launch skip options that %s', async (_, change, ago) => {
     const options = optionsOf(both());
     await interrupted(options, change, ago);
     const { type, market } = await ensureInstance(options);
@@ -207,7 +207,7 @@ describe('the journal of a launch that was interrupted', () => {
     expect(caller.told).not.toMatch('not tried');
   });
 
-  it('does not have a launch fail with NO_CAPACITY for options that it alone calls refused', async () => {
+  it('does not make a launch fail with NO_CAPACITY if only the journal says that options were refused', async () => {
     const options = optionsOf(both());
     at.aws.capacity.add({ type: 't3.micro', market: 'spot', times: 1 });
     const { store } = options;

@@ -47,7 +47,7 @@ function partsOf(packed: Buffer[]): { type: string; text: string }[][] {
 }
 
 describe('user data', () => {
-  it('has the watchdog first, and then what the user has, by its first line', () => {
+  it("starts the watchdog, then the user's own user data by its first line", () => {
     const of = (own?: string) => partsOf([userData(config, own)])[0];
     expect(of().map(({ type }) => type)).toEqual(['text/cloud-boothook']);
     expect(of('#!/bin/bash\necho hi')[1]).toEqual({ type: 'text/x-shellscript', text: '#!/bin/bash\necho hi' });
@@ -63,7 +63,7 @@ describe('user data', () => {
     expect(once.subarray(0, 10).toString('hex')).toBe('1f8b08000000000002ff');
   });
 
-  it("brings any text of a user's as it is, and is ASCII", () => {
+  it('contains any text of the user unchanged, and is ASCII', () => {
     const text = fc
       .array(
         fc.oneof(
@@ -107,7 +107,7 @@ describe('user data', () => {
     );
   });
 
-  it('says by how much it is too large, and has room for what the configuration takes', () => {
+  it('says by how much it is too large, and has room for any accepted configuration', () => {
     const noise = Array.from({ length: 400 }, (_, at) => hash('sha256', String(at), 'base64')).join('');
     expect(() => userData(config, `#!/bin/sh\n: ${noise}`)).toThrow(
       /The user data is \d+ bytes too large: EC2 takes 16384/,
@@ -137,7 +137,7 @@ describe('user data', () => {
         join(bin, 'python3.9'),
       );
 
-    it('is a unit of its own where systemd is, which starts again what ends', async () => {
+    it('installs a systemd unit, which restarts the watchdog', async () => {
       const script = hook();
       python();
       expect(spawnSync('/bin/sh', ['-c', script], { encoding: 'utf8', env: {} })).toMatchObject({
@@ -159,7 +159,7 @@ describe('user data', () => {
       expect(kept.lifetime).toBe(90);
     });
 
-    it("leaves it to the system's own timer where there is no Python", async () => {
+    it("uses the system's own shutdown timer if there is no Python", async () => {
       const script = hook();
       put('python3', 'exit 1');
       const run = spawnSync('/bin/sh', ['-c', script], { encoding: 'utf8', env: {} });
@@ -168,7 +168,7 @@ describe('user data', () => {
     });
   });
 
-  it('carries modules that mean what their sources do, and all that they import', () => {
+  it('contains the modules of the watchdog, unchanged in meaning, and all that they import', () => {
     const place = { bucket: 'b', region: 'r', endpoint: null, pathStyle: false, owner: null, objectKey: 'k' };
     const boot = { ...place, sha256: '0'.repeat(64), encryptionKey: '' };
     const [{ text }] = partsOf([userData({ ...config, boot })])[0];

@@ -66,7 +66,7 @@ describe('the watchdog of an instance', () => {
   };
   const LASTING = 'import time\nwhile True:\n  print("on", flush=True)\n  time.sleep(0.2)\n';
 
-  it('ends it when its lifetime is over, and the run on it before, saved', async () => {
+  it('ends its run, saves it, and terminates the instance when the lifetime is over', async () => {
     const id = await launch({ lifetime: 7 });
     const run = await train(id, LASTING);
     const { run: record } = await pipe.follow(run);
@@ -74,7 +74,7 @@ describe('the watchdog of an instance', () => {
     await ends(id);
   });
 
-  it('ends it when it does nothing, and stops it if the configuration says so', async () => {
+  it('terminates an idle instance, or stops it if the configuration says so', async () => {
     const id = await launch({ idle: 2, shutdown: 'stop' }, '#!/bin/sh\necho mine > made\n');
     await until(() => existsSync(join(at.aws.instances.disk(id), 'made')));
     const began = Date.now();
@@ -87,11 +87,11 @@ describe('the watchdog of an instance', () => {
     expect(log(id).match(/ends: idle/g)).toHaveLength(2);
   });
 
-  it('ends it where no run begins', async () => {
+  it('terminates the instance if no run starts', async () => {
     await ends(await launch({ start: 2 }));
   });
 
-  it('stops a run that hangs, and takes one that works for none', async () => {
+  it('stops a hung run, and not one that works', async () => {
     const id = await launch({ idle: 4 });
     const run = await train(id, 'import time\nprint("waits", flush=True)\ntime.sleep(600)\n');
     const { run: record } = await pipe.follow(run);
@@ -103,7 +103,7 @@ describe('the watchdog of an instance', () => {
     await ends(id);
   });
 
-  it('ends it after its last run, by how that ended', async () => {
+  it('ends the instance after its last run, as the outcome of the run decides', async () => {
     const id = await launch({ finish: { success: 0, failure: 4 } });
     const failed = await pipe.follow(await train(id, 'raise SystemExit(3)\n'));
     expect(failed.run.outcome).toBe('failed');
@@ -116,14 +116,14 @@ describe('the watchdog of an instance', () => {
     await ends(kept);
   });
 
-  it('ends it with no network but its own', async () => {
+  it('terminates the instance without access to any other network', async () => {
     at.aws.faults.add({ link: 'instance', cut: 'before', times: 1e9 });
     const id = await launch({ lifetime: 2 });
     at.aws.role(id).name = null;
     await ends(id);
   });
 
-  it('continues when it is killed, and from the next boot where all of its processes are', async () => {
+  it('continues after it is killed, and after the next boot if all of its processes are', async () => {
     const id = await launch({ lifetime: 600, start: 12 });
     const state = () => JSON.parse(readFileSync(file(id, 'state.json'), 'utf8')) as { boot: string };
     await until(() => /at the latest/.test(log(id)) && existsSync(file(id, 'state.json')));

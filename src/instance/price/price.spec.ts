@@ -38,7 +38,7 @@ describe('what an instance costs', () => {
       error: { code: service === 'ec2' ? 'UnauthorizedOperation' : 'AccessDeniedException', message: 'not you' },
     });
 
-  it('is what EC2 says of spot capacity in a zone, or in the cheapest', async () => {
+  it("is EC2's spot price in the zone, or in the cheapest zone", async () => {
     const spot = (zone?: string) => priceOf(aws, { type: 'g5.xlarge', market: 'spot', zone });
     expect(await spot('eu-west-1b')).toEqual({
       perHour: 0.468615,
@@ -51,7 +51,7 @@ describe('what an instance costs', () => {
     expect(asked()).toEqual(['ec2:DescribeSpotPriceHistory', 'ec2:DescribeSpotPriceHistory']);
   });
 
-  it('is what the price list says of a region, asked for once a day', async () => {
+  it("is the price of the region's price list, which is read once a day", async () => {
     const price = () => priceOf(aws, { type: 'g5.xlarge', market: 'on-demand', zone: 'eu-west-1b' });
     const expected = { perHour: 1.2496, market: 'on-demand', where: 'eu-west-1', date: today, source: 'pricing' };
     expect(await price()).toEqual(expected);
@@ -60,7 +60,7 @@ describe('what an instance costs', () => {
     expect(await volumePrice(aws)).toBe(0.088);
   });
 
-  it('is what is configured, before all else', async () => {
+  it('is the configured price, if there is one', async () => {
     expect(await priceOf(aws, { type: 'g5.xlarge', market: 'on-demand' }, 0.75)).toEqual({
       perHour: 0.75,
       market: 'on-demand',
@@ -77,21 +77,18 @@ describe('what an instance costs', () => {
   it.each([
     ['spot', 'ec2', 'DescribeSpotPriceHistory', /UnauthorizedOperation: not you/],
     ['on-demand', 'pricing', 'GetProducts', /AccessDeniedException: not you/],
-  ] as const)(
-    'is not known where AWS does not say it (%s), and the reason is',
-    async (market, service, action, why) => {
-      refuse(service, action);
-      const said: string[] = [];
-      expect(await priceOf(aws, { type: 'g5.xlarge', market }, undefined, (text) => said.push(text))).toBeNull();
-      expect(said).toEqual([expect.stringMatching(why)]);
-      at.aws.faults.clear();
-      const unknown = { type: 'zz9.huge', market };
-      expect(await priceOf(aws, unknown, undefined, (text) => said.push(text))).toBeNull();
-      expect(said[1]).toMatch(/zz9\.huge/);
-    },
-  );
+  ] as const)('is unknown, with the reason, if AWS does not give it (%s)', async (market, service, action, why) => {
+    refuse(service, action);
+    const said: string[] = [];
+    expect(await priceOf(aws, { type: 'g5.xlarge', market }, undefined, (text) => said.push(text))).toBeNull();
+    expect(said).toEqual([expect.stringMatching(why)]);
+    at.aws.faults.clear();
+    const unknown = { type: 'zz9.huge', market };
+    expect(await priceOf(aws, unknown, undefined, (text) => said.push(text))).toBeNull();
+    expect(said[1]).toMatch(/zz9\.huge/);
+  });
 
-  it('is said with what it is the price of', () => {
+  it('is shown with what it is the price of', () => {
     const price: Price = { perHour: 0.53, market: 'spot', where: 'eu-west-1a', date: '2026-11-25', source: 'ec2' };
     expect(describePrice(price)).toBe("$0.53 an hour (spot, eu-west-1a, EC2's price of 2026-11-25)");
     expect(describePrice({ ...price, source: 'configured' })).toBe('$0.53 an hour (spot, eu-west-1a, as configured)');
@@ -113,7 +110,7 @@ describe('the tag of a price', () => {
     source: fc.constantFrom('ec2', 'pricing', 'configured'),
   });
 
-  it('is read as it was written, and is one that EC2 takes', () => {
+  it('is read as it was written, and is accepted by EC2', () => {
     fc.assert(
       fc.property(price, (each) => {
         const tag = priceTag(each);
@@ -125,7 +122,7 @@ describe('the tag of a price', () => {
     );
   });
 
-  it('is none where another wrote it', () => {
+  it('is ignored if another program wrote it', () => {
     const good = '0.53 spot eu-west-1a 2026-11-25 ec2';
     expect(readPriceTag(good)).not.toBeNull();
     for (const text of ['', ' ', `${good} `, `${good}\n`, good.replace('ec2', '\x1b[2J'), good.replace('0.53', '-1')])

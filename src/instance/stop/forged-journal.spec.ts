@@ -42,7 +42,7 @@ describe('a forged launch journal', () => {
   const forge = async (change: Partial<LaunchState>) =>
     options().store.put(journalKey(), Buffer.from(JSON.stringify({ ...(await read()), ...change })));
 
-  it('has no instance of another launch terminated as a duplicate', async () => {
+  it('does not make a launch terminate an instance of another launch as a duplicate', async () => {
     const { id, tags } = await ensureInstance(options());
     const second = await launchTagged(at, tags, { ClientToken: 'nx-ec2-00000000000000aa-0' });
     // It says that the first was launched by an attempt that was given up, and that the second has taken its place.
@@ -52,7 +52,7 @@ describe('a forged launch journal', () => {
     expect(caller.told).toMatch(/Several instances/);
   });
 
-  it('has no instance of another run, owner or store terminated, of the same launch', async () => {
+  it('does not make a launch terminate an instance of another run, owner or store', async () => {
     const first = await ensureInstance(options());
     const generation = generationOf(at.aws.instances.get(first.id)!.clientToken ?? null);
     const of = (n: number, more: Record<string, string>) =>
@@ -68,7 +68,7 @@ describe('a forged launch journal', () => {
     expect(await states(first.id, ...others)).toEqual(Array(5).fill('running'));
   });
 
-  it('that is genuine terminates a duplicate of its launch that it does not name', async () => {
+  it('terminates, if it is genuine, a duplicate of its launch that it does not name', async () => {
     const { id, tags } = await ensureInstance(options());
     const generation = generationOf(at.aws.instances.get(id)!.clientToken ?? null);
     expect(generation).toMatch(/^[0-9a-f]{16}$/);
@@ -81,7 +81,7 @@ describe('a forged launch journal', () => {
   it.each([
     ['an instance that does not exist', 'i-0123456789abcdef0'],
     ['one that nx-ec2 did not launch', undefined],
-  ])('that names %s does not cost the new one its life, nor that one', async (_, named) => {
+  ])('that names %s makes a launch terminate neither the new instance nor that one', async (_, named) => {
     const foreign = named ?? (await launchTagged(at, { Name: 'database' }));
     const { store } = options();
     const swap = store.compareAndSwap.bind(store);

@@ -30,7 +30,7 @@ function reported(cases: { code: string; file: string }[]): boolean[] {
   return JSON.parse(execFileSync(process.execPath, ['-e', LINT], { cwd: ROOT, input, encoding: 'utf8' }));
 }
 
-describe('the rule that one folder alone ends what is in EC2', () => {
+describe('the lint rule that only one folder may stop, terminate or delete resources of EC2', () => {
   const uses = ACTIONS.flatMap((action) => [
     `import { ${action}Command } from '@aws-sdk/client-ec2';\nexport const a = new ${action}Command({});`,
     `import * as ec2 from '@aws-sdk/client-ec2';\nexport const a = new ec2.${action}Command({});`,
@@ -38,7 +38,7 @@ describe('the rule that one folder alone ends what is in EC2', () => {
     `import { sdk } from '../aws/sdk';\nexport const a = sdk.ec2()['${action}Command'];`,
   ]);
 
-  it('reports each request, however it is written, outside of the folder', () => {
+  it('reports each such request in another folder, however it is written', () => {
     const files = [
       'src/run/stop/cancel.ts',
       'src/instance/launch/launcher.ts',
@@ -50,7 +50,7 @@ describe('the rule that one folder alone ends what is in EC2', () => {
     expect(cases.filter((_, n) => !found[n])).toEqual([]);
   });
 
-  it('allows them in the folder, and the names of permissions everywhere', () => {
+  it('allows these requests in the folder, and the names of permissions everywhere', () => {
     const permission = { code: `export const a = 'ec2:TerminateInstances';`, file: 'src/aws/permissions/needs.ts' };
     const inside = uses.map((code) => ({ code, file: 'src/instance/stop/terminate.ts' }));
     expect(reported([permission, ...inside])).toEqual([permission, ...inside].map(() => false));
@@ -69,7 +69,7 @@ describe('the Python files', () => {
   const snake = (action: string) =>
     action.replace(/[A-Z]/g, (letter, at: number) => (at ? '_' : '') + letter.toLowerCase());
 
-  it('of the instance: only ec2_api.py deletes a fleet and its template, and nothing else is ended', () => {
+  it('of the instance delete a fleet and its template only in ec2_api.py, and end nothing else', () => {
     expect(files.length).toBeGreaterThan(50);
     const ends = (action: string) => naming(new RegExp(`(ask|read)\\(\\s*["']${action}["']`));
     expect(Object.fromEntries(ACTIONS.map((action) => [action, ends(action)]))).toEqual({
@@ -79,7 +79,7 @@ describe('the Python files', () => {
     });
   });
 
-  it('of the account: only deadline.py ends instances and fleets', () => {
+  it('of the account end instances and fleets only in deadline.py', () => {
     const ends = (action: string) => naming(new RegExp(`\\.${snake(action)}\\(`));
     const only = ['src/generators/aws-setup/deadline.py'];
     expect(Object.fromEntries(ACTIONS.map((action) => [action, ends(action)]))).toEqual({

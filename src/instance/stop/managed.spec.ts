@@ -95,7 +95,7 @@ describe('the tags that an instance must have to be stopped or terminated', () =
     expect(of(TAG.store, 'bucket/other')).toMatchObject({ tag: 'store' });
   });
 
-  it('has a shape for each id', () => {
+  it('have an id of the right shape for each kind of resource', () => {
     for (const id of ['i-01234567', 'i-0123456789abcdef0']) expect(isResourceId('instance', id)).toBe(true);
     fc.assert(
       fc.property(fc.string({ unit: 'binary' }), (text) => {

@@ -18,8 +18,8 @@ const sent: Target['sent'] = {
 };
 const check = (paths: string[]) => assertArtifactList(paths.map((path) => artifact(path)));
 
-describe('a list of what comes back', () => {
-  it('is taken where it has plain paths inside the project', () => {
+describe('a list of artifacts to download', () => {
+  it('is accepted if it has plain paths inside the project', () => {
     const component = fc
       .string({ unit: 'grapheme', minLength: 1, maxLength: 12 })
       .filter((name) => !/[/\0]/.test(name) && name !== '.' && name !== '..');
@@ -44,10 +44,13 @@ describe('a list of what comes back', () => {
       expect(() => check([path])).toThrow(/list of artifacts is not valid/);
   });
 
-  it.each([[['out/a', 'out/a/b']], [['out/a', 'out/a']]])('is refused where no file system holds %j', (paths) => {
-    expect(() => check(paths)).toThrow(/list of artifacts is not valid/);
-    expect(() => check([...paths].reverse())).toThrow(/list of artifacts is not valid/);
-  });
+  it.each([[['out/a', 'out/a/b']], [['out/a', 'out/a']]])(
+    'is refused if no file system can have the name %j',
+    (paths) => {
+      expect(() => check(paths)).toThrow(/list of artifacts is not valid/);
+      expect(() => check([...paths].reverse())).toThrow(/list of artifacts is not valid/);
+    },
+  );
 
   it('is refused if its directories would exhaust the memory', () => {
     const deep = 'a/'.repeat(2000);
@@ -64,7 +67,7 @@ describe('a list of what comes back', () => {
   });
 });
 
-describe('what is held back', () => {
+describe('a file that is held back', () => {
   let top: string;
   let project: string;
   let output: string;
@@ -104,12 +107,12 @@ describe('what is held back', () => {
     [['a/b', 'A'], ['A']],
     [['stra\u00dfe', 'STRASSE'], ['STRASSE']],
     [['a/b', 'a\u200b/c'], ['a\u200b/c']],
-  ])('of %j on a file system that takes them for one: %j', async (paths, expected) => {
+  ])('is %j on a file system that does not distinguish them: %j', async (paths, expected) => {
     expect(await held(paths, foldAll)).toEqual(expected);
     expect(await held(paths, (path) => path)).toEqual([]);
   });
 
-  it('is the file that git tracks, but not where it is the same', async () => {
+  it('is one that git tracks, unless its content is the same', async () => {
     workspace();
     write('model/out/kept', 'mine');
     write('model/out/same', 'x');
@@ -127,7 +130,7 @@ describe('what is held back', () => {
     expect([unchanged, accepted].map((each) => each.map(({ path }) => path))).toEqual([['out/same'], ['out/new']]);
   });
 
-  it('is what a tracked file, or a directory with one, would have to make way for', async () => {
+  it('is one that would replace a tracked file, or a directory that holds one', async () => {
     workspace();
     write('model/out/file', 'mine');
     write('model/out/deep/x', 'mine');
@@ -140,13 +143,13 @@ describe('what is held back', () => {
     expect(await held(['file/x', 'deep'])).toEqual(['file/x', 'deep']);
   });
 
-  it('is what would make a repository of a directory with what is there already', async () => {
+  it('is one that would make a directory a git repository, together with existing files', async () => {
     write('model/out/data/refs/x');
     write('model/out/own/HEAD');
     expect(await held(['data/HEAD', 'data/config', 'own/config', 'own/x'])).toEqual(['data/HEAD', 'own/config']);
   });
 
-  it('is not a tracked file that is here as it was sent, where the run has changed it', async () => {
+  it('is not a tracked file that the run has changed, if it is unchanged here since it was sent', async () => {
     workspace();
     write('model/out/sent', 'sent');
     write('model/out/edited', 'edited since');
@@ -214,7 +217,7 @@ describe('what is held back', () => {
     expect(await held(['deep/x', 'deep/y'])).toEqual(['deep/x']);
   });
 
-  it('is what tools act on, unless git and Nx ignore the directory', async () => {
+  it('is one that programs act on, unless git and Nx ignore the directory', async () => {
     workspace();
     const paths = ['project.json', 'deep/.envrc', 'setup.py', 'model.bin'];
     expect(await held(paths)).toEqual(paths.slice(0, 3));
@@ -232,7 +235,7 @@ describe('what is held back', () => {
     expect(await held(paths)).toEqual(paths.slice(0, 3));
   });
 
-  it('is what test runners and package managers search for, though git and Nx ignore the directory', async () => {
+  it('is one that test runners and package managers look for, even if git and Nx ignore the directory', async () => {
     workspace();
     write('.gitignore', 'out/\n');
     const paths = ['conftest.py', 'deep/test_x.py', 'deep/package.json', 'x_test.go', 'CLAUDE.md', 'deep/.eslintrc.js'];
@@ -246,7 +249,7 @@ describe('what is held back', () => {
     expect(await held(['a/b/c/d/__init__.py', 'a/b/d/e/__init__.py'])).toEqual(['a/b/c/d/__init__.py']);
   });
 
-  it('is a name that is too long for the file system, and no other file', async () => {
+  it('is one whose name is too long for the file system, and no other', async () => {
     workspace();
     const long = ['x'.repeat(256), '\u00e9'.repeat(128), `${'d/'.repeat(2040)}x`];
     const fits = ['x'.repeat(255), '\u00e9'.repeat(127), 'model.bin'];
@@ -255,7 +258,7 @@ describe('what is held back', () => {
     );
   });
 
-  it('is what tools find although git ignores it, by its own name', async () => {
+  it('is one that programs find by its name although git ignores it', async () => {
     workspace();
     const names = ['.env', '.env.local', '.npmrc', '.venv/bin/python', 'node_modules/jest/index.js'];
     const paths = [...names, 'project.json', 'train.pyc', '__pycache__/train.cpython-312.pyc'];
@@ -266,7 +269,7 @@ describe('what is held back', () => {
     expect(await held(paths)).toEqual([]);
   });
 
-  it('is never an ordinary file name, in any directory', async () => {
+  it('is never one with an ordinary name, in any directory', async () => {
     workspace();
     const ordinary = [
       'model.pth',

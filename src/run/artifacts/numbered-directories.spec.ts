@@ -30,7 +30,7 @@ describe('directories that frameworks number by those that exist', () => {
     ]);
   });
 
-  it('are found by outputs with wildcards, and by an output that is one', () => {
+  it('are found if an output has wildcards, and if an output is one of them', () => {
     expect(found('**/version_*/')).toEqual([
       ...['.tune/a/version_9', 'artifacts/version_0', 'elsewhere/version_1', 'lightning_logs/version_0'],
       ...['lightning_logs/version_12', 'logs/csv/version_3'],

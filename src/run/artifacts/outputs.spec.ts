@@ -8,7 +8,7 @@ import { listed, Pipeline, startPipeline } from '../pipeline.fixture';
 import { pullRun } from './pull';
 
 /** Results come back from wherever a training writes them, over the wire of local AWS. */
-describe('what a training writes', () => {
+describe('a file that a training writes', () => {
   let at: Fixture;
   let pipe: Pipeline;
 
@@ -33,7 +33,7 @@ describe('what a training writes', () => {
     return existsSync(file) ? readFileSync(file, 'utf8') : null;
   };
 
-  it('comes back from its outputs; what was here before and the run did not write stays', async () => {
+  it('is downloaded if it is in an output; files that the run did not write stay as they are', async () => {
     writing('snapshot.pt', 'multirun/2026-11-28/model.bin', 'deep/a/b.ckpt');
     pipe.write('model/multirun/2026-11-27/model.bin', 'of yesterday');
     pipe.write('model/artifacts/older.bin', 'of yesterday');
@@ -59,7 +59,7 @@ describe('what a training writes', () => {
     expect(read('snapshot.pt')).toBe('of the run');
   });
 
-  it('is saved where it is no output, is named, and comes by the command that is named', async () => {
+  it('is saved and named if it is in no output, and the named command downloads it', async () => {
     writing('out/model.pt', 'out/log/a.txt', '../mlruns/0/meta.yaml', '__pycache__/x.pyc');
     const run = await train();
     const collected = await collectArtifacts(pipe.context, run);
@@ -84,7 +84,7 @@ describe('what a training writes', () => {
     );
   });
 
-  it('comes back although a file outside the project would get the path of an artifact', async () => {
+  it('is downloaded although a file outside the project would get the path of an artifact', async () => {
     writing('artifacts/workspace', 'artifacts/model.pt', '../mlruns/meta.yaml');
     const run = await train();
     const collected = await collectArtifacts(pipe.context, run);
@@ -96,7 +96,7 @@ describe('what a training writes', () => {
     expect(pulled).toMatchObject({ fetched: 2, heldBack: [{ path: 'artifacts/workspace/mlruns/meta.yaml' }] });
   });
 
-  it('comes back from a run that was before the configuration named it, without another training', async () => {
+  it('is downloaded from an earlier run when the configuration names it later, without another training', async () => {
     writing('out/model.pt');
     const first = await train();
     await pipe.open({ outputs: ['out/'] });
@@ -109,7 +109,7 @@ describe('what a training writes', () => {
     expect(() => assertCacheable(ended, pipe.context, collected)).not.toThrow();
   });
 
-  it('does not come back through a link in the place of the output directory, and the error says what follows', async () => {
+  it('is not downloaded through a link in the place of the output directory, and the error says what to do', async () => {
     pipe.write(
       'model/train.py',
       'import os, shutil\nshutil.rmtree("artifacts", ignore_errors=True)\nos.symlink("/etc", "artifacts")\n',
@@ -125,7 +125,7 @@ describe('what a training writes', () => {
     await pipe.follow(again);
   });
 
-  it('is named as an addition to the outputs that the project has', async () => {
+  it('is suggested as an addition to the outputs that the project has', async () => {
     writing('out/model.pt', 'notes.txt', 'scores.csv');
     await pipe.open({ outputs: ['out/'] });
     await collectArtifacts(pipe.context, await train());
@@ -133,7 +133,7 @@ describe('what a training writes', () => {
     expect(said).toContain('add them to "train.outputs" in model/ec2.config.json: "notes.txt", "scores.csv" (or');
   });
 
-  it('is not cached where an output still changed after the end, which is named', async () => {
+  it('is not cached if an output still changed after the end, and the message names it', async () => {
     writing('artifacts/model.bin');
     const run = await train();
     const collected = await collectArtifacts(pipe.context, run);
@@ -152,7 +152,7 @@ describe('what a training writes', () => {
     );
   });
 
-  it('is not cached where it is a checkpoint and nothing else, and comes once an output names it', async () => {
+  it('is not cached if the run wrote only checkpoints, and is downloaded once an output names it', async () => {
     writing('out/ckpt.pt');
     const checkpoints = { paths: ['out/*.pt'] };
     await pipe.open({ checkpoints });
@@ -179,7 +179,7 @@ describe('what a training writes', () => {
     expect(() => assertCacheable(first, pipe.context, again)).not.toThrow();
   });
 
-  it('is not cached where all that there is lies in the checkpoint directory', async () => {
+  it('is not cached if the run wrote only to the checkpoint directory', async () => {
     pipe.write(
       'model/train.py',
       'import os\nopen(os.environ["NX_EC2_CHECKPOINT_DIR"] + "/last.ckpt", "w").write("of the run")',
@@ -191,7 +191,7 @@ describe('what a training writes', () => {
     );
   });
 
-  it('is neither saved nor named where it is scratch', async () => {
+  it('is neither saved nor named if it is scratch', async () => {
     writing('data/corpus.bin', 'out/model.pt');
     await pipe.open({ outputs: ['out/'], scratch: ['data/'] });
     const run = await train();
@@ -200,7 +200,7 @@ describe('what a training writes', () => {
     expect(pipe.said.join('\n')).not.toContain('outside its outputs');
   });
 
-  it('is named where it is over the limit of what is saved', async () => {
+  it('is named if it exceeds the limit of what is saved', async () => {
     writing('out/model.pt');
     await pipe.open({ extraLimit: '5B' });
     const run = await train();
@@ -214,7 +214,7 @@ describe('what a training writes', () => {
 });
 
 describe('outputs that are suggested', () => {
-  it('are the directory that the run made, the file, or the directory of several files', () => {
+  it('are the directory that the run created, the file, or the directory of several files', () => {
     const here = new Set(['src', 'src/deep']);
     const exists = (directory: string) => here.has(directory);
     expect(suggestedOutputs(['out/a/b.pt', 'out/c.pt', 'model.pt', '{workspaceRoot}/x/y'], exists)).toEqual([

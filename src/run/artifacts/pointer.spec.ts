@@ -7,7 +7,7 @@ import { formatPointer, isPointer, parsePointer, pointerPath, pointerTo } from '
 const sha256 = 'a'.repeat(64);
 
 describe('a pointer', () => {
-  it('names the command that brings the artifact, whatever is in its name', () => {
+  it('names the command that downloads the artifact, whatever its name contains', () => {
     // Names with characters that are not printed are quoted for bash: shell-words.spec.ts reads them by bash.
     const name = fc
       .string({ unit: 'grapheme', minLength: 1, maxLength: 40 })
@@ -30,7 +30,7 @@ describe('a pointer', () => {
     );
   });
 
-  it('is read by people as it stands', () => {
+  it('is readable by people', () => {
     const file = { path: 'out/model.bin', size: 5, sha256 };
     expect(formatPointer(pointerTo('model', '20260101-000000-model-abcdef', file))).toBe(`{
   "run": "20260101-000000-model-abcdef",
@@ -47,7 +47,7 @@ describe('a pointer', () => {
     (text) => expect(parsePointer(text)).toBeNull(),
   );
 
-  it('is not the record of what a collection brought, nor anything else', () => {
+  it('is not the list of what a collection downloaded, nor any other file', () => {
     expect(['out/.nx-ec2.json', '.nx-ec2.json', 'out/a.json', 'a.nx-ec2.json/b'].map(isPointer)).toEqual(
       Array(4).fill(false),
     );

@@ -27,7 +27,7 @@ describe('the directory that a pull writes to', () => {
     expect(refused('/')).toMatch(/holds your home directory/);
   });
 
-  it('may be any other, and a project of a workspace', () => {
+  it('may be any other directory, also a project of a workspace', () => {
     for (const output of ['models', 'models/not/there', '..models']) expect(refused(join(home, output))).toBeNull();
     expect(refused(`${home}-beside`)).toBeNull();
     mkdirSync(join(home, 'model'));

@@ -86,7 +86,7 @@ describe('pulling a run', () => {
     });
   };
 
-  it('brings all artifacts, and a second time none', async () => {
+  it('downloads all artifacts, and none a second time', async () => {
     const record = await save();
     expect(await pull(record)).toEqual({ fetched: 5, there: 0, heldBack: [], bytes: 17 * MB + 2 + 9 + 1 });
     expectHere(files);
@@ -106,14 +106,14 @@ describe('pulling a run', () => {
     expect(said.at(-1)).toMatch(/^Pulled 2 files \(2 B\), 3 there already: /);
   });
 
-  it('brings what is asked for: paths as they are, and globs', async () => {
+  it('downloads the requested paths and globs', async () => {
     const record = await save();
     await pull(record, { paths: ['artifacts/weights [1].pt', 'artifacts/**/*.json'] });
     expect(listed(output)).toEqual(['deep/er/metrics.json', 'weights [1].pt']);
     await expect(pull(record, { paths: ['artifacts/absent'] })).rejects.toMatchObject({ code: 'NOTHING_TO_PULL' });
   });
 
-  it('brings checkpoints beside them, or alone while the run is active', async () => {
+  it('downloads checkpoints too, or only checkpoints while the run is active', async () => {
     const record = await save();
     await pull({ ...record, state: 'running', artifacts: null }, { checkpoints: 'last' });
     const brought = Object.fromEntries(
@@ -128,7 +128,7 @@ describe('pulling a run', () => {
     });
   });
 
-  it('continues where an earlier pull was ended', async () => {
+  it('continues a pull that was stopped', async () => {
     const record = await save();
     const abort = new AbortController();
     let bytes = 0;
@@ -143,7 +143,7 @@ describe('pulling a run', () => {
     expectHere(files);
   });
 
-  it('puts an artifact in the place of its pointer, and leaves another pointer alone', async () => {
+  it('replaces a pointer file by its artifact, and leaves other pointer files as they are', async () => {
     const record = await save();
     const list = (await readArtifactList(at.store, at.keys(), record))!;
     const file = list.files.find(({ path }) => path.endsWith('model.bin'))!;
@@ -155,14 +155,14 @@ describe('pulling a run', () => {
     expect([existsSync(right), existsSync(other)]).toEqual([false, true]);
   });
 
-  it('says what is not there', async () => {
+  it('names requested files that do not exist', async () => {
     await expect(pull(recordOf())).rejects.toMatchObject({ code: 'NOTHING_TO_PULL' });
     const failed = { state: 'failed', error: { code: 'LIMIT', message: 'too \x1b[2Jmany' } } as never;
     const error = await pull(recordOf({ artifacts: failed })).catch((each: Error) => each);
     expect((error as Error).message).toMatch(/could not be saved: too many/);
   });
 
-  it('refuses lists that are not those which the record names', async () => {
+  it('refuses lists that are not the ones that the run record names', async () => {
     const record = await save();
     for (const name of ['artifacts.json', 'checkpoint/1.json']) {
       const key = at.keys().run(RUN) + name;
@@ -175,7 +175,7 @@ describe('pulling a run', () => {
     await expect(pull(record)).rejects.toThrow(/no longer in the store/);
   });
 
-  it('refuses paths that lead elsewhere, however the list is made', async () => {
+  it('refuses paths that lead out of the project, however the list is written', async () => {
     const part = fc.constantFrom('..', '.', '', 'a', 'artifacts');
     const path = fc
       .array(part, { minLength: 1, maxLength: 5 })
@@ -237,7 +237,7 @@ describe('pulling a run', () => {
       git('add', 'artifacts/notes.txt');
     });
 
-    it('holds back only what programs here act on, what git tracks and what we name so ourselves', async () => {
+    it('holds back only files that programs act on, files that git tracks, and names that nx-ec2 uses itself', async () => {
       const record = await saved();
       const { heldBack } = await pull(record);
       expect(heldBack.map(({ path }) => path.slice('artifacts/'.length)).sort()).toEqual([
@@ -258,7 +258,7 @@ describe('pulling a run', () => {
       expect(readFileSync(join(output, 'notes.txt'), 'utf8')).toBe('mine');
     });
 
-    it('brings what was held back by the command that the message names', async () => {
+    it('downloads a held back file by the command that the message names', async () => {
       const record = await saved();
       await pull(record);
       const [, path, to] = /--path=(\S+) --output=(\S+)$/m.exec(said.find((each) => each.includes('held back'))!)!;
@@ -271,7 +271,7 @@ describe('pulling a run', () => {
       }
     });
 
-    it('brings a held back file of a checkpoint by the command that the message names, whatever its name', async () => {
+    it('downloads a held back file of a checkpoint by the command that the message names, whatever its name', async () => {
       for (const unit of ['step-5', '{a,b} [1]', '*', "it's"]) {
         const name = `${unit}/.git/config`;
         const record = await saveRun(
@@ -305,7 +305,7 @@ describe('pulling a run', () => {
       }
     });
 
-    it('says so where a path names no file of a checkpoint', async () => {
+    it('says so if a path names no file of a checkpoint', async () => {
       const record = await saveRun(at.store, at.keys(), { a: Buffer.from('a') }, { 'step-5/w.pt': Buffer.from('w') });
       for (const path of ['1/none', '2/step-5/w.pt', '1.project/step-5/w.pt', 'x/step-5/w.pt'])
         await expect(pull(record, { paths: [`artifacts/checkpoints/${path}`] })).rejects.toMatchObject({
@@ -323,14 +323,14 @@ describe('pulling a run', () => {
       expect(said.filter((each) => each.includes('Tools act on'))).toHaveLength(1);
     });
 
-    it('replaces no uncommitted work, tracked or not, where it is pulled into sources', async () => {
+    it('does not replace uncommitted files, tracked or not, if it writes into sources', async () => {
       writeFileSync(join(output, 'model.bin'), 'mine');
       const error = await pull(await saved()).catch((each: unknown) => each);
       expect(error).toMatchObject({ code: 'FILES_DIFFER' });
       expect(readFileSync(join(output, 'model.bin'), 'utf8')).toBe('mine');
     });
 
-    it('refuses where git fails, and reads a repository that belongs to another user', async () => {
+    it('fails if git fails, and reads a repository that belongs to another user', async () => {
       const record = await saved();
       process.env.GIT_TEST_ASSUME_DIFFERENT_OWNER = '1';
       try {
@@ -370,7 +370,7 @@ describe('pulling a run', () => {
     expectHere({ 'checkpoints/1/unit/a': Buffer.from('artifact') });
   });
 
-  it('holds checkpoints to the same rules', async () => {
+  it('applies the same rules to checkpoints', async () => {
     const file = { path: 'u/../../../x', size: 0, sha256: hash('sha256', ''), executable: false, parts: [] };
     for (const change of [
       {},

@@ -16,7 +16,7 @@ const locks: Record<string, (of: [string, string][]) => string> = {
 };
 
 describe('the packages of a lock file', () => {
-  it.each(Object.keys(locks))('are read from %s, whatever they are called', async (path) => {
+  it.each(Object.keys(locks))('are read from %s, whatever their names are', async (path) => {
     await fc.assert(
       fc.asyncProperty(packages, async (of) => {
         const expected = of.map(([n, v]) => [normal(n), v]).sort(([a], [b]) => (a < b ? -1 : 1));
@@ -50,7 +50,7 @@ describe('the packages of a lock file', () => {
     });
   });
 
-  it('are read in a time that grows with the file, whatever somebody has put into it', async () => {
+  it('are read in linear time, whatever the file contains', async () => {
     const blanks = ' '.repeat(1_000_000);
     const text = `a${blanks}x\nb [extra] == 2\nc[${blanks}\nd${blanks}==${blanks}1\n`;
     expect([...(await readPackages('requirements.txt', text))]).toEqual([
@@ -59,7 +59,7 @@ describe('the packages of a lock file', () => {
     ]);
   });
 
-  it('are in files by these names', () => {
+  it('are read from files with these names', () => {
     expect(['uv.lock', 'a/poetry.lock', 'requirements.txt', 'Pipfile.lock'].map(isLockFile)).toEqual([
       true,
       true,

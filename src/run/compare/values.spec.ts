@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { compareValues } from './values';
 
-describe('what differs between two values', () => {
-  it('is said path by path', () => {
+describe('the difference of two values', () => {
+  it('is listed path by path', () => {
     const before = { args: ['--epochs', '3'], resources: { gpus: 1, exclusive: false }, memory: 5 };
     const after = { args: ['--epochs', '5'], resources: { gpus: 2, exclusive: false }, 'a.b': null };
     expect(compareValues(before, after)).toEqual([
@@ -13,7 +13,7 @@ describe('what differs between two values', () => {
     ]);
   });
 
-  it('is nothing for equal values, and something for others, in whichever order', () => {
+  it('is empty for equal values only, in either order', () => {
     const json = fc.jsonValue({ noUnicodeString: false }) as fc.Arbitrary<unknown>;
     fc.assert(
       fc.property(json, json, (a, b) => {

@@ -20,7 +20,7 @@ describe('a training that is started again', () => {
   });
   afterEach(() => pipe.close());
 
-  it('is found when it has succeeded, however often its artifacts were collected, unless another run is wanted', async () => {
+  it('is not repeated if it has succeeded, however often its artifacts were collected, unless a new run is requested', async () => {
     const first = await pipe.launch();
     expect(first.attached).toBe(false);
     await first.settled;
@@ -43,7 +43,7 @@ describe('a training that is started again', () => {
     await pipe.follow(rerun.run);
   });
 
-  it('is attached to while it runs, wherever', async () => {
+  it('is attached to while it is active, on any instance', async () => {
     const first = await pipe.launch();
     await first.settled;
     const second = await pipe.launch();
@@ -57,12 +57,12 @@ describe('a training that is started again', () => {
     ['no run', '{"v":1}'],
     ['a name that leads elsewhere', '{"v":1,"run":"../../other"}'],
     ['a run that is not there', '{"v":1,"run":"20260101-000000-model-aaaaaa"}'],
-  ])('is trained where its key holds %s', async (_what, text) => {
+  ])('starts if its key object holds %s', async (_what, text) => {
     await pipe.context.store.put(pipe.context.keys.key('k'), Buffer.from(text));
     expect(await findDuplicateRun(pipe.context, 'k')).toEqual({ found: null, known: null });
   });
 
-  it('is found if a killed client indexed a run of its own after it that never started', async () => {
+  it('finds its run if a killed client indexed a later run that never started', async () => {
     const { store, keys } = pipe.context;
     const first = await pipe.launch();
     await first.settled;
@@ -73,7 +73,7 @@ describe('a training that is started again', () => {
     expect((await latestRunForKey({ store, keys }, first.run.runKey)).run).toBe('20990101-000000-model-bbbbbb');
   });
 
-  it('is not taken from a caller whose results a policy does not allow, on the instance neither', async () => {
+  it('does not use the run of a caller whose results a policy does not allow, not even on the instance', async () => {
     const first = await pipe.launch();
     await first.settled;
     const { run } = await pipe.follow(first.run, { first: first.log });
@@ -95,14 +95,14 @@ describe('a training that is started again', () => {
     expect(await foundUnder(pipe.context, [])).toBe(run.id);
   });
 
-  it("is found past a record that can't be read", async () => {
+  it("finds its run although another record can't be read", async () => {
     const id = '20260101-000000-model-aaaaaa';
     await indexRunKey(pipe.context, 'k', id);
     await putRecord(pipe.context.store, pipe.context.keys, { id } as never);
     expect((await findDuplicateRun(pipe.context, 'k')).found).toBeNull();
   });
 
-  it('is not found by a name that is not valid', async () => {
+  it('finds no run by an invalid run id', async () => {
     for (const name of ['../../x', 'latest', '20261124'])
       await expect(resolveRun(pipe.context, name)).rejects.toMatchObject({
         code: 'RUN_ID',

@@ -12,7 +12,7 @@ const lookUp = (of: RunContext, instanceProfile?: string) =>
   resolveFleetInputs(of, { types: ['t3.micro'], instanceProfile } as never, {} as never);
 
 describe('a fleet without an instance profile', () => {
-  it('is refused before EC2 is asked for anything, and so before anything is made', async () => {
+  it('is refused before the first request to EC2', async () => {
     const { ec2, context: of } = context('$None');
     await expect(lookUp(of)).rejects.toMatchObject({
       code: 'NO_PROFILE',
@@ -24,7 +24,7 @@ describe('a fleet without an instance profile', () => {
   it.each([
     ['the account gives its instances a role', 'service-role/Default', undefined],
     ['the launch spec names one', '$None', 'training'],
-  ])('is looked up further where %s', async (_, setting, profile) => {
+  ])('is accepted if %s', async (_, setting, profile) => {
     const { ec2, context: of } = context(setting);
     await expect(lookUp(of, profile)).rejects.not.toMatchObject({ code: 'NO_PROFILE' });
     expect(ec2).toHaveBeenCalled();

@@ -107,7 +107,7 @@ describe('a run with a fleet', () => {
     await gone();
   });
 
-  it('is refused, and leaves nothing, where the role may not end it', async () => {
+  it('is refused, and leaves no resource, if the role may not delete the fleet', async () => {
     const denied = watchLaunches((id) => at.aws.role(id).deny.push('ec2:DeleteFleets'));
     await expect(pipe.launchFleet()).rejects.toMatchObject({
       code: 'RECOVERY_REFUSED',
@@ -130,7 +130,7 @@ describe('a run with a fleet', () => {
     await gone();
   });
 
-  it('is deleted where it finds no capacity in time', async () => {
+  it('is deleted if it finds no capacity in time', async () => {
     at.aws.capacity.add({ market: 'spot' });
     await expect(pipe.launchFleet({ wait: 2_000 })).rejects.toThrow(
       /did not start it within 2.0 s.*\n.*InsufficientInstanceCapacity/s,
@@ -198,7 +198,7 @@ describe('a run with a fleet', () => {
     }
   });
 
-  it('is left as it is, and can be cancelled, where its record is deleted again and again', async () => {
+  it('is kept, and can be cancelled, if its record is deleted again and again', async () => {
     pipe.write('model/train.py', 'import time\nprint("going", flush=True)\ntime.sleep(600)\n');
     const { run } = await pipe.launchFleet();
     await until(async () => (await recordOf(run.id))?.state === 'running');
@@ -261,7 +261,7 @@ describe('a run with a fleet', () => {
         await store.put(`${keys.run(named)}record.json`, Buffer.from('junk'));
       },
     ],
-  ])('costs one more run at the most where somebody has written %s', async (_, forge) => {
+  ])('starts at most one more run if another program has written %s', async (_, forge) => {
     pipe.write('model/train.py', 'print("done")\n');
     const { run } = await pipe.launchFleet();
     await pipe.ended(run);
@@ -299,7 +299,7 @@ describe('a run with a fleet', () => {
     expect((await recordOf(active.id))!.state).toBe('running');
   });
 
-  it('is not waited for without end where somebody says again and again that it was begun just now', async () => {
+  it('is not waited for without end if another program keeps writing that it has just been started', async () => {
     const { store, keys } = pipe.runs;
     const named = '20290101-000000-model-abcdef';
     await store.put(keys.key('k'), Buffer.from(JSON.stringify({ v: 1, run: named })));
@@ -315,7 +315,7 @@ describe('a run with a fleet', () => {
     expect(at.aws.left()).toEqual(NOTHING);
   });
 
-  it('is not resumed where it is cancelled between two instances', async () => {
+  it('is not resumed if it is cancelled between two instances', async () => {
     pipe.write('model/train.py', steps(1));
     const { run } = await pipe.launchFleet();
     at.aws.capacity.add({ market: 'spot' });
@@ -346,7 +346,7 @@ describe('a run with a fleet', () => {
     await gone();
   });
 
-  it('is taken down with its instance, which it would replace', async () => {
+  it('is deleted with its instance, which it would replace', async () => {
     pipe.write('model/train.py', steps(1));
     const { run } = await pipe.launchFleet();
     const owner = await pipe.runs.owner();
@@ -358,7 +358,7 @@ describe('a run with a fleet', () => {
     expect(at.aws.left()).toEqual(NOTHING);
   });
 
-  it('is of one image', async () => {
+  it('uses one image for all of its instances', async () => {
     pipe.close();
     pipe = new FleetPipeline(at, { type: ['m5.large', 'g5.xlarge'] }).createRunContext();
     pipe.write('model/train.py', steps());

@@ -55,7 +55,7 @@ describe('a run whose objects another program has changed', () => {
     ['truncated', LOG.subarray(0, 4), '0123'],
     ['deleted', null, ''],
   ])(
-    'is not followed for ever where its log was %s, and a warning says what is missing',
+    'is not followed without end if its log was %s, and a warning says what is missing',
     async (_what, stored, shown) => {
       for (const instance of [gone, new Problem('INSTANCE_OFFLINE', 'It does not answer.')]) {
         const found = await follow(recordOf(), stored, instance);
@@ -68,7 +68,7 @@ describe('a run whose objects another program has changed', () => {
     },
   );
 
-  it('is followed without a warning where all of its log is there', async () => {
+  it('is followed without a warning if its log is complete', async () => {
     const hashes = { folded: 0, chain: '0'.repeat(64), segments: [hash('sha256', LOG, 'hex')] };
     const found = await follow(recordOf({ log: { ...recordOf().log, hashes } }), LOG, gone);
     expect(found).toMatchObject({ shown: '0123456789', warned: [] });
@@ -82,7 +82,7 @@ describe('a run whose objects another program has changed', () => {
   it.each([
     ['its last segment', LOG, Buffer.concat([LOG, Buffer.from('forged')])],
     ['a segment of its own', Buffer.alloc(SEGMENT_BYTES, 'a'), Buffer.alloc(SEGMENT_BYTES, 'a')],
-  ])('is shown as far as its record names it where something was added to its log in %s', async (_, log, stored) => {
+  ])('is shown only as far as its record names it if something was added to its log in %s', async (_, log, stored) => {
     const added = async (...[store, keys, record]: Parameters<typeof putRecord>) => {
       await putRecord(store, keys, record);
       if (stored.length === log.length) await store.put(`${keys.run(RUN)}log/1`, Buffer.from('forged'));
@@ -98,7 +98,7 @@ describe('a run whose objects another program has changed', () => {
     ['has ended, and its last lines are shown alone', {}, { from: 6 }],
     ['runs, as far as its record names it', { state: 'running', outcome: null, endedAt: null }, { once: true }],
     ['runs, in its last lines', { state: 'running', outcome: null, endedAt: null }, { once: true, from: 6 }],
-  ])('is shown with a warning where its log was changed and it %s', async (_, state, how) => {
+  ])('is shown with a warning if its log was changed and it %s', async (_, state, how) => {
     const forged = Buffer.from('01234567X9 and what came since');
     const stored = state.state ? forged : forged.subarray(0, LOG.length);
     const { warned } = await follow(signed(LOG, state), stored, gone, putRecord, how);
@@ -109,7 +109,7 @@ describe('a run whose objects another program has changed', () => {
     expect((await follow(signed(LOG, state), whole, gone, putRecord, how)).warned).toEqual([]);
   });
 
-  it('is not followed for ever where an old record hides its end', async () => {
+  it('is not followed without end if an old record hides its end', async () => {
     const running = recordOf({ state: 'running', outcome: null, exitCode: null, endedAt: null });
     const log = { offset: 0, length: 10, size: 10, data: deflateSync(LOG).toString('base64') };
     const instance = { run: { ...recordOf(), state: 'ended' }, log, report: { saved: true, trouble: null } };
@@ -119,7 +119,7 @@ describe('a run whose objects another program has changed', () => {
     });
   });
 
-  it('is left, with the command that stops it, where its record is written over again and again', async () => {
+  it('is no longer followed if its record is overwritten again and again, and the message names the command that stops it', async () => {
     const running = recordOf({ state: 'running', outcome: null, exitCode: null, endedAt: null });
     const forge: typeof putRecord = async (store, keys) =>
       void (await store.put(`${keys.run(RUN)}record.json`, Buffer.from('{"v":2}')));
@@ -141,7 +141,7 @@ describe('a run whose objects another program has changed', () => {
     });
   });
 
-  it('is no younger where a version of its record was written again', async () => {
+  it('does not count as more recent if an old version of its record was written again', async () => {
     const keys = at.keys();
     const watch = new RecordWatch(at.store, keys, RUN);
     await putRecord(at.store, keys, recordOf());

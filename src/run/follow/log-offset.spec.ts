@@ -27,11 +27,11 @@ describe('where a log begins with --since', () => {
     expect(await start(times, 'ended')).toBe(400);
   });
 
-  it('is never behind the end that the signed record of an ended run names: the times are not signed', async () => {
+  it('is never after the end that the signed record of an ended run names, since the times are not signed', async () => {
     expect(await start([[20 * MINUTE, 5_000_000]], 'ended')).toBe(1_000);
   });
 
-  it('may be behind what the record of an active run names, which is older than its log', async () => {
+  it('may be after the end that the record of an active run names, since the log has grown', async () => {
     expect(await start([[20 * MINUTE, 1_500]], 'running')).toBe(1_500);
   });
 });

@@ -75,7 +75,7 @@ describe('a log that was shown', () => {
     return shown.changed(record);
   };
 
-  it('is the recorded one, or the segment is named that is not, in whatever pieces it came', () => {
+  it('is checked against the record by segments, in whatever pieces it came, and a segment that differs is named', () => {
     const steps = fc.array(fc.integer({ min: 1000, max: 2 * SEGMENT_BYTES }), { minLength: 1, maxLength: 5 });
     fc.assert(
       fc.property(steps, fc.nat(size - 1), fc.integer({ min: 1, max: 255 }), (each, where, flip) => {
@@ -88,7 +88,7 @@ describe('a log that was shown', () => {
     );
   });
 
-  it('is compared from the first whole segment on, and anew where it was taken back', () => {
+  it('is compared from the first whole segment on, and again if the log went back to an earlier offset', () => {
     const changed = Buffer.from(log);
     changed[10] ^= 1;
     expect(show(changed, SEGMENT_BYTES - 5, [size])).toBeNull();
@@ -106,7 +106,7 @@ describe('a log in the store', () => {
   beforeAll(async () => void (at = await StoreFixture.start()));
   afterAll(() => at.close());
 
-  it('is given as the record says, from any offset, and as nothing else', async () => {
+  it('is returned from any offset only if it is what the record says', async () => {
     const log = randomBytes(SEGMENT_BYTES + 500);
     const keys = at.keys();
     const put = (n: number, bytes: Buffer) => at.store.put(`${keys.run(RUN)}log/${n}`, bytes);

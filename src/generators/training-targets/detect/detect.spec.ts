@@ -24,7 +24,7 @@ function found(
   };
 }
 
-describe('what the sources say of a training', () => {
+describe('what is detected in the sources of a training:', () => {
   it('a snapshot in the working directory, by torchrun', () => {
     const { outputs, checkpoints, resume, detection } = found({
       'train.py': `
@@ -145,7 +145,7 @@ text = open("names.txt").read().replace("a.tmp", "b.txt")
     expect(other.outputs).toEqual(['fit.rds']);
   });
 
-  it('a state that is pickled or dumped, where the script reads it or its name says so', () => {
+  it('a pickled or dumped state, if the script reads it again or its name says that it is one', () => {
     const { checkpoints, outputs } = found({
       'train.py': `
 import json, pickle
@@ -164,7 +164,7 @@ json.dump(json.load(open("cache/words.json")), open("cache/words.json", "w"))
     expect(outputs).toEqual(['out/', 'cache/']);
   });
 
-  it('a directory that is named by the time', () => {
+  it('a directory whose name is a time', () => {
     const { outputs } = found({
       'train.py': `
 import datetime, os, time
@@ -378,7 +378,7 @@ hydra:
     expect(found({ 'train.py': `${text}\n` })).toMatchObject({ outputs, checkpoints });
   });
 
-  it('a directory with files of the project is no output, what is written there is', () => {
+  it('files written to a directory with files of the project are outputs, and the directory is not', () => {
     const text =
       'import torch\ntorch.save(m, "data/model.pt")\ntorch.save(m, f"data/{e}.csv")\ntorch.save(m, "net/w.pt")\n';
     const { outputs } = found(
@@ -388,7 +388,7 @@ hydra:
     expect(outputs).toEqual(['data/model.pt', 'net/w.pt']);
   });
 
-  it('what is written outside the project is said', () => {
+  it('files that are written outside the project are reported', () => {
     const { outputs, detection } = found({
       'train.py': 'import torch\ntorch.save(m, "/data/m.pt")\ntorch.save(m, "../m.pt")\ntorch.save(m, "/tmp/m.pt")\n',
     });
@@ -399,7 +399,7 @@ hydra:
     ]);
   });
 
-  it('data that git ignores and the training reads is to be sent', () => {
+  it('git-ignored data that the training reads is sent', () => {
     const text = `
 import os, numpy as np, torch
 dataset = 'letters'
@@ -430,7 +430,7 @@ torch.save(model, 'out/ckpt.pt')
     expect(notes).toEqual(note ? [expect.stringMatching(note)] : []);
   });
 
-  it('data that is downloaded is no result', () => {
+  it('downloaded data is no result', () => {
     const text =
       'from torchvision import datasets\ndatasets.MNIST("data", train=True, download=True)\ndatasets.MNIST("old")\n';
     expect(found({ 'train.py': text }).detection.scratch).toEqual([
@@ -438,7 +438,7 @@ torch.save(model, 'out/ckpt.pt')
     ]);
   });
 
-  it('only what the training runs counts: its imports, and the steps that it starts', () => {
+  it('only files that the training runs count: its imports, and the steps that it starts', () => {
     const { outputs } = found(
       {
         'train.py': 'import subprocess\nfrom .a.b import c\nimport d.e\nsubprocess.run(["python", "steps/two.py"])\n',
@@ -516,7 +516,7 @@ describe('the start of a training', () => {
     expect(findStart('model', filesOf(texts))).toMatchObject(start);
   });
 
-  it('is asked for where several scripts are as likely', () => {
+  it('has to be named if several scripts are equally likely', () => {
     expect(() => findStart('model', filesOf({ 'a.py': main + train, 'b.py': main + train, 'c.py': main }))).toThrow(
       /several scripts: a\.py, b\.py\.\n.*--script=a\.py/,
     );
@@ -545,12 +545,12 @@ describe('the start of a training', () => {
       },
       ['res/', 'net/'],
     ],
-  ])('of %s: what it writes is found', (_, texts, outputs) => {
+  ])('is found for %s, with its results', (_, texts, outputs) => {
     expect(found(texts).outputs).toEqual(outputs);
   });
 });
 
-it('any text is looked at without an error, and what is found is a valid configuration', () => {
+it('any text gives a valid configuration without an error', () => {
   const piece = fc.oneof(
     fc.constantFrom(
       ...[

@@ -23,7 +23,7 @@ print(json.dumps(found))
 `;
 
 describe('the tokens of a source file', () => {
-  it("of Python are those that Python's own tokenizer finds", () => {
+  it("are those that Python's own tokenizer finds", () => {
     const plain = fc
       .array(
         fc.constantFrom(...['a', 'é', ' ', '#', '\\n', '\\\\', "\\'", '\\"', '\\x41', '\\u00e9', '\\101', '{x}']),
@@ -76,7 +76,7 @@ describe('the tokens of a source file', () => {
     });
   });
 
-  it('are found in any text, soon', () => {
+  it('are found in any text in a short time', () => {
     const piece = fc.constantFrom(
       ...[
         '"',
@@ -118,7 +118,7 @@ describe('the tokens of a source file', () => {
     ['r', 'saveRDS(m, "a.rds") # "b"', ['a.rds']],
     ['julia', '#= "a" =# y = x\'; f("b")', ['b']],
     ['javascript', '// "a"\n/* "b" */ g(`c${d}`, \'e\')', ['c${d}', 'e']],
-  ])('of %s: %s', (language, text, strings) => {
+  ])('are found in %s: %s', (language, text, strings) => {
     const found = tokenize(text, language).filter(({ kind }) => kind === 'string');
     expect(found.map((token) => token.text)).toEqual(strings);
   });

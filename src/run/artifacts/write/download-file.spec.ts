@@ -55,7 +55,7 @@ describe('downloading a file from its parts', () => {
   const fetchIt = (entry: StoredFile, more = {}) =>
     fetchFile({ store: at.store, prefix: prefix(), entry }, target, more);
 
-  it("with the file handles of Yarn Plug'n'Play, which lack some methods", async () => {
+  it("works with the file handles of Yarn Plug'n'Play, which lack some methods", async () => {
     const handle = await open(__filename);
     const prototype = Object.getPrototypeOf(handle) as Record<string, () => unknown>;
     await handle.close();
@@ -73,7 +73,7 @@ describe('downloading a file from its parts', () => {
     }
   });
 
-  it.each([0, 1, 5 * MB, PART_BYTES, PART_BYTES + 1, 3 * PART_BYTES])('of %i bytes, as it was', async (size) => {
+  it.each([0, 1, 5 * MB, PART_BYTES, PART_BYTES + 1, 3 * PART_BYTES])('writes the same %i bytes', async (size) => {
     const data = randomBytes(size);
     const entry = await save(data, true);
     let bytes = 0;
@@ -144,7 +144,7 @@ describe('downloading a file from its parts', () => {
     ['fewer bytes', (part: Buffer) => part.subarray(1), 'PART_MISMATCH'],
     ['more than a part', (part: Buffer) => Buffer.concat([part, part]), 'STORE_TOO_LARGE'],
     ['nothing', () => null, 'PART_MISSING'],
-  ])('refuses %s under the name of a part, and names it', async (_name, spoil, code) => {
+  ])('refuses %s in place of a part, and names it', async (_name, spoil, code) => {
     const data = randomBytes(3 * PART_BYTES);
     const entry = await save(data);
     const spoilt = spoil(cut(data)[1]);
