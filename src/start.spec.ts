@@ -36,7 +36,7 @@ describe('the start of an entry point', () => {
     ['cut off', (code: Buffer) => code.subarray(0, code.length / 2)],
     ['empty', () => Buffer.alloc(0)],
     ['changed', (code: Buffer) => Buffer.concat([code.subarray(0, -1), Buffer.from([code.at(-1)! ^ 1])])],
-  ])('compiles the program where the kept one is %s, and replaces it', (_what, damage) => {
+  ])('compiles the program if the cached one is %s, and replaces it', (_what, damage) => {
     start();
     const path = join(dist, 'cache', cache()[0]);
     const whole = readFileSync(path);
@@ -45,7 +45,7 @@ describe('the start of an entry point', () => {
     expect(readFileSync(path)).toHaveLength(whole.length);
   });
 
-  it('compiles the program where nothing can be kept', () => {
+  it('compiles the program if nothing can be cached', () => {
     writeFileSync(join(dist, 'cache'), 'no directory');
     expect(start()).toEqual(expected());
   });
@@ -59,7 +59,7 @@ describe('the start of an entry point', () => {
     expect(cache()).toHaveLength(2);
   });
 
-  it('leaves nothing else behind', () => {
+  it('leaves no other file behind', () => {
     mkdirSync(join(dist, 'cache'));
     start();
     expect(cache()).toHaveLength(1);

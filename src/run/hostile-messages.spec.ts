@@ -100,8 +100,8 @@ const cycle = (all: string[]) => {
   return () => all[at++ % all.length];
 };
 
-describe('texts of strangers', () => {
-  it("in a run's record are safe as soon as it is read, and in all that is said of it", () => {
+describe('texts that other people and programs have written', () => {
+  it('in a run record are safe to print as soon as it is read, and in all messages about it', () => {
     fc.assert(
       fc.property(many, (all) => {
         const hostile = filled(FULL, cycle(all)) as RunRecord;
@@ -121,7 +121,7 @@ describe('texts of strangers', () => {
     );
   });
 
-  it('in a record of no shape of ours are safe in what is said of that', () => {
+  it('in an invalid record are safe to print in the error', () => {
     fc.assert(
       fc.property(hostileText, hostileText, (name, text) => {
         const spoilt = {
@@ -137,7 +137,7 @@ describe('texts of strangers', () => {
     );
   });
 
-  it('as ids, instances and names of what is stored make that no record', () => {
+  it('in place of ids, instances and object names make a record invalid', () => {
     const bad = fc.constantFrom('', 'a b', 'a\n', 'i-1\x1b[2J', '\u202eabc', 'x'.repeat(600));
     fc.assert(
       fc.property(bad, fc.constantFrom('instance', 'tree', 'runKey', 'snapshot', 'id'), (text, name) => {
@@ -147,7 +147,7 @@ describe('texts of strangers', () => {
     );
   });
 
-  it('in a reply of an instance are safe, and in the error that they become; a traceback keeps its lines', () => {
+  it('in a reply of an instance are safe to print, also in its error, which keeps the lines of a traceback', () => {
     fc.assert(
       fc.property(hostileText, many, (text, all) => {
         const reply = readReply({ v: 1, ok: true, [text]: all, restored: all, checks: [{ name: text, detail: text }] });
@@ -171,7 +171,7 @@ describe('texts of strangers', () => {
       expect(readReply(spoilt)).toBeNull();
   });
 
-  it('in what AWS says of a failure are safe', () => {
+  it('in an error of AWS are safe to print', () => {
     fc.assert(
       fc.property(
         hostileText,
@@ -191,7 +191,7 @@ describe('texts of strangers', () => {
     );
   });
 
-  it('in tags are safe in a list', () => {
+  it('in tags are safe to print in a list', () => {
     fc.assert(
       fc.property(many, (all) => {
         const next = cycle(all);
@@ -221,7 +221,7 @@ describe('texts of strangers', () => {
     );
   });
 
-  it('in the difference of two runs are safe', () => {
+  it('in the difference of two runs are safe to print', () => {
     fc.assert(
       fc.property(many, hostileText, (all, text) => {
         const next = cycle(all);
@@ -254,7 +254,7 @@ describe('texts of strangers', () => {
     );
   });
 
-  it('in the journal of launches and in pointers are safe; a path keeps its characters', () => {
+  it('in the launch journal and in pointer files are safe to print, and a path keeps its characters', () => {
     fc.assert(
       fc.property(hostileText, (text) => {
         const option = { type: text, subnet: text, zone: text, market: 'spot' };

@@ -9,7 +9,7 @@ import { openShell, type Terminal } from './shell/shell';
 const MB = 1024 * 1024;
 
 /** Whoever is root on an instance sends frames of their own over the stream of a shell. */
-describe('a shell of an instance that lies', () => {
+describe('a shell on an instance that sends forged messages', () => {
   let at: Fixture;
   let pipeline: Pipeline;
   beforeAll(async () => {
@@ -65,7 +65,7 @@ describe('a shell of an instance that lies', () => {
     `hello \u001b_nx-ec2 ${nonce} ${Buffer.from(end).toString('base64')}\u001b\\`,
   ];
 
-  it('ends with the shell though the session does not', async () => {
+  it('ends with the shell even if the session stays open', async () => {
     expect(await shell((nonce) => [word(nonce, '{"exit":3}')])).toBe(3);
   });
 
@@ -77,12 +77,12 @@ describe('a shell of an instance that lies', () => {
     '{"error":null}',
     '{"error":{"code":"constructor","message":"x"}}',
     '{"error":{"code":{"a":1},"message":["x"]}}',
-  ])('says that %s is no last word', async (end) => {
+  ])('reports that %s is no valid end of the shell', async (end) => {
     const said = await shell((nonce) => [word(nonce, end), CLOSED]);
     expect(said).toMatch(/^SESSION_PROTOCOL: i-\w+: the shell's exit message is not valid\.$/);
   });
 
-  it('keeps no last word without end', async () => {
+  it('does not buffer an endless end of the shell', async () => {
     const piece = Buffer.alloc(64 * 1024, 'a');
     const said = await shell((nonce) => [[OUTPUT, `\u001b_nx-ec2 ${nonce} `], [OUTPUT, piece], [OUTPUT, 'a'], CLOSED]);
     expect(said).toMatch(/^SESSION_PROTOCOL: i-\w+: the shell's exit message is not valid\.$/);
@@ -95,11 +95,11 @@ describe('a shell of an instance that lies', () => {
     '{"RequestedClientActions":[null]}',
     '{"RequestedClientActions":[{"ActionType":{"a":1}}]}',
     JSON.stringify({ RequestedClientActions: Array(1000).fill({ ActionType: 'x' }) }),
-  ])('says that %.50s is no handshake', async (request) => {
+  ])('reports that %.50s is no handshake', async (request) => {
     expect(await shell(() => [[HANDSHAKE, request]])).toMatch(/^SESSION_PROTOCOL: i-\w+ sent an invalid handshake/);
   });
 
-  it('says why it was closed in a text that is safe to print', async () => {
+  it('gives the reason of the close as a text that is safe to print', async () => {
     const closed = (Output: unknown): Sent[] => [
       [OUTPUT, 'x'],
       ['closed', JSON.stringify({ Output })],
@@ -110,7 +110,7 @@ describe('a shell of an instance that lies', () => {
     expect(String(said).length).toBeLessThan(10_000);
   });
 
-  it('is given up where a message is larger than any of an agent', async () => {
+  it('is given up if a message is larger than an agent sends', async () => {
     expect(await shell(() => [[OUTPUT, Buffer.alloc(2 * MB)]])).toMatch(/^SESSION_PROTOCOL: .* Max payload size/);
   });
 });

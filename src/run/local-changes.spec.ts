@@ -132,7 +132,7 @@ describe('a local change while a run is pulled', () => {
     expect(readFileSync(join(outside, 'a.txt'), 'utf8')).toBe('of somebody');
   });
 
-  it('by a second pull of the same run leaves the whole file', async () => {
+  it('by a second pull of the same run leaves a complete file', async () => {
     const data = randomBytes(2 * PART_BYTES + 1);
     const record = await saveRun(at.store, at.keys(), { 'a.bin': data, 'b.txt': Buffer.from('b') });
     await Promise.all([pull(record), pull(record)]);
@@ -140,7 +140,7 @@ describe('a local change while a run is pulled', () => {
     expect(listed(top)).toEqual(['model/artifacts/a.bin', 'model/artifacts/b.txt']);
   });
 
-  it('by a pull of another run to the same path leaves one whole file', async () => {
+  it('by a pull of another run to the same path leaves one complete file', async () => {
     const [first, second] = [randomBytes(2 * PART_BYTES), randomBytes(2 * PART_BYTES)];
     const record = await saveRun(at.store, at.keys(), { 'a.bin': first });
     // The same id below another project's prefix is another run.

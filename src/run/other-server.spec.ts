@@ -46,7 +46,7 @@ describe.each(LACKS)('a training on an S3 server that lacks %s', (_, headers) =>
   it.each([
     ['without a client', {}, { detached: true }],
     ['by the role alone', { storeAccess: 'role' }, {}],
-  ])('does not start %s, and says how it does', async (_how, options, request) => {
+  ])('does not start %s, and says how to start it', async (_how, options, request) => {
     await pipe.open(options);
     pipe.write('model/train.py', 'print("never")\n');
     await expect(pipe.launch(request)).rejects.toMatchObject({
@@ -69,7 +69,7 @@ describe('an S3 server without conditional writes', () => {
   afterAll(() => at.close());
 
   it.each([null, '"0123456789abcdef0123456789abcdef"'])(
-    'is sent no write in place of one that replaces %s',
+    'gets no unconditional write in place of a conditional one, which would replace %s',
     async (etag) => {
       pipe = await new Pipeline(at, 'auto').open();
       await expect(pipe.context.store.compareAndSwap('key', Buffer.from('body'), etag)).rejects.toMatchObject({
@@ -81,7 +81,7 @@ describe('an S3 server without conditional writes', () => {
     },
   );
 
-  it('says which strategy syncs to it where it is not the one that was set', async () => {
+  it('says which transport is used if it is not the configured one', async () => {
     pipe = await new Pipeline(at, 'store').open();
     pipe.write('model/a', Buffer.alloc(200_000, 'a'));
     await expect(pipe.sync()).rejects.toMatchObject({ next: expect.stringMatching(/"transport": "auto"/) });

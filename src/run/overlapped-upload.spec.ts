@@ -132,7 +132,7 @@ describe('a sync whose command is sent while its last packs are uploaded', () =>
     expect(isSynced(reply.tree)).toBe(true);
   });
 
-  it('uploads everything first where the run must be in the store before its command', async () => {
+  it('uploads everything first if the run must be in the store before its command', async () => {
     const seen = hold(0, async () => undefined);
     await pipe.sync({ storeFirst: true });
     expect(new Set(seen.waits)).toEqual(new Set([0]));

@@ -15,7 +15,7 @@ import { cancelRun } from './stop/cancel';
 import { listed, Pipeline, startPipeline } from './pipeline.fixture';
 
 /** From files here to a process on an instance and back, over the wire of local AWS; no Nx. */
-describe.each(['store', 'archive'] as const)('the way of the data, by the %s', (strategy) => {
+describe.each(['store', 'archive'] as const)('a sync and a run, by the transport %s', (strategy) => {
   let at: Fixture;
   let pipe: Pipeline;
 
@@ -58,7 +58,7 @@ describe.each(['store', 'archive'] as const)('the way of the data, by the %s', (
     fc.tuple(...all.map((path) => fc.record({ path: fc.constant(path), content: contents, executable: fc.boolean() }))),
   );
 
-  it('carries every name and content to the tree, and takes away what is gone', async () => {
+  it('sends every name and content to the tree, and removes deleted files', async () => {
     await fc.assert(
       fc.asyncProperty(files, async (each) => {
         rmSync(join(pipe.workspace, 'model'), { recursive: true, force: true });
@@ -80,7 +80,7 @@ describe.each(['store', 'archive'] as const)('the way of the data, by the %s', (
     );
   });
 
-  it('carries every name, content and argument to the training and back', async () => {
+  it('sends every name, content and argument to the training and back', async () => {
     const argument = fc.array(fc.constantFrom(...hard, ''), { maxLength: 5 }).map((parts) => parts.join(''));
     await fc.assert(
       fc.asyncProperty(files, fc.array(argument, { maxLength: 8 }), async (each, args) => {
@@ -129,7 +129,7 @@ describe.each(['store', 'archive'] as const)('the way of the data, by the %s', (
     expect(await pipe.stored()).toEqual([]);
   });
 
-  it('gives an upload up cleanly', async () => {
+  it('leaves no object of an upload that is aborted', async () => {
     const endless = new Readable({
       read() {
         setImmediate(() => this.push(Buffer.alloc(1024 * 1024)));
@@ -145,7 +145,7 @@ describe.each(['store', 'archive'] as const)('the way of the data, by the %s', (
     expect((await at.s3.send(new ListMultipartUploadsCommand({ Bucket: 'bucket' }))).Uploads ?? []).toEqual([]);
   });
 
-  it('sends nothing where nothing changed, and heals where the disk was replaced', async () => {
+  it('sends nothing if nothing changed, and all files again if the disk was replaced', async () => {
     pipe.write('model/a', 'one');
     const first = await pipe.sync();
     expect((await pipe.sync()).sent).toEqual({ files: 0, bytes: 0, uploaded: 0, saved: 0 });
@@ -156,7 +156,7 @@ describe.each(['store', 'archive'] as const)('the way of the data, by the %s', (
     expect(readFileSync(join(again.reply.tree, 'model/a'), 'utf8')).toBe('one');
   });
 
-  it('sends again what changed while it was packed', async () => {
+  it('sends a file again if it changed while it was packed', async () => {
     pipe.write('model/a', 'before');
     let scans = 0;
     const done = await syncTree<SyncReply>(pipe.context, selectTransport(strategy), {
@@ -172,7 +172,7 @@ describe.each(['store', 'archive'] as const)('the way of the data, by the %s', (
     expect(readFileSync(join(done.reply.tree, 'model/a'), 'utf8')).toBe('behind');
   });
 
-  it('cancels a run with the processes that it began, and never calls it a success', async () => {
+  it('cancels a run with all its processes, and never calls it a success', async () => {
     pipe.write(
       'model/train.py',
       'import signal, subprocess, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n' +
@@ -190,7 +190,7 @@ describe.each(['store', 'archive'] as const)('the way of the data, by the %s', (
     await expect(cancelRun(pipe.context, { ...gone, outcome: null }, undefined)).rejects.toThrow(gone.instance);
   });
 
-  it('refuses artifacts over the limit, names the largest, and brings none', async () => {
+  it('refuses artifacts over the limit, names the largest, and downloads none', async () => {
     await pipe.open({ maxArtifactSize: '1KB' });
     pipe.write('model/train.py', 'open("artifacts/big", "wb").write(b"x" * 5000)\n');
     const { run } = await pipe.follow((await pipe.train()).run);
@@ -198,7 +198,7 @@ describe.each(['store', 'archive'] as const)('the way of the data, by the %s', (
     expect(listed(join(pipe.workspace, 'model'))).toEqual(['train.py']);
   });
 
-  it('collects a successful run whatever its artifacts are named, and holds back only the offenders', async () => {
+  it('collects a successful run whatever the names of its artifacts are, and holds back only those that are not safe', async () => {
     const git = (...args: string[]) => execFileSync('git', ['-C', pipe.workspace, ...args]);
     git('init', '-q');
     pipe.write('model/artifacts/metrics.json', '{}');
@@ -257,7 +257,7 @@ describe.each(['store', 'archive'] as const)('the way of the data, by the %s', (
     await expect(collectArtifacts(pipe.context, run)).rejects.toMatchObject({ code: 'GIT_FAILED' });
   });
 
-  it('says how to come below the limit that the instance refused artifacts for', async () => {
+  it('says how to get below the limit if the instance refuses artifacts', async () => {
     pipe.write('model/train.py', '');
     const { run } = await pipe.follow((await pipe.train()).run);
     const failed = (limit: string, checkpoints: unknown[] = []) =>
@@ -297,7 +297,7 @@ describe.each(['store', 'archive'] as const)('the way of the data, by the %s', (
   });
 });
 
-it('warns where an archive can not be removed, and has synced all the same', async () => {
+it("only warns if an archive can't be removed after the sync", async () => {
   const at = await startPipeline();
   const pipe = await new Pipeline(at, 'archive').open();
   pipe.write('model/a', 'one');
@@ -308,7 +308,7 @@ it('warns where an archive can not be removed, and has synced all the same', asy
   await at.close();
 });
 
-it('lets a training open as many files as the hard limit allows, where its command may open 1,024', async () => {
+it('lets a training open as many files as the hard limit allows, although its SSM command may open only 1,024', async () => {
   const at = await startPipeline();
   const pipe = await new Pipeline(at, 'store').open();
   try {

@@ -213,7 +213,7 @@ describe('an unchanged script whose checkpoints are in its project', () => {
     }
   });
 
-  it('tells at the start what is saved, and in the status where the checkpoints lie', async () => {
+  it('says at the start what is saved, and in the status where the checkpoints are', async () => {
     expect(pipes.lightning.said).toContain(
       'Checkpoints are saved while it runs from NX_EC2_CHECKPOINT_DIR, lightning_logs/**/checkpoints',
     );
@@ -228,7 +228,7 @@ describe('an unchanged script whose checkpoints are in its project', () => {
     expect(ended.nanogpt.artifacts).toMatchObject({ files: 1, extra: { files: 0 } });
   });
 
-  it('is pulled beside the artifacts', async () => {
+  it('has its checkpoints downloaded beside the artifacts', async () => {
     const { store, keys } = pipes.nanogpt.context;
     const files = await wantedCheckpoints(store, keys, ended.nanogpt, { checkpoints: 'last' } as PullSelection);
     const { n } = ended.nanogpt.checkpoints.at(-1)!;
@@ -252,7 +252,7 @@ describe('an unchanged script whose checkpoints are in its project', () => {
     expect(readFileSync(join(pipe.workspace, 'model/out/ckpt.pt')).equals(whole)).toBe(true);
   });
 
-  it('is not resumed by one whose paths do not name its checkpoint', async () => {
+  it('is not resumed by a training whose paths do not name its checkpoint', async () => {
     const pipe = pipes.nanogpt;
     await pipe.open(options({ ...CASES.nanogpt, paths: ['elsewhere'] }));
     const restore = await resumePoint(pipe.context, ended.nanogpt.id, true);

@@ -9,7 +9,7 @@ import { listed, Pipeline, startPipeline } from './pipeline.fixture';
 const MB = 1024 * 1024;
 
 /** What the store is for: nothing is sent twice, whatever happened in between. */
-describe('syncing by the store', () => {
+describe('syncing by the transport "store"', () => {
   let at: Fixture;
   let pipe: Pipeline;
   beforeAll(async () => void (at = await startPipeline({ instances: ['box', 'second'] })));
@@ -46,7 +46,7 @@ describe('syncing by the store', () => {
     expectRight(reply.tree);
   });
 
-  it('keeps what may be secret, and all where inline is off, out of the command history', async () => {
+  it('keeps sensitive files, and all files if inline is off, out of the command history', async () => {
     pipe.write('model/api.key', 'k');
     expect((await pipe.sync()).sent.uploaded).toBeGreaterThan(0);
     pipe.write('model/plain', 'x');
@@ -58,7 +58,7 @@ describe('syncing by the store', () => {
     expectRight(reply.tree);
   });
 
-  it('sends a few chunks where something is inserted in the middle of a large file', async () => {
+  it('sends a few chunks if something is inserted in the middle of a large file', async () => {
     const content = randomBytes(24 * MB);
     pipe.write('model/large.bin', content);
     expect((await pipe.sync()).sent.uploaded).toBeGreaterThan(24 * MB);
@@ -72,7 +72,7 @@ describe('syncing by the store', () => {
     expectRight(reply.tree);
   });
 
-  it('uploads nothing from a machine that knows nothing, for what the store has', async () => {
+  it('uploads no content that the store has, from a machine without a cache', async () => {
     project(40);
     pipe.write('model/large.bin', randomBytes(3 * MB));
     await pipe.sync();
@@ -86,7 +86,7 @@ describe('syncing by the store', () => {
     other.close();
   });
 
-  it('brings several instances to one state with one upload and one command', async () => {
+  it('brings several instances to the same snapshot with one upload and one command', async () => {
     project(40);
     await pipe.open({ instance: [id('box'), id('second')] }, 'remote-sync');
     const before = at.aws.requests.length;
@@ -98,7 +98,7 @@ describe('syncing by the store', () => {
     expect((await pipe.sync()).sent.uploaded).toBe(0);
   });
 
-  it('reports each of several instances, and syncs those that can be reached', async () => {
+  it('reports the result for each of several instances, and syncs those that can be reached', async () => {
     const stopped = at.aws.instances.launch({ tags: { Name: 'stopped' }, booted: true });
     await pipe.open({ instance: [id('box'), stopped.id] }, 'remote-sync');
     pipe.write('model/a', 'one');
@@ -111,7 +111,7 @@ describe('syncing by the store', () => {
     expect(failures.get(stopped.id)!.message).toContain('InvalidInstanceId');
   });
 
-  it('heals in the one command what another machine synced in between, and sends it nothing that it has', async () => {
+  it('replaces in the same command what another machine has synced meanwhile, and sends nothing that the instance has', async () => {
     project(60);
     await pipe.sync();
     const mine = pipe.memory;
@@ -138,7 +138,7 @@ describe('syncing by the store', () => {
     expectRight(reply.tree);
   });
 
-  it('heals a disk that was replaced from the store, by the one command of a small edit', async () => {
+  it('restores a replaced disk from the store, in the same command as a small edit', async () => {
     project(60);
     pipe.write('model/large.bin', randomBytes(3 * MB));
     const { reply } = await pipe.sync();
@@ -157,7 +157,7 @@ describe('syncing by the store', () => {
     expectRight(again.reply.tree);
   });
 
-  it('continues after more edits than a history has records, and still repairs a tree', async () => {
+  it('continues after more edits than a history has manifests, and still repairs a tree', async () => {
     project(5);
     const { reply } = await pipe.sync();
     for (let edit = 0; edit < MAX_HISTORY + 3; edit++) {
@@ -171,7 +171,7 @@ describe('syncing by the store', () => {
     expectRight(again.reply.tree);
   });
 
-  it('puts back what was changed on the instance, and keeps it unless forced', async () => {
+  it('reverts what was changed on the instance, and keeps a copy unless forced', async () => {
     pipe.write('model/a', 'one');
     const { reply } = await pipe.sync();
     writeFileSync(join(reply.tree, 'model/a'), 'changed there');
@@ -185,7 +185,7 @@ describe('syncing by the store', () => {
     expectRight(forced.reply.tree);
   });
 
-  it('replaces a pack that someone tampered with, says so, and makes the tree right', async () => {
+  it('replaces a pack that someone tampered with, says so, and completes the tree', async () => {
     project(60);
     const { reply } = await pipe.sync();
     const [pack] = await packs();
@@ -198,7 +198,7 @@ describe('syncing by the store', () => {
     expect(await packs()).toContain(pack);
   });
 
-  it('sends again what is no longer in the store', async () => {
+  it('sends content again that is no longer in the store', async () => {
     project(60);
     const { reply } = await pipe.sync();
     for (const Key of await packs()) await at.s3.send(new DeleteObjectCommand({ Bucket: 'bucket', Key }));
@@ -208,7 +208,7 @@ describe('syncing by the store', () => {
     expectRight(again.reply.tree);
   });
 
-  it('uses an archive where a bucket knows no conditional writes', async () => {
+  it('uses an archive if a bucket has no conditional writes', async () => {
     const auto = await new Pipeline(at, 'auto').open();
     auto.write('model/a', 'one');
     await auto.sync();
@@ -241,7 +241,7 @@ describe('syncing by the store', () => {
     }
   });
 
-  it('makes the tree right whichever request it was killed at, and sends no pack twice', async () => {
+  it('completes the tree after a kill at any request, and sends no pack twice', async () => {
     const grow = (round: number) => {
       pipe.write('model/a.py', source(round));
       pipe.write(`model/${round}.bin`, randomBytes(2 * MB + round));

@@ -63,7 +63,7 @@ describe.each([
     }
   });
 
-  it('choose their own runs, and end nothing of the other', async () => {
+  it('use their own runs, and end nothing of the other', async () => {
     const first = await launched(one, FOREVER);
     const second = await launched(other, `${FOREVER}# the other\n`);
     expect((await resolveRun(one.context, undefined)).record.id).toBe(first.id);
@@ -83,7 +83,7 @@ describe.each([
     await cancelRun(one.context, first, signal);
   });
 
-  it('says that it has no run, where only the other has one', async () => {
+  it('say that they have no run if only the other has one', async () => {
     const run = await launched(one, 'print(1)\n');
     await one.follow(run);
     await expect(resolveRun(other.context, undefined)).rejects.toMatchObject({

@@ -20,7 +20,7 @@ const base = noise(1, 3 * WHOLE_BYTES);
 const cut = recipe(base);
 
 describe('Chunker', () => {
-  it('cuts as the format says', () => {
+  it('cuts at the places that the format defines', () => {
     // A second implementation, byte by byte, of docs/reference/formats.md, "Cutting".
     const gear = Array.from({ length: 256 }, (_, byte) =>
       createHash('sha256').update(Buffer.of(byte)).digest().readUInt32BE(0),
@@ -38,11 +38,11 @@ describe('Chunker', () => {
     expect(sizes(cut)).toEqual(expected);
   });
 
-  it('cuts the same whatever the pieces that the content comes in', () => {
+  it('cuts at the same places, in whatever pieces the content is read', () => {
     for (const piece of [20_000, 65_536, 1 << 22]) expect(recipe(base, undefined, piece)).toEqual(cut);
   });
 
-  it('gives with an old recipe what it gives without, wherever and however a content was edited', () => {
+  it('gives the same recipe with an old recipe and without, however the content was edited', () => {
     const edit = fc.record({ at: fc.nat(base.length), remove: fc.nat(200_000), insert: fc.nat(200_000) });
     fc.assert(
       fc.property(fc.array(edit, { maxLength: 3 }), fc.integer({ min: 50_000, max: 1 << 21 }), (edits, piece) => {
@@ -56,14 +56,14 @@ describe('Chunker', () => {
     );
   });
 
-  it('costs a few chunks for an insertion in the middle', () => {
+  it('changes a few chunks for an insertion in the middle', () => {
     const data = Buffer.concat([base.subarray(0, WHOLE_BYTES), noise(9, 10), base.subarray(WHOLE_BYTES)]);
     const known = new Set(cut.map(([sha256]) => sha256));
     const fresh = recipe(data, cut).filter(([sha256]) => !known.has(sha256));
     expect(fresh.reduce((sum, [, size]) => sum + size, 0)).toBeLessThan(600_000);
   });
 
-  it('moves no cut into a repeating content that it could not find again', () => {
+  it('makes no cut in repeating content that it could not find again', () => {
     const data = Buffer.alloc(2 * WHOLE_BYTES);
     expect(sizes(recipe(data)).every((size) => size <= 262_144)).toBe(true);
     expect(recipe(Buffer.concat([data, data]), recipe(data))).toEqual(recipe(Buffer.concat([data, data])));

@@ -9,7 +9,7 @@ import { scan } from './scan';
 
 const sha256 = (data: string | Buffer) => createHash('sha256').update(data).digest('hex');
 
-describe('scan with what is remembered', () => {
+describe('a scan with cached hashes', () => {
   let root: string;
   let cache: string;
   beforeEach(() => {
@@ -57,7 +57,7 @@ describe('scan with what is remembered', () => {
     expect(await hashOf('a')).toBe(sha256(fs.readFileSync(join(root, 'a'))));
   });
 
-  it('reads a file again that was written shortly before the last scan', async () => {
+  it('reads a file again if it was written shortly before the last scan', async () => {
     write('a', 'content');
     const { snapshot } = await look('a');
     const row = HashCache.load(`${cache}.hashes`);
@@ -65,7 +65,7 @@ describe('scan with what is remembered', () => {
     expect(row.holds(0, statSync(join(root, 'a')))).toBe(false);
   });
 
-  it('finds the same snapshot with, without and with a damaged memory', async () => {
+  it('finds the same snapshot with, without and with a damaged cache', async () => {
     for (const name of ['a', 'b', 'é']) write(name, name);
     const { snapshot } = await look('a', 'b', 'é');
     expect((await look('a', 'b', 'é')).snapshot.id).toBe(snapshot.id);
@@ -76,7 +76,7 @@ describe('scan with what is remembered', () => {
     }
   });
 
-  it('sees what comes, goes, is renamed and is made executable', async () => {
+  it('finds new, deleted, renamed and newly executable files', async () => {
     write('a', '1');
     write('b', '2');
     const first = (await look('a', 'b')).snapshot.id;
@@ -89,7 +89,7 @@ describe('scan with what is remembered', () => {
     expect(ids.size).toBe(4);
   });
 
-  it('cuts a large file, and remembers how it was cut before', async () => {
+  it('cuts a large file into chunks, and caches its recipe', async () => {
     const content = randomBytes(2 * WHOLE_BYTES);
     write('large', content);
     const before = await look('large');

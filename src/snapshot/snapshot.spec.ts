@@ -30,12 +30,12 @@ function follow(path: string, links: ReadonlyMap<string, string>): string {
 }
 
 describe('Snapshot', () => {
-  it('has the same id whatever the order', () => {
+  it('has the same id in any order of its entries', () => {
     const entries = [file('a'), file('b/c'), file('é')];
     expect(Snapshot.of(entries).id).toBe(Snapshot.of([...entries].reverse()).id);
   });
 
-  it('is read back from its canonical form, whatever the names', () => {
+  it('is read back from its canonical form, with any names', () => {
     const name = fc
       .string({ unit: 'grapheme', minLength: 1, maxLength: 20 })
       .filter((text) => !/[/\0]/.test(text) && text.isWellFormed() && text !== '.' && text !== '..');
@@ -66,20 +66,20 @@ describe('Snapshot', () => {
   });
 
   it.each(['b/..', 'b/../c', '../b/../c', './b/./..'])(
-    'refuses a link to %s: after a name ".." is elsewhere',
+    'refuses a link to %s, since ".." after a name may lead elsewhere',
     (target) => {
       expect(() => Snapshot.of([{ kind: 'link', path: 'a/l', target }])).toThrow(/".." after a name/);
     },
   );
 
   it.each(['../shared/common', '..b', '..', '.', '../..', 'b//c/', './b'])(
-    'takes a link to %s from a/d/l',
+    'accepts a link to %s from a/d/l',
     (target) => {
       expect(Snapshot.of([{ kind: 'link', path: 'a/d/l', target }]).size).toBe(1);
     },
   );
 
-  it('refuses a link through another, and takes one to another', () => {
+  it('refuses a link that leads through another link, and accepts one to another link', () => {
     const link = (path: string, target: string): Entry => ({ kind: 'link', path, target });
     expect(() => Snapshot.of([link('a', 'd/e'), link('b', 'a/x'), file('d/e/x')])).toThrow(
       /b -> a\/x leads through .* a\.$/m,
@@ -89,7 +89,7 @@ describe('Snapshot', () => {
     expect(Snapshot.of([link('a', 'd/e'), link('b', 'a'), file('d/e/x')]).size).toBe(3);
   });
 
-  it('takes no links that lead out of it when they are followed, whatever they are', () => {
+  it('refuses any links that lead out of it together', () => {
     const name = fc.constantFrom('a', 'b', 'c');
     const path = fc.array(name, { minLength: 1, maxLength: 3 }).map((parts) => parts.join('/'));
     const target = fc
@@ -114,7 +114,7 @@ describe('Snapshot', () => {
 });
 
 describe('difference', () => {
-  it('turns one snapshot into the other, whatever they hold', () => {
+  it('turns one snapshot into the other, whatever their entries are', () => {
     const entry = fc.oneof(
       fc.record({
         kind: fc.constant('file' as const),
@@ -155,7 +155,7 @@ describe('scan', () => {
     writeFileSync(join(root, path), path);
   };
 
-  it('keeps executable bits, links and empty directories, and names what vanished', async () => {
+  it('keeps executable bits, links and empty directories, and names files that disappeared meanwhile', async () => {
     write('run.sh');
     chmodSync(join(root, 'run.sh'), 0o755);
     symlinkSync('run.sh', join(root, 'link'));
@@ -172,7 +172,7 @@ describe('scan', () => {
     ]);
   });
 
-  it('refuses a link that leaves the workspace, and a path behind one', async () => {
+  it('refuses a link that leaves the workspace, and a path through a link', async () => {
     symlinkSync('/etc/passwd', join(root, 'out'));
     symlinkSync(tmpdir(), join(root, 'away'));
     await expect(scan({ workspaceRoot: root, paths: ['out'] })).rejects.toThrow(/is absolute/);

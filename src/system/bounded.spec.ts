@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { inflate, MAX_JSON_VALUES, parseJson, TooLarge } from './bounded';
 
 describe('inflate', () => {
-  it('gives all that was deflated, at the limit exactly, and refuses one byte more', () => {
+  it('returns all bytes up to the limit exactly, and refuses one byte more', () => {
     fc.assert(
       fc.property(fc.uint8Array({ minLength: 1, maxLength: 1000 }), (bytes) => {
         const data = deflateSync(bytes);
@@ -13,7 +13,7 @@ describe('inflate', () => {
     );
   });
 
-  it('refuses a bomb', () => {
+  it('refuses a small stream that inflates to a huge one', () => {
     expect(() => inflate(deflateSync(Buffer.alloc(2 ** 25)), 2 ** 20)).toThrow(
       'it holds more than 1,048,576 inflated bytes',
     );

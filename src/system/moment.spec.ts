@@ -6,7 +6,7 @@ describe('a moment', () => {
   it.each([
     ['set back by three days', -3 * 86_400_000, 0],
     ['set ahead by a day', 86_400_000, 86_400_000],
-  ])('is never younger than it is, with the clock %s', (_, by, least) => {
+  ])('is never in the future, with the clock %s', (_, by, least) => {
     const moment = new Moment(60_000);
     const real = Date.now;
     jest.spyOn(Date, 'now').mockImplementation(() => real() + by);
@@ -14,7 +14,7 @@ describe('a moment', () => {
     expect(moment.age).toBeLessThan(Math.max(60_000, least + 60_000) + 60_000);
   });
 
-  it('of durations continues where the clock is set back', () => {
+  it('for durations continues if the clock is set back', () => {
     const began = steadyNow();
     jest.spyOn(Date, 'now').mockReturnValue(0);
     expect(steadyNow()).toBeGreaterThanOrEqual(began);

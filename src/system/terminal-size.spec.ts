@@ -17,7 +17,7 @@ os.kill(pid, 9)
 `;
 
 describe('the terminal of another process', () => {
-  it('has the size that it has now, and none where there is no such process', async () => {
+  it('has its current size, and none if there is no such process', async () => {
     const program = spawn('python3', ['-c', PROGRAM], { stdio: ['pipe', 'pipe', 'inherit'] });
     const lines = createInterface({ input: program.stdout })[Symbol.asyncIterator]();
     const sized = async (size: string) => {

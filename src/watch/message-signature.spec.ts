@@ -2,12 +2,12 @@ import { createHmac, randomBytes } from 'node:crypto';
 import { deflateSync } from 'node:zlib';
 import { seal, unseal } from './message-signature';
 
-describe('seal', () => {
+describe('the signature of a watch message', () => {
   const by = { watchId: '0123456789abcdef', key: randomBytes(32) };
   const message = { v: 1, n: 3, ok: true };
   const sealed = seal(by, 'ack', 3, message);
 
-  it('lets its own through', () => {
+  it('is accepted if it was made with the key', () => {
     expect(unseal(by, 'ack', 3, sealed)).toEqual(message);
   });
 
@@ -24,11 +24,11 @@ describe('seal', () => {
     ['another key', unseal({ ...by, key: randomBytes(32) }, 'ack', 3, sealed)],
     ['nothing', unseal(by, 'ack', 3, Buffer.alloc(0))],
     ['zeros', unseal(by, 'ack', 3, Buffer.alloc(64))],
-  ])('refuses what is of %s', (_name, read) => {
+  ])('is refused for a message of %s', (_name, read) => {
     expect(read).toBeNull();
   });
 
-  it('refuses a change of any byte', () => {
+  it('is refused if any byte was changed', () => {
     for (let at = 0; at < sealed.length; at++) {
       const changed = Buffer.from(sealed);
       changed[at] ^= 1;

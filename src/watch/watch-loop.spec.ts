@@ -115,7 +115,7 @@ describe('a watch', () => {
         path.test(each.path),
     );
 
-  it('brings each save to the instance, without a command, and says how long it took', async () => {
+  it('sends each save to the instance without a command, and says how long it took', async () => {
     const { inStep, tree } = await begin();
     const before = commands();
     pipe.write('model/train.py', 'two');
@@ -134,7 +134,7 @@ describe('a watch', () => {
     expect(commands()).toBe(before);
   });
 
-  it('ends with Ctrl+C: no process there, no object in the store, and the next sync knows what the tree holds', async () => {
+  it('ends with Ctrl+C: no process on the instance, no object in the store, and the next sync knows what the tree holds', async () => {
     const { inStep, pid, stop, watch } = await begin();
     pipe.write('model/train.py', 'two');
     await inStep();
@@ -152,7 +152,7 @@ describe('a watch', () => {
     expect((await pipe.sync()).reply).toMatchObject({ written: 0, healed: false });
   });
 
-  it('ends with Ctrl+C in the middle of an edit, too, and that edit arrives', async () => {
+  it('ends with Ctrl+C in the middle of an edit, which still arrives', async () => {
     const { pid, stop, tree } = await begin();
     const process = pid();
     at.aws.faults.add({ service: 's3', action: 'POST', delay: 300 });
@@ -164,7 +164,7 @@ describe('a watch', () => {
     expect(await pipe.stored()).toEqual([]);
   });
 
-  it('leaves no process there when it is ended while the command that starts it is on its way', async () => {
+  it('leaves no process on the instance if it ends while the command that starts the watcher is on its way', async () => {
     at.aws.faults.add({ service: 'ssm', action: 'SendCommand', delay: 200 });
     const before = commands();
     const beginning = begin();
@@ -178,7 +178,7 @@ describe('a watch', () => {
     expect(commands()).toBe(before + 1);
   });
 
-  it('carries a burst of 200 files, and a switch of branches of 10,000', async () => {
+  it('sends a burst of 200 files, and a switch of branches with 10,000', async () => {
     const { inStep, watch } = await begin();
     for (let file = 0; file < 200; file++) pipe.write(`model/burst/${file}.py`, `# ${file}`);
     await inStep();
@@ -205,7 +205,7 @@ describe('a watch', () => {
     );
   });
 
-  it('never shows what was forged, nor takes a number twice', async () => {
+  it('never shows a forged message, and accepts each number once', async () => {
     const { tree, inStep } = await begin();
     const prefix = `v2/projects/${encodeURIComponent(pipe.project)}/watch/`;
     pipe.write('model/train.py', 'two');
@@ -273,7 +273,7 @@ describe('a watch', () => {
     expect(said('No answer from')).toBe(true);
   });
 
-  it('starts it again when the instance has booted, and heals a tree that was replaced', async () => {
+  it('starts the watcher again after a boot of the instance, and restores a tree that was replaced', async () => {
     const { inStep, watch, tree } = await begin({ pace: { notice: 200, patience: 1_000 } });
     const box = at.aws.named.get('box')!;
     at.aws.instances.endProcesses(box.id);
@@ -284,7 +284,7 @@ describe('a watch', () => {
     expect(existsSync(tree)).toBe(true);
   });
 
-  it('starts it again at once when it has ended by itself, which it says: after a sleep of this machine, say', async () => {
+  it('starts the watcher again at once if it reports its own end, for example after a sleep of this machine', async () => {
     let asleep = 0;
     const { inStep, watch } = await begin({
       pace: { lease: 1_000 },
@@ -300,7 +300,7 @@ describe('a watch', () => {
     expect([watch.stats.starts, said('No answer from')]).toEqual([1, false]);
   });
 
-  it('starts it again when it was told to end by the machine that it runs on', async () => {
+  it('starts the watcher again if its machine told it to end', async () => {
     const { inStep, pid } = await begin();
     process.kill(pid(), 'SIGTERM');
     await until(() => said('again: the watcher has ended: terminated'), saying(pipe.said));
@@ -315,7 +315,7 @@ describe('a watch', () => {
     expect([isAlive(process), watch.stats.starts]).toEqual([true, 0]);
   });
 
-  it('names everything where the tree holds something else, without a command', async () => {
+  it('sends the full snapshot if the tree holds another one, without a command', async () => {
     const { inStep, tree } = await begin();
     const other = await new Pipeline(at, 'auto').open({}, 'remote-sync');
     Object.assign(other, { project: pipe.project });
@@ -343,7 +343,7 @@ describe('a watch', () => {
     );
   });
 
-  it('carries what is large by packs, and what may be secret, but never in a command', async () => {
+  it('sends large and sensitive files, the large ones in packs, and never in a command', async () => {
     const { inStep } = await begin();
     const large = Buffer.concat(
       Array.from({ length: 100_000 }, (_, number) => createHash('sha256').update(String(number)).digest()),
@@ -358,7 +358,7 @@ describe('a watch', () => {
     await inStep();
   });
 
-  it('says what can not be sent, and continues when that is mended', async () => {
+  it("says which file can't be sent, and continues when that is repaired", async () => {
     const { inStep } = await begin();
     renameSync(join(pipe.workspace, 'model/lib/a.py'), join(pipe.workspace, 'model/lib/A.py'));
     pipe.write('model/lib/a.py', 'two names that are one on some file systems');
@@ -367,7 +367,7 @@ describe('a watch', () => {
     await inStep();
   });
 
-  it('continues for as long as files of this machine can not be opened, and says so once', async () => {
+  it("continues although files of this machine can't be opened, and says so once", async () => {
     let failing = false;
     let failed = 0;
     const list = async () => {
@@ -392,7 +392,7 @@ describe('a watch', () => {
     expect(await Promise.race([ended, 'active'])).toBe('active');
   });
 
-  it('continues when the clock of this machine is right again, and says once that it is off', async () => {
+  it('continues when the clock of this machine is right again, and says once that it is wrong', async () => {
     const { inStep, ended } = await begin();
     const message = 'The difference between the request time and the current time is too large.';
     const error = { code: 'RequestTimeTooSkewed', message, status: 403 };
@@ -413,7 +413,7 @@ describe('a watch', () => {
     expect(await Promise.race([ended, 'active'])).toBe('active');
   });
 
-  it('ends, with a word, when another watch of the tree begins', async () => {
+  it('ends with a message when another watch of the tree starts', async () => {
     const first = await begin();
     await first.inStep();
     const other = await new Pipeline(at, 'auto').open({}, 'remote-sync');
@@ -429,7 +429,7 @@ describe('a watch', () => {
     other.close();
   });
 
-  it('fails where the first sync does', async () => {
+  it('fails if the first sync fails', async () => {
     at.aws.faults.add({
       service: 'ssm',
       action: 'SendCommand',

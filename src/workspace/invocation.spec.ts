@@ -30,11 +30,11 @@ describe('the command line of nx', () => {
     [['nx', 'run', 'm:fit'], undefined],
     [['nx', 'run', 'm:fit:spot'], 'spot'],
     [['nx', 'run', 'm:fitter:spot'], undefined],
-  ])('%j asks for %s', (args, asked) => {
+  ])('%j runs %s', (args, asked) => {
     expect(askedConfiguration(args, 'm:fit')).toBe(asked);
   });
 
-  it('is refused where it asks for a configuration that the target has not', () => {
+  it('is refused if it names a configuration that the target does not have', () => {
     expect(() => assertKnownConfiguration(context, ['nx', 'run', 'm:fit', '-c', 'sopt'])).toThrow(
       /no configuration "sopt"[^]*It has: spot/,
     );
@@ -42,7 +42,7 @@ describe('the command line of nx', () => {
     assertKnownConfiguration(context, null);
   });
 
-  it('is told by the name that this workspace has for a target', () => {
+  it('is shown with the name that this workspace gives a target', () => {
     expect(targetCommand(context, 'remote-logs')).toBe('nx run m:log');
     expect(targetCommand(context, 'remote-cancel')).toBe('nx run m:remote-cancel');
   });

@@ -28,7 +28,7 @@ describe('scratch directories', () => {
     expect(readdirSync(next).sort()).toEqual(['.gitignore', '.nxignore']);
   });
 
-  it('are known by their names, at any depth', () => {
+  it('are recognized by their names, at any depth', () => {
     const scratch = makeScratch(directory);
     expect(isScratch(`a/${basename(scratch)}/files/b`)).toBe(true);
     for (const path of ['a/artifacts', 'a.nx-ec2-part', 'a.nx-ec2.json', 'x.nx-ec2-00000000-1-0000000'])

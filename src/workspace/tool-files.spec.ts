@@ -132,7 +132,7 @@ describe('a file that programs act on', () => {
     );
   });
 
-  it.each(['BUILD', 'WORKSPACE'])('is one where %s is a file, and not where it is a directory', (name) => {
+  it.each(['BUILD', 'WORKSPACE'])('is %s if it is a file, and not if it is a directory', (name) => {
     expect(toolFile(`out/${name}`)).not.toBeNull();
     expect(toolFile(`out/${name}/model.bin`)).toBeNull();
   });
@@ -204,19 +204,19 @@ describe('a file that programs act on', () => {
     ...['plopfile.mjs'],
   ])('is %s', (path) => expect(toolFile(path)).not.toBeNull());
 
-  it('is what an environment is made of, in the directory of the project alone', () => {
+  it('is one that decides an environment, in the directory of the project only', () => {
     for (const name of ['requirements.txt', 'environment.yml', 'Conda.yaml']) {
       expect(toolFile(name)).not.toBeNull();
       expect(toolFile(`mlruns/0/model/${name}`)).toBeNull();
     }
   });
 
-  it('is one that changes what is ignored, wherever it lies', () => {
+  it('is one that changes what is ignored, at any place', () => {
     for (const name of ['.gitignore', '.nxignore', '.gitattributes', 'a/.gitmodules', '.hydra/.gitignore'])
       expect(toolFile(name)?.always).toBe(true);
   });
 
-  it('is one that NTFS or Windows takes for another', () => {
+  it('is one whose name NTFS or Windows reads as another', () => {
     for (const name of ['GITIGN~1', 'gitmod~1', 'gi7eba~1', 'a/gitatt~2'])
       expect(toolFile(name, 'linux')?.always).toBe(true);
     for (const name of ['PROJEC~1.JSO', 'a/train.py.', 'train.py ', 'train.py::$DATA', 'a/nul', 'COM1.txt', 'a~1'])
@@ -225,7 +225,7 @@ describe('a file that programs act on', () => {
       expect(toolFile(name, 'win32')).toBeNull();
   });
 
-  it('is decided for any name', () => {
+  it('is recognized without an error for any name', () => {
     const name = fc.oneof(
       fc.string({ unit: 'binary' }),
       fc.constantFrom('\n', '.\n', '\ud800', 'test_\n.py', '.git\n'),
@@ -234,7 +234,7 @@ describe('a file that programs act on', () => {
     expect(toolFile('test_\n.py')).not.toBeNull();
   });
 
-  it('is none with a name that nothing acts on', () => {
+  it('is none whose name no program acts on', () => {
     for (const name of [
       'model.bin',
       'a~1',
@@ -271,7 +271,7 @@ it('finds the file that makes a directory a git repository', () => {
   expect([...bareRepositoryFiles(paths)].sort()).toEqual(['HEAD', 'a/HEAD', 'c/head']);
 });
 
-it('finds what would make a repository of a directory that has a part of one already', () => {
+it('finds files that would complete a partial git repository in a directory', () => {
   const there = new Set(['a/HEAD', 'b/refs']);
   const isThere = (path: string) => there.has(path);
   const paths = [

@@ -67,7 +67,7 @@ describe('an option that is text', () => {
     ['remote-down', 'region'],
   ];
 
-  it('reaches the executor as it was typed, whatever it looks like', () => {
+  it('reaches the executor as it was typed, even if it looks like a number', () => {
     fc.assert(
       fc.property(fc.constantFrom(...options), text, ([target, name], value) => {
         expect(restored(target, [`--${name}=${value}`])[name]).toBe(value);
@@ -75,7 +75,7 @@ describe('an option that is text', () => {
     );
   });
 
-  it('does so in a list, in an object, after a space, and by its other name', () => {
+  it('does so in a list, in an object, after a space, and by its alias', () => {
     fc.assert(
       fc.property(
         numeric.filter((each) => !each.startsWith('-')),
@@ -91,7 +91,7 @@ describe('an option that is text', () => {
     );
   });
 
-  it('is not made of an option that is a number', () => {
+  it('is not what an option of type number becomes', () => {
     expect(restored('remote-train', ['--cores=4', '--pricePerHour=1e0', '--memory=8'])).toMatchObject({
       cores: 4,
       pricePerHour: 1,
@@ -101,14 +101,14 @@ describe('an option that is text', () => {
     expect(restored('remote-status', ['--limit=5'])).toMatchObject({ limit: 5 });
   });
 
-  it('stays where it was not typed, or means yes or no', () => {
+  it('is unchanged if it was not typed, or if it means yes or no', () => {
     expect(asTyped(31, undefined)).toBe(31);
     expect(restored('remote-logs', ['--follow=false', '--run=7'])).toEqual({ _: [], follow: 'false', run: '7' });
     expect(asTyped(false, 'false')).toBe(false);
     expect(asTyped(['1000', 'B'], '1e3,B')).toEqual(['1e3', 'B']);
   });
 
-  it('is found in the words that Nx keeps for the task', () => {
+  it('is found in the command line that Nx keeps for the task', () => {
     const task = (target: string, words: string[]) => ({
       target: { project: 'm', target },
       overrides: { args: 31, __overrides_unparsed__: words },

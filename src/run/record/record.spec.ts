@@ -22,7 +22,7 @@ describe('the records of runs', () => {
     await at.store.put(`${at.keys().run(RUN)}record.json`, bytes);
   };
 
-  it('are read as they are, with their age by the clock of S3', async () => {
+  it('are read unchanged, with their age by the clock of S3', async () => {
     await putRecord(at.store, at.keys(), recordOf());
     const first = (await readRecord(at.store, at.keys(), RUN))!;
     expect(first.record).toEqual(recordOf());
@@ -52,7 +52,7 @@ describe('the records of runs', () => {
       `{"v":1,"x":"${'x'.repeat(1024 * 1024)}"}`,
       /record.json is too large: it has 1,048,680 bytes, its limit is 1,048,576 bytes/,
     ],
-  ])('are refused where they are %s', async (_name, value, message) => {
+  ])('are refused if they are %s', async (_name, value, message) => {
     await put(value);
     await expect(readRecord(at.store, at.keys(), RUN)).rejects.toThrow(message);
   });
@@ -80,7 +80,7 @@ describe('the records of runs', () => {
     expect(await listRuns(at.store, keys)).toEqual([id(3), id(2), id(1)]);
   });
 
-  it('are found past many forged ones', async () => {
+  it('are found although there are many forged ones', async () => {
     const keys = at.keys();
     await putRecord(at.store, keys, recordOf({ id: id(1) }));
     const forged = Array.from({ length: 130 }, (_, n) => id(n + 2));
@@ -99,7 +99,7 @@ describe('the records of runs', () => {
     });
   });
 
-  it('are found by their caller, past those of others and those that can not be read', async () => {
+  it("are found by their caller among those of others and those that can't be read", async () => {
     const keys = at.keys();
     for (let n = 1; n <= 12; n++)
       await putRecord(at.store, keys, recordOf({ id: id(n), caller: n <= 2 ? 'arn:me' : 'arn:other' }));

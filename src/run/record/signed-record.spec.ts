@@ -116,7 +116,7 @@ describe("a run's record", () => {
     await expect(read()).rejects.toMatchObject(UNVERIFIED);
   });
 
-  it("is refused where its instance, which has its key, says that it is another training, another caller's or another workspace's", async () => {
+  it('is refused if its instance, which has its key, names another training, caller or workspace in it', async () => {
     const { keys: signer } = await at.store.signingKeys.forStart({ keys, run: RUN });
     const own = recordOf();
     await put(signAs(signer, RUN, own));
@@ -147,7 +147,7 @@ describe("a run's record", () => {
     }
   });
 
-  it('is taken for absent where runs are searched, keeps instances, and is shown with the reason', async () => {
+  it('is ignored by a search if it is not verified, keeps instances from being terminated, and is shown with the reason', async () => {
     const caller = 'arn:aws:iam::123456789012:user/ann';
     await putRecord(at.store, keys, recordOf());
     const instance = 'i-0ffffffffffffffff';
@@ -183,7 +183,7 @@ describe("a run's record", () => {
     ['an outcome that is none', { outcome: 'splendid' }],
     ['an instance that is none', { instance: 'i-1;reboot' }],
     ['a time that is none', { createdAt: 1e300 }],
-  ])('says of one run alone, with %s, that it is unreadable', async (_what, change) => {
+  ])('with %s, is reported as unreadable for this run only', async (_what, change) => {
     await putRecord(at.store, keys, recordOf());
     await put(await signedBytes(at.store, keys, { ...recordOf({ id: OTHER }), ...(change as object) }), OTHER);
     const listed = await listStatus({ store: at.store, keys } as never, 20, new AbortController().signal);
@@ -212,7 +212,7 @@ describe("a run's record", () => {
     expect((await read(follow))!.record.heartbeat).toBe(10);
   });
 
-  it('is what an earlier version says, where a machine sees the run for the first time: no success, and never a result', async () => {
+  it('in an earlier version is accepted on a machine that sees the run for the first time, but gives no result', async () => {
     const gone = { state: 'running' as const, outcome: null, exitCode: null, endedAt: null };
     const [older, last] = [recordOf({ ...gone, runKey: 'k', heartbeat: 8 }), recordOf({ runKey: 'k', heartbeat: 9 })];
     await indexRunKey({ store: at.store, keys } as never, 'k', RUN);
@@ -254,7 +254,7 @@ describe("a run's record", () => {
     for (const name of readdirSync(kept)) expect(statSync(join(kept, name)).mode & 0o777).toBe(0o600);
   });
 
-  it('is signed with one secret by clients that begin at the same moment', async () => {
+  it('is signed with one secret by clients that start at the same moment', async () => {
     await at.local.ssm.send(new DeleteParameterCommand({ Name: PARAMETER }));
     const stores = Array.from({ length: 4 }, (_, n) => machine(`racer-${n}`));
     const made = await Promise.all(stores.map((store) => store.signingKeys.forStart({ keys, run: RUN })));
@@ -262,7 +262,7 @@ describe("a run's record", () => {
     expect(made.map(({ local }) => local)).toEqual([null, null, null, null]);
   });
 
-  it('is verified where the parameter was made again since this machine has read it', async () => {
+  it('is verified if the parameter was created again since this machine has read it', async () => {
     const stale = machine('stale');
     await stale.signingKeys.forStart({ keys, run: RUN });
     const Value = randomBytes(32).toString('base64');
@@ -273,7 +273,7 @@ describe("a run's record", () => {
   });
 
   it.each(['GetParameter', 'PutParameter'])(
-    'is verified on its own machine alone where %s is denied',
+    'is verified only on the machine that started the run if %s is denied',
     async (action) => {
       await at.local.ssm.send(new DeleteParameterCommand({ Name: PARAMETER }));
       const error = { code: 'AccessDeniedException', status: 400 };
@@ -313,7 +313,7 @@ describe("a run's record", () => {
     expect(role).not.toMatch(/nx-ec2-callers|parameter\/\*|"ssm:\*"|PutParameter/);
   });
 
-  it('is signed with nothing that is not 32 bytes, wherever that is from', async () => {
+  it('is never signed with a secret that has not 32 bytes, wherever it is from', async () => {
     const input = { Name: PARAMETER, Type: 'SecureString' as const, Value: 'c2hvcnQ=', Overwrite: true };
     await at.local.ssm.send(new PutParameterCommand(input));
     const { local } = await machine('short').signingKeys.forStart({ keys, run: RUN });
@@ -324,7 +324,7 @@ describe("a run's record", () => {
     await at.local.ssm.send(new DeleteParameterCommand({ Name: PARAMETER }));
   });
 
-  it('waits for AWS where that does not answer, and is not signed otherwise', async () => {
+  it('is not signed with another secret if AWS does not answer', async () => {
     at.local.aws.faults.add({
       service: 'ssm',
       action: 'GetParameter',
@@ -355,7 +355,7 @@ describe("a run's record", () => {
   });
 });
 
-describe('somebody with the role of an instance', () => {
+describe('a program with the role of an instance that writes a run record', () => {
   let at: Fixture;
   let pipe: Pipeline;
   let role: S3Client;
@@ -381,7 +381,7 @@ describe('somebody with the role of an instance', () => {
     await role.send(new PutObjectCommand({ Bucket: 'bucket', Key, Body: JSON.stringify(forged) }));
   };
 
-  it('changes no result while the run is alive: its instance writes it again', async () => {
+  it('changes no result while the run is active, because its instance overwrites the record', async () => {
     pipe.write('model/train.py', 'import time\ntime.sleep(4)\nraise SystemExit(3)\n');
     const { run } = await pipe.train();
     while (!(await readRecord(pipe.context.store, pipe.context.keys, run.id).catch(() => null)))
@@ -429,7 +429,7 @@ describe('somebody with the role of an instance', () => {
     expect((await collectArtifacts(pipe.context, run)).artifacts.map(({ path }) => path)).toEqual(['artifacts/model']);
   });
 
-  it('learns no key from what lies in the bucket', async () => {
+  it('finds no key in the bucket', async () => {
     pipe.write('model/train.py', 'pass\n');
     // A plan that does not fit into the command lies in the bucket meanwhile, unsealed: its run has no variables.
     const args = Array.from({ length: 3000 }, (_, n) => `${n} ${randomBytes(16).toString('base64')}`);
@@ -447,7 +447,7 @@ describe('somebody with the role of an instance', () => {
     expect((await pipe.follow(run)).run.outcome).toBe('succeeded');
   });
 
-  it("is distinguished from a machine that can't read the secret, and the message explains that", async () => {
+  it("is told apart from a machine that can't read the secret, and the message explains that", async () => {
     rmSync(join(pipe.memory, 'store-secrets'), { recursive: true, force: true });
     at.aws.faults.add({
       service: 'ssm',

@@ -66,7 +66,7 @@ describe('a shell', () => {
     return home;
   };
 
-  it('is in the synced project where there is no run, has the terminal’s size, and ends with its exit code', async () => {
+  it('starts in the synced project if there is no run, has the terminal’s size, and ends with its exit code', async () => {
     await pipeline.sync();
     const { both, text, type, said, stdout, raw, listeners } = terminal();
     const before = listeners();
@@ -90,7 +90,7 @@ describe('a shell', () => {
     expect(listeners()).toBe(before);
   });
 
-  it('follows the size of a terminal that its standard output is not, and that sends no signal', async () => {
+  it('follows the size of the terminal even if its standard output is another file and no signal comes', async () => {
     await pipeline.sync();
     const { both, type, said, text } = terminal();
     let size = { columns: 133, rows: 41 };
@@ -106,7 +106,7 @@ describe('a shell', () => {
     expect(text()).not.toContain('30 90');
   });
 
-  it('is in a run’s directory with its variables where there is one, by its id as well', async () => {
+  it('starts in the directory of a run with its variables if there is one, or if its id is given', async () => {
     await pipeline.sync();
     const user = userInfo().username;
     const home = addRun(null);
@@ -126,7 +126,7 @@ describe('a shell', () => {
     }
   });
 
-  it('is in the files of a run that has no environment yet', async () => {
+  it('starts in the files of a run that has no environment yet', async () => {
     addRun(null);
     const { both, type, said } = terminal();
     const ended = open(both);
@@ -135,7 +135,7 @@ describe('a shell', () => {
     expect(await ended).toBe(0);
   });
 
-  it('says what is not there', async () => {
+  it('names a run that does not exist', async () => {
     await expect(open(terminal().both)).rejects.toMatchObject({ code: 'NOTHING_SYNCED' });
     await pipeline.sync();
     await expect(open(terminal().both, '20260101-000000-other-abcdef')).rejects.toMatchObject({ code: 'NO_RUN' });
@@ -146,7 +146,7 @@ describe('a shell', () => {
     expect(without.raw).toEqual([]);
   });
 
-  it('gives the terminal back where its instance is gone, and where it is interrupted', async () => {
+  it('restores the terminal if its instance is gone, and after a signal', async () => {
     await pipeline.sync();
     const interrupted = terminal();
     const controller = new AbortController();

@@ -42,7 +42,7 @@ describe('resumePoint', () => {
     ['none at all', null],
     ['only a checkpoint of its own that it no longer names', { run: SECOND, n: 1, unit: 'step-1' }],
     ['one that the other run has let go', { run: FIRST, n: 7, unit: 'step-7' }],
-  ])('fails where the run has %s', async (_what, restored) => {
+  ])('fails if the run has %s', async (_what, restored) => {
     await put(FIRST, { checkpoints: [checkpoint(1, 'a'.repeat(64))] });
     await put(SECOND, { restoredFrom: restored });
     await expect(resumePoint(context, SECOND, false)).rejects.toMatchObject({ code: 'NO_CHECKPOINT' });

@@ -128,7 +128,7 @@ describe('secrets', () => {
     at.aws.role(box).name = 'local-instance';
   });
 
-  it('are sealed to whoever does not ask for them decrypted; several are read at once', async () => {
+  it('are not decrypted unless the request asks for it, and several are read at once', async () => {
     const ask = new GetParametersCommand({ Names: ['plain', '/team/sealed', '/absent'] });
     const { Parameters, InvalidParameters } = await at.ssm.send(ask);
     expect(Parameters!.map(({ Value }) => Value)).toEqual([VALUES.PLAIN, expect.not.stringContaining(value)]);

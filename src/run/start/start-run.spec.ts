@@ -36,7 +36,7 @@ describe('a run that an instance names as the same training', () => {
   it.each([
     ['on it', {}],
     ['not at all', null],
-  ])('is attached to where the store knows it %s', async (_what, stored) => {
+  ])('is attached to if the store knows it %s', async (_what, stored) => {
     expect(await attach(stored)).toBe(RUN);
     expect(await known()).not.toBeNull();
   });
@@ -44,7 +44,7 @@ describe('a run that an instance names as the same training', () => {
   it.each([
     ['as another training', { runKey: 'other' }],
     ['on another instance', { instance: OTHER }],
-  ])('is refused where the store knows it %s, and nothing is remembered of it', async (_what, stored) => {
+  ])('is refused if the store knows it %s, and nothing is cached of it', async (_what, stored) => {
     await expect(attach(stored)).rejects.toMatchObject({
       code: 'REPLY_INVALID',
       message: expect.stringContaining(RUN),

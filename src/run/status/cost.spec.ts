@@ -18,7 +18,7 @@ function run(more: Partial<RunRecord>, price: Price | null = spot): RunRecord {
 const { metadata } = recordOf();
 
 describe('what a run has cost', () => {
-  it('is what its instance costs for as long as it has trained, so far or in all', () => {
+  it('is the price of its instance for the time that it has trained, so far or in all', () => {
     const going = run({ state: 'running', startedAt: HOUR, endedAt: null });
     expect(costOf(going, 3 * HOUR)).toEqual({ usd: 1, price: spot });
     expect(describeCost(going, 3 * HOUR)).toBe("$1.00, at $0.50 an hour (spot, eu-west-1a, EC2's price of 2026-11-25)");
@@ -48,7 +48,7 @@ describe('what a run has cost', () => {
     expect(costOf(run({ startedAt: null, state: 'queued', endedAt: null }))).toBeNull();
   });
 
-  it('is known of runs from before prices were written down, where one was configured', () => {
+  it('is known for runs without a recorded price if a price is configured', () => {
     const { price: _, ...old } = { ...metadata, configuration: { pricePerHour: 2 } };
     const { since: __, ...record } = recordOf({ startedAt: 0, endedAt: HOUR, attempts: [attempt(1, FIRST, 0, HOUR)] });
     const stored = Buffer.from(JSON.stringify({ ...record, instance: FIRST, metadata: old }));
@@ -57,7 +57,7 @@ describe('what a run has cost', () => {
 });
 
 describe('the price of a run', () => {
-  it('is in its record: that of the launch, else as configured', async () => {
+  it('is recorded: the price of the launch, or else the configured one', async () => {
     const at = await startPipeline();
     const pipe = await new Pipeline(at, 'auto').open({ pricePerHour: 2 });
     pipe.write('model/train.py', 'pass\n');

@@ -47,7 +47,7 @@ describe('remote-down', () => {
     ['a colleague', { [TAG.owner]: OTHER }],
     ['another project', { [TAG.project]: 'vision' }],
     ['another store', { [TAG.store]: 'bucket/other' }],
-  ])('leaves the instance of %s that is named, unless it is forced', async (_, tags) => {
+  ])('does not terminate a named instance of %s, unless forced', async (_, tags) => {
     const id = await launchTagged(at, { ...ours, ...tags });
     await expect(down(id)).rejects.toMatchObject({ code: 'NOT_OWNER' });
     expect(await state(id)).toBe('running');
@@ -55,7 +55,7 @@ describe('remote-down', () => {
     expect(await state(id)).toBe('terminated');
   });
 
-  it('never terminates one that nx-ec2 did not launch, and stops it at the user’s word alone', async () => {
+  it('never terminates an instance that nx-ec2 did not launch, and stops it only with --stop', async () => {
     const id = await launchTagged(at, { ...ours, [TAG.managed]: 'yes' });
     await expect(down(id, { force: true })).rejects.toMatchObject({ code: 'NOT_MANAGED' });
     expect(await state(id)).toBe('running');
@@ -114,7 +114,7 @@ describe('remote-down', () => {
     expect(lines).toMatch(`The fleet ${second} was not touched`);
   });
 
-  it('asks the instance what runs there, since somebody may have hidden a run from the store', async () => {
+  it('asks the instance for active runs, since somebody may have hidden a run in the store', async () => {
     const id = await launchTagged(at, ours);
     const { store, keys } = pipe.context;
     const record = `${keys.run('20991231-235959-model-forged')}record.json`;
@@ -154,7 +154,7 @@ describe('remote-down', () => {
     expect(await state(id)).toBe('terminated');
   });
 
-  describe('the policy, on an instance that a record names', () => {
+  describe('the policy, for an instance that a run record names,', () => {
     const home = mkdtempSync(join(tmpdir(), 'nx-ec2-policy-'));
     const before = process.env.NX_EC2_POLICY;
     afterEach(() => {
@@ -167,7 +167,7 @@ describe('remote-down', () => {
       writeFileSync(process.env.NX_EC2_POLICY, JSON.stringify(policy));
     };
 
-    it('allows one by its id or name that the configuration does not name, and refuses any other', async () => {
+    it('allows an instance by its id or name that the configuration does not name, and refuses any other', async () => {
       const id = await launchTagged(at, { Name: 'gpu-7' });
       await expect(checkInstance(pipe.context, id)).rejects.toMatchObject({ code: 'INSTANCE_NOT_ALLOWED' });
       for (const instances of [['gpu-*'], [id]]) {
@@ -178,7 +178,7 @@ describe('remote-down', () => {
       await expect(checkInstance(pipe.context, id)).rejects.toMatchObject({ code: 'POLICY' });
     });
 
-    it('holds for one that nx-ec2 launched, by its type', async () => {
+    it('applies to the type of an instance that nx-ec2 launched', async () => {
       const id = await launchTagged(at, ours);
       await checkInstance(pipe.context, id);
       under({ instances: ['other'] });

@@ -13,8 +13,8 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import test_sync  # noqa: F401
-from kept import Bucket
-from test_parts import small_parts
+from memory_bucket import Bucket
+from test_part_upload import small_parts
 
 from nx_ec2_runtime.checkpoints import checkpoint_restore, checkpoints, part_upload, whole_units
 from nx_ec2_runtime.system.errors import Failure

@@ -751,7 +751,7 @@ class FakeTest(SetupTest):
             setup.run(self.process, self.say, time.sleep)
         self.assertNotIn("trying pip", self.log())
 
-    def test_poetry(self):
+    def test_runs_share_an_environment_of_poetry(self):
         self.tool(
             "poetry",
             '[ "$1" = --version ] && exit\nat=$POETRY_VIRTUALENVS_PATH/model-x-py3\n[ -z "$VIRTUAL_ENV" ]\npython3 -m venv $at\n'
@@ -808,7 +808,7 @@ class FakeTest(SetupTest):
                 self.process, self.say, time.sleep
             )
 
-    def test_poetry_says_that_it_takes_no_index(self):
+    def test_a_package_index_is_refused_for_poetry(self):
         self.tool("poetry", "")
         self.manager, self.locked = "poetry", True
         with self.assertRaisesRegex(builders.SetupFailed, "tool.poetry.source"):
@@ -816,7 +816,7 @@ class FakeTest(SetupTest):
                 self.process, self.say, time.sleep
             )
 
-    def test_conda(self):
+    def test_runs_share_an_environment_of_conda(self):
         self.tool(
             "conda",
             'case "$1" in --version) ;; env) at=$5; python3 -m venv $at\n'
@@ -925,7 +925,7 @@ class RequirementsTest(unittest.TestCase):
 
 
 class MarkedTest(unittest.TestCase):
-    def test_manifests_are_read_by_their_byte_order_mark(self):
+    def test_dependency_files_are_read_by_their_byte_order_mark(self):
         text = "-r more.txt\r\n./packages/a\r\n"
         with tempfile.TemporaryDirectory() as top:
             with open(os.path.join(top, "more.txt"), "wb") as file:

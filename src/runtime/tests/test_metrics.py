@@ -12,7 +12,7 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import test_sync  # noqa: F401
-from kept import Bucket
+from memory_bucket import Bucket
 
 from nx_ec2_runtime.report import metrics
 from nx_ec2_runtime.system import host_stats
@@ -101,7 +101,7 @@ class HostTest(Temporary):
             self.assertIsNone(sample["gpus"])
 
     @unittest.skipUnless(os.path.exists("/proc/stat"), "only where there is /proc")
-    def test_this_machine(self):
+    def test_a_sample_of_this_machine_has_its_load_and_memory(self):
         it, deadline = host_stats.HostSampler("/"), time.monotonic() + 20
         sample = it.sample()["host"]
         while sample["cpu"] is None and time.monotonic() < deadline:
@@ -184,7 +184,7 @@ class HostTest(Temporary):
         with open("/proc/%d/cmdline" % pid, "rb") as file:
             return file.read()
 
-    def test_counts_gpus(self):
+    def test_the_number_of_gpus_is_counted(self):
         self.assertEqual(host_stats.count_gpus(), 0)
         self.nvidia_smi("echo 0; echo 1; echo 2")
         self.assertEqual(host_stats.count_gpus(), 3)
@@ -336,7 +336,7 @@ class TrainingTest(Temporary):
         self.assertEqual(len(it.log.held), 0)
         self.assertEqual(it.take(), [])
 
-    def test_reads_the_file_as_it_grows_is_cut_is_replaced_and_comes_and_goes(self):
+    def test_reads_a_metrics_file_that_grows_is_truncated_is_replaced_or_removed(self):
         it = self.training()
 
         def steps():

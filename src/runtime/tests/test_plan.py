@@ -543,7 +543,7 @@ class Plans(PlanTest):
         self.store.objects["/m/bomb"] = bomb
         self.refuse("SNAPSHOT_MISMATCH", self.first, self.second, self.second, history=[record])
 
-    def test_a_record_that_changes_another_is_inflated_to_its_own_small_limit(self):
+    def test_a_manifest_with_a_delta_is_inflated_to_its_own_small_limit(self):
         self.begin(self.first)
         whole = self.store.put_manifest({b"b": b"0"})
         for fill, refused in ((manifest_chain.MAX_DELTA_BYTES, True), (1000, False)):

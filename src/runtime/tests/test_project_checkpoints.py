@@ -13,7 +13,7 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import test_sync  # noqa: F401
-from outside import NOBODY, Outside, needs_root
+from outside_files import NOBODY, Outside, needs_root
 from runs import ARTIFACTS
 from test_checkpoints import ACCOUNT, Saving
 

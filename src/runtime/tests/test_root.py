@@ -8,7 +8,7 @@ import unittest
 from unittest import mock
 
 import test_sync  # noqa: F401  (puts the runtime on the path)
-from outside import NOBODY, needs_root
+from outside_files import NOBODY, needs_root
 
 from nx_ec2_runtime import main
 from nx_ec2_runtime.system import atomic_files, root_directory
@@ -49,7 +49,7 @@ class RootTest(unittest.TestCase):
         return reply["error"]["message"]
 
     @needs_root
-    def test_below_a_directory_of_the_training_user(self):
+    def test_a_root_below_a_directory_of_the_training_user_is_refused(self):
         home = self.directory("home", owner=NOBODY)
         self.assertEqual(
             self.refused(home + "/nx"),
@@ -60,7 +60,7 @@ class RootTest(unittest.TestCase):
         self.assertIn(home + ", on the way", self.refused(home + "/of-root/nx"))
         self.assertIn("not safe: %s: it belongs" % home, self.refused(home))
 
-    def test_a_directory_that_others_can_write_to(self):
+    def test_a_root_that_others_can_write_to_is_refused(self):
         for mode in (0o777, 0o757):
             shared = self.directory("shared-%o" % mode, mode=mode)
             self.assertIn("other than its owner", self.refused(shared + "/nx"))
@@ -70,7 +70,7 @@ class RootTest(unittest.TestCase):
         self.assertTrue(main.run(POLL, sticky + "/nx")["ok"])
 
     @needs_root
-    def test_a_group_that_can_write(self):
+    def test_a_root_that_a_group_can_write_to_is_refused(self):
         team = self.directory("team", mode=0o775)
         self.assertIn("(mode 0775)", self.refused(team + "/nx"))
 
@@ -88,7 +88,7 @@ class RootTest(unittest.TestCase):
                 self.assertFalse(root_directory._is_private_group(os.stat_result(fields)))
 
     @needs_root
-    def test_links_on_the_way(self):
+    def test_a_root_that_is_reached_by_unsafe_links_is_refused(self):
         target = self.directory("target")
         link = self.path("link")
         os.symlink(target, link)

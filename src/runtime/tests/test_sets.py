@@ -307,7 +307,7 @@ class VersionsTest(Sets):
         ("lr0.1", "lr0.2"),
     )
 
-    def test_names(self):
+    def test_names_that_differ_in_a_number_only_are_versions(self):
         for one, other in self.VERSIONS:
             self.assertEqual(versions.family(one), versions.family(other))
         for one, other in self.OTHERS:

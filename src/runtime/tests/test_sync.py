@@ -220,7 +220,7 @@ class SyncTest(unittest.TestCase):
                 reply = main.run(plan, self.root)
                 self.assertEqual(reply.get("error", {}).get("code"), "ARCHIVE_MISMATCH", reply)
 
-    def test_no_entry_escapes(self):
+    def test_no_entry_is_written_outside_the_tree(self):
         for path in (b"../x", b"/x", b"a/../../x", b"a//b", b"."):
             self.assertEqual(self.sync({path: b"1"})["error"]["code"], "UNSAFE_PATH", path)
         for target in (b"/etc/passwd", b"../x", b"a/../../x"):

@@ -52,7 +52,7 @@ describe('file events', () => {
     rmSync(workspaceRoot, { recursive: true });
   });
 
-  it('tell of tracked files in a directory that is left alone, and of nothing else there', async () => {
+  it('report tracked files in an ignored directory, and nothing else there', async () => {
     write('model/artifacts/nets/net.py', 'model/artifacts/runs/1/log');
     await open(['model'], ['model/artifacts/nets/net.py']);
     write('model/artifacts/model.bin', 'model/artifacts/nets/weights.bin', 'model/artifacts/runs/1/log');
@@ -61,7 +61,7 @@ describe('file events', () => {
     expect(await until(...expected)).toEqual(expected);
   });
 
-  it('tell of what is written, removed and renamed, at the root and in depth', async () => {
+  it('report files that are written, removed and renamed, at the root and at any depth', async () => {
     await open();
     write('model/src/deep/a.py');
     expect(await until('model/src/deep/a.py')).toEqual(['model/src/deep/a.py']);
@@ -73,7 +73,7 @@ describe('file events', () => {
     await until('model/train.py', 'model/other.py');
   });
 
-  it('tell of files in a directory that is new, however soon they come', async () => {
+  it('report files in a new directory, however soon they are written', async () => {
     await open();
     for (let round = 0; round < 5; round++) {
       write(`model/new${round}/below/a.py`);
@@ -83,7 +83,7 @@ describe('file events', () => {
     await until('model/new0/below/a.py');
   });
 
-  it('know nothing of other projects, of packages, of outputs', async () => {
+  it('leave out other projects, packages and outputs', async () => {
     await open();
     write(
       'libs/b/b.py',
@@ -98,7 +98,7 @@ describe('file events', () => {
     expect(seen?.filter((path) => path !== 'model/train.py' && path !== 'dist')).toEqual([]);
   });
 
-  it('know of a place that is made later, and of one in a hidden directory that is named', async () => {
+  it('include a place that is created later, and one in a hidden directory that is named', async () => {
     await open(['model', 'data/raw', 'model/.venv/kept']);
     write('data/raw/a.csv');
     expect(await until('never')).toBeNull();
@@ -108,7 +108,7 @@ describe('file events', () => {
     expect(await until('never')).toBeNull();
   });
 
-  it('come in bursts, and say nothing for as long as nothing happens', async () => {
+  it('come in bursts, and only if something happens', async () => {
     await open();
     expect(await events.next(50)).toBeNull();
     const files = Array.from({ length: 200 }, (_, number) => `model/src/${number}.py`);
@@ -117,7 +117,7 @@ describe('file events', () => {
     expect((await events.next(100))?.paths?.size ?? 0).toBe(0);
   });
 
-  it('wait for git, which says when a switch of branches is over', async () => {
+  it('wait for git until a switch of branches is complete', async () => {
     await open();
     mkdirSync(join(workspaceRoot, '.git'));
     writeFileSync(join(workspaceRoot, '.git/index.lock'), '');
@@ -131,7 +131,7 @@ describe('file events', () => {
     expect([got.over, got.batch?.paths?.size]).toEqual([true, 100]);
   });
 
-  it('end with their signal', async () => {
+  it('end when their AbortSignal is aborted', async () => {
     await open();
     const controller = new AbortController();
     const next = events.next(10_000, controller.signal);

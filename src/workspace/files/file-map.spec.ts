@@ -27,7 +27,7 @@ describe('the file map of Nx', () => {
       },
     });
 
-  it('is asked for with the environment of the command, not of its task', async () => {
+  it('is read with the environment of the command, not of its task', async () => {
     nxWith(async () => ({}));
     await projectFileMap(graph);
     expect(Object.keys(seen[0])).toContain('PATH');
@@ -35,7 +35,7 @@ describe('the file map of Nx', () => {
     expect(process.env).toMatchObject(TASK);
   });
 
-  it('leaves the environment as it was where Nx fails', async () => {
+  it('leaves the environment as it was if Nx fails', async () => {
     nxWith(async () => Promise.reject(new Error('no daemon')));
     await expect(projectFileMap(graph)).rejects.toThrow('no daemon');
     expect(process.env).toMatchObject(TASK);

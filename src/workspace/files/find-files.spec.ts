@@ -6,7 +6,7 @@ import { allOutputs } from '../../config/settings/outputs';
 import { makeScratch } from '../scratch';
 import { findIncluded } from './included';
 
-describe('what sync.include names', () => {
+describe('the files that sync.include names', () => {
   let workspaceRoot: string;
   beforeEach(() => {
     workspaceRoot = mkdtempSync(join(tmpdir(), 'nx-ec2-files-'));
@@ -29,12 +29,12 @@ describe('what sync.include names', () => {
     };
   };
 
-  it('is relative to the project, or to the workspace where it says so', () => {
+  it('are relative to the project, or to the workspace if the pattern says so', () => {
     write('model/data/a/b.csv', 'model/data/c.txt', 'shared/d.csv');
     expect(find(['data/**/*.csv', '{workspaceRoot}/shared']).paths).toEqual(['model/data/a/b.csv', 'shared/d.csv']);
   });
 
-  it('leaves out what exclude names, and says what matches nothing', () => {
+  it('leave out those that exclude names, and a pattern that matches nothing is reported', () => {
     write('model/data/a.csv', 'model/data/raw/b.csv');
     const { paths, left, warnings } = find(['data', 'dta/**'], ['data/raw/**']);
     expect(paths).toEqual(['model/data/a.csv']);
@@ -42,13 +42,13 @@ describe('what sync.include names', () => {
     expect(warnings).toEqual(['"sync.include" matches nothing: dta/**']);
   });
 
-  it('takes a path that exists for that path, with the characters of a pattern in it as well', () => {
+  it('are those of an existing path, even if that contains characters of a pattern', () => {
     write('model/data (1)/a.csv', 'model/data [x]/.env', 'model/data x/b.csv');
     expect(find(['data (1)', 'data [x]']).paths).toEqual(['model/data (1)/a.csv']);
     expect(find(['data \\(1\\)/*.csv']).paths).toEqual(['model/data (1)/a.csv']);
   });
 
-  it('and what exclude names hold below a project whose directory is called like a pattern', () => {
+  it('and the excluded ones are found in a project whose directory has a name like a pattern', () => {
     const hostile = fc
       .array(fc.constantFrom(...'(){}[]!*?+@\\ ^$|a'), { minLength: 1, maxLength: 4 })
       .map((characters) => characters.join(''));
@@ -69,7 +69,7 @@ describe('what sync.include names', () => {
     );
   });
 
-  it('keeps empty directories', () => {
+  it('include empty directories', () => {
     mkdirSync(join(workspaceRoot, 'model/data/empty'), { recursive: true });
     expect(find(['data']).empty).toEqual(['model/data/empty']);
   });
@@ -80,16 +80,16 @@ describe('what sync.include names', () => {
     '../../etc/**',
     '{workspaceRoot}//etc/passwd',
     '{workspaceRoot}/a/../../x',
-  ])('is never outside the workspace: %s', (pattern) => {
+  ])('are never outside the workspace: %s', (pattern) => {
     expect(() => find([pattern])).toThrow(/outside the workspace/);
   });
 
-  it('never sends back what trainings left', () => {
+  it('never include what trainings left', () => {
     write('model/artifacts/model.json');
     expect(find(['**']).left).toEqual({ 'model/artifacts/model.json': "the trainings' output" });
   });
 
-  it('never sends what a killed collection has left beside the output directory', () => {
+  it('never include what a killed collection left beside the output directory', () => {
     const scratch = makeScratch(join(workspaceRoot, 'model'), 'artifacts');
     write('model/train.py', `model/${basename(scratch)}/files/half`);
     const { paths, left } = find(['**']);
@@ -97,7 +97,7 @@ describe('what sync.include names', () => {
     expect(left[`model/${basename(scratch)}/files/half`]).toBe('nx-ec2 uses it');
   });
 
-  it('leaves .env files and environments where they are, unless their own name is given', () => {
+  it('leave out .env files and environments unless their own name is given', () => {
     write('model/conf/.env', 'model/.venv/x', 'model/conf/.env.d/key', 'model/conf/app.json', 'model/conf/.ENV.local');
     const hidden = {
       'model/conf/.env': 'may hold secrets',
@@ -117,7 +117,7 @@ describe('what sync.include names', () => {
     ]);
   });
 
-  it('lets no pattern through to a .env file that does not spell its name', () => {
+  it('include a .env file only if a pattern spells its name', () => {
     write('model/a/.env', 'model/a/b/.env.production', '.env');
     const part = fc.constantFrom(
       'a',

@@ -60,7 +60,7 @@ describe('files of a repository', () => {
     return { ...found, left: Object.fromEntries(found.leftOut.map(({ path, why }) => [path, why])) };
   }
 
-  it('are sent where git tracks them, though .gitignore matches them and Nx does not list them', async () => {
+  it('are sent if git tracks them, even if .gitignore matches them and Nx does not list them', async () => {
     write('.gitignore', '*.csv\n');
     write('model/train.py');
     write('model/data/train.csv');
@@ -71,7 +71,7 @@ describe('files of a repository', () => {
     expect(warnings).toEqual([]);
   });
 
-  it('are sent from an output where git tracks them; what trainings left there is not', async () => {
+  it('are sent from an output if git tracks them, unlike files that trainings left there', async () => {
     write('model/train.py');
     write('model/models/net.py');
     track();
@@ -85,7 +85,7 @@ describe('files of a repository', () => {
     expect(await trackedBelow(workspaceRoot, 'model/absent')).toEqual([]);
   });
 
-  it('are not sent where sync.exclude or .nxignore leaves them out, though git tracks them', async () => {
+  it('are not sent if sync.exclude or .nxignore leaves them out, even if git tracks them', async () => {
     write('.nxignore', 'model/raw/\n');
     write('model/.nxignore', '*.log\n!keep.log\n');
     for (const path of ['train.py', 'raw/a.csv', 'x.log', 'keep.log', 'big.bin']) write(`model/${path}`);
@@ -100,7 +100,7 @@ describe('files of a repository', () => {
     });
   });
 
-  it('that a .nxignore leaves out are found among more than one command line of git holds', async () => {
+  it('that a .nxignore leaves out are found among more files than one command line of git can hold', async () => {
     write('model/.nxignore', '*.log\n');
     write('model/train.py');
     for (let at = 0; at < 450; at++) write(`model/logs/${at}.log`);
@@ -112,7 +112,7 @@ describe('files of a repository', () => {
   });
 
   describe('that are symbolic links', () => {
-    it('are sent with what they lead to where that is sent', async () => {
+    it('are sent if their target is sent', async () => {
       write('model/configs_v2/size.json');
       link('model/configs', 'configs_v2');
       track();
@@ -122,7 +122,7 @@ describe('files of a repository', () => {
       expect(warnings).toEqual([]);
     });
 
-    it('are sent, and named where their target is not', async () => {
+    it('are sent, and named if their target is not sent', async () => {
       write('model/train.py');
       write('shared/common/rate.json');
       link('model/common', '../shared/common');
@@ -138,7 +138,7 @@ describe('files of a repository', () => {
       expect(included.warnings).toEqual(['the symbolic link model/gone leads to model/nothing, which does not exist']);
     });
 
-    it('are named and not sent where they lead out of the workspace or through another link', async () => {
+    it('are named and not sent if they lead out of the workspace or through another link', async () => {
       write('model/train.py');
       write('model/v2/a/x.json');
       link('model/latest', 'v2');
@@ -161,7 +161,7 @@ describe('files of a repository', () => {
     });
   });
 
-  it('of a nested project are left out where it is no dependency, and the project is named', async () => {
+  it('of a nested project are left out if it is no dependency, and the project is named', async () => {
     write('train.py');
     write('libs/a/a.py');
     track();
@@ -173,7 +173,7 @@ describe('files of a repository', () => {
     expect(left).toEqual({ 'libs/a/a.py': 'it belongs to the project a, on which this one does not depend' });
   });
 
-  it('of a nested project are named only where no pattern says whether they are sent', async () => {
+  it('of a nested project are named only if no pattern says whether they are sent', async () => {
     for (const path of ['train.py', 'libs/a/a.py', 'libs/a/deep/b.py', 'libs/(b)/b.py']) write(path);
     track();
     const roots = { model: '.', a: 'libs/a', b: 'libs/(b)' };
@@ -188,7 +188,7 @@ describe('files of a repository', () => {
     expect(partly.warnings).toEqual([expect.stringMatching(/^not sent: 2 files of 2 projects .* \(a, b\), /)]);
   });
 
-  it('name a submodule that is empty', async () => {
+  it('do not include an empty submodule, which is named', async () => {
     write('model/train.py');
     mkdirSync(join(workspaceRoot, 'model/vendor'));
     track();
@@ -200,7 +200,7 @@ describe('files of a repository', () => {
     expect((await find(['model/train.py'])).warnings).toEqual([]);
   });
 
-  it('name what is called by bytes that are not UTF-8', async () => {
+  it('with names that are not UTF-8 are named', async () => {
     write('model/train.py');
     const name = Buffer.concat([Buffer.from(join(workspaceRoot, 'model/caf')), Buffer.from([0xe9])]);
     writeFileSync(name, '');
@@ -213,7 +213,7 @@ describe('files of a repository', () => {
     rmSync(name);
   });
 
-  it('name pipes, which are not opened', async () => {
+  it('do not include pipes, which are named and not opened', async () => {
     write('model/train.py');
     execFileSync('mkfifo', [join(workspaceRoot, 'model/pipe')]);
     git('init', '-q');
@@ -224,7 +224,7 @@ describe('files of a repository', () => {
     expect(warnings).toEqual(['not sent: 1 path (model/pipe). To see why: remote-sync --dryRun']);
   });
 
-  it('are those that Nx lists where there is no repository, or no git', async () => {
+  it('are those that Nx lists if there is no repository, or no git', async () => {
     write('model/train.py');
     const outside = [await gitFiles(workspaceRoot, ['model']), await find(['model/train.py'])];
     track();
@@ -234,7 +234,7 @@ describe('files of a repository', () => {
       expect(found).toMatchObject([null, { paths: ['model/train.py'], warnings: [] }]);
   });
 
-  it('are read where the repository belongs to another user', async () => {
+  it('are found if the repository belongs to another user', async () => {
     write('.gitignore', '*.csv\n');
     write('model/train.csv');
     track();
@@ -245,7 +245,7 @@ describe('files of a repository', () => {
     expect(warnings).toEqual([]);
   });
 
-  it('are those that Nx lists where git fails, which is named', async () => {
+  it('are those that Nx lists if git fails, and the failure is named', async () => {
     write('model/train.py');
     track();
     writeFileSync(join(workspaceRoot, '.git/index'), 'not an index');
@@ -256,7 +256,7 @@ describe('files of a repository', () => {
     ]);
   });
 
-  it('run no program that the repository names', async () => {
+  it('are listed without running a program that the repository names', async () => {
     write('model/train.py');
     track();
     write('hook.sh', '#!/bin/sh\ntouch "$(dirname "$0")/ran"\n');
@@ -268,7 +268,7 @@ describe('files of a repository', () => {
     expect(existsSync(join(workspaceRoot, 'ran'))).toBe(true);
   });
 
-  it('are found below a directory that is called like a pattern or an option', async () => {
+  it('are found below a directory whose name looks like a pattern or an option', async () => {
     const name = fc
       .array(fc.constantFrom(...':(){}[]!*?-"\\ \t\n^é'), { minLength: 1, maxLength: 5 })
       .map((characters) => characters.join(''));

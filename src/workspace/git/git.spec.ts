@@ -16,7 +16,7 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(root, { recursive: true, force: true }));
 
-describe('where the workspace comes from', () => {
+describe('the URL of the repository of a workspace', () => {
   it.each([
     ['https://bot:ghp@SECRETTAIL@git.example.com/x.git', 'https://git.example.com/x.git'],
     ['https://git.example.com/x.git?private_token=abc', 'https://git.example.com/x.git'],

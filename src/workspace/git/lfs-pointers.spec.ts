@@ -41,7 +41,7 @@ describe('pointers of Git LFS', () => {
     expect(find()).toEqual([]);
   });
 
-  it('are not looked for through links, nor in what has taken the place of a file', () => {
+  it('are not looked for through links, nor in something that replaced a file', () => {
     writeFileSync(join(root, 'a'), pointer(1));
     symlinkSync('a', join(root, 'link'));
     execFileSync('mkfifo', [join(root, 'pipe')]);

@@ -16,7 +16,7 @@ import type { Problem } from '../../report/problem';
 import { visibleToTools } from './ignored';
 import { trackedFiles } from './tracked';
 
-describe('what git says of a directory', () => {
+describe("git's answer about a directory", () => {
   let root: string;
   const environment = { ...process.env };
   beforeEach(() => {
@@ -43,14 +43,14 @@ describe('what git says of a directory', () => {
     ['GIT_INDEX_FILE', 'absent'],
     ['GIT_CEILING_DIRECTORIES', '.'],
     ['GIT_OBJECT_DIRECTORY', 'absent'],
-  ])('is of its own repository, whatever %s names', (name, path) => {
+  ])('is about its own repository, whatever %s names', (name, path) => {
     process.env[name] = join(root, path);
     expect([...trackedFiles(join(root, 'out'))]).toEqual(['kept']);
     writeFileSync(join(root, '.gitignore'), '/out/a*\n');
     expect([...visibleToTools(join(root, 'out'), ['a', 'b'])]).toEqual(['b']);
   });
 
-  it('ignores by the case of names, as Nx does', () => {
+  it('distinguishes upper and lower case in ignore rules, as Nx does', () => {
     git('config', 'core.ignoreCase', 'true');
     writeFileSync(join(root, '.gitignore'), '/OUT/\n');
     expect([...visibleToTools(join(root, 'out'), ['package.json'])]).toEqual(['package.json']);
@@ -80,7 +80,7 @@ describe('what git says of a directory', () => {
       chownSync(join(root, path), 65534, 65534);
   }
 
-  it('is not asked of a repository of another user, whose programs never run', () => {
+  it('is not requested for a repository of another user, whose programs never run', () => {
     const mark = makeTrap();
     makeForeign();
     if (process.getuid?.() !== 0) jest.spyOn(process, 'cwd').mockReturnValue('/');
@@ -93,7 +93,7 @@ describe('what git says of a directory', () => {
     expect(existsSync(mark)).toBe(false);
   });
 
-  it('is not the answer of files that look like a bare repository, whose programs never run', () => {
+  it('is not taken from files that look like a bare repository, whose programs never run', () => {
     const mark = makeTrap();
     cpSync(join(root, '.git'), join(root, 'out'), { recursive: true });
     execFileSync('git', ['config', '--file', join(root, 'out/config'), 'core.worktree', '..']);
@@ -102,7 +102,7 @@ describe('what git says of a directory', () => {
     expect(existsSync(mark)).toBe(false);
   });
 
-  it('is asked of a repository of the user whose workspace this is, without fetching', () => {
+  it("is requested for a repository of the workspace's user, without fetching", () => {
     const mark = makeTrap();
     makeForeign();
     jest.spyOn(process, 'cwd').mockReturnValue(root);

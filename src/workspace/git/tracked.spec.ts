@@ -20,7 +20,7 @@ describe('the files that git tracks below a directory', () => {
     git('commit', '-qm', 'x');
   };
 
-  it('are those of the repository around it, and of repositories in it, however deep', () => {
+  it('are those of the repository around it, and of repositories in it at any depth', () => {
     commit(join(root, 'out/a/vendor'), 'w.txt', 'deep/x');
     commit(join(root, 'out/a/vendor/inner'), 'y');
     commit(root, 'out/tracked', 'other');
@@ -34,7 +34,7 @@ describe('the files that git tracks below a directory', () => {
     expect(trackedFiles(join(root, 'absent')).size).toBe(0);
   });
 
-  it('are not the directories of submodules, whose own files are', () => {
+  it('include the files of submodules, but not the directories as entries', () => {
     commit(join(root, 'libs/nets'), 'nets.py');
     commit(root, 'train.py');
     execFileSync('git', ['add', 'libs/nets'], { cwd: root, stdio: 'ignore' });

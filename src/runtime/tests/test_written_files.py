@@ -11,7 +11,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import hashlib
 
 import test_sync  # noqa: F401
-from kept import Bucket
+from memory_bucket import Bucket
 from runs import Trainings
 
 from nx_ec2_runtime.checkpoints import part_upload

@@ -13,7 +13,7 @@ from unittest import mock
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import test_sync  # noqa: F401
-from kept import Bucket
+from memory_bucket import Bucket
 
 from nx_ec2_runtime.checkpoints import part_download, part_upload
 from nx_ec2_runtime.report import artifacts

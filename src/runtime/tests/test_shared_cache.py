@@ -19,7 +19,7 @@ class Stop(Exception):
     pass
 
 
-class KeptTest(unittest.TestCase):
+class SharedCacheTest(unittest.TestCase):
     def setUp(self):
         self.root = tempfile.mkdtemp()
         self.addCleanup(shutil.rmtree, self.root)

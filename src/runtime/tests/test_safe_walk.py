@@ -15,8 +15,8 @@ from unittest import mock
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import test_sync  # noqa: F401
-from kept import Bucket
-from outside import NOBODY, SECRET, Outside, needs_root
+from memory_bucket import Bucket
+from outside_files import NOBODY, SECRET, Outside, needs_root
 
 from nx_ec2_runtime.checkpoints import checkpoint_units, checkpoints, part_upload
 from nx_ec2_runtime.report import artifacts, metrics, uploads
@@ -75,14 +75,14 @@ class DefectTest(Saving):
         self.assertTrue(it.done)
         return it
 
-    def test_of_the_artifacts(self):
+    def test_a_defect_in_the_code_of_artifacts_is_reported(self):
         error = self.look("_check_directories").artifacts["error"]
         self.assertEqual(
             (error["code"], error["message"]),
             ("SAVE_FAILED", "the artifacts can't be saved: ValueError: a defect"),
         )
 
-    def test_of_checkpoints_keeps_no_artifact_from_being_saved(self):
+    def test_a_defect_in_the_code_of_checkpoints_does_not_prevent_artifacts_from_being_saved(self):
         it = self.look("_save_checkpoints")
         self.assertEqual(it.trouble, "checkpoints can't be saved: ValueError: a defect")
         self.assertEqual((it.artifacts["state"], it.artifacts["files"]), ("saved", 1))
@@ -215,7 +215,7 @@ class AsTheUserTest(Saving):
 class RaceTest(Saving):
     """A directory that changes places with a link, at random moments, while root walks."""
 
-    def test_nothing_outside_is_ever_read(self):
+    def test_nothing_outside_is_read_while_a_directory_changes_places_with_a_link(self):
         chance = random.Random(11)
         for name in ("a", "b/c", "b/d/e"):
             self.write("work/p/artifacts/" + name, b"inside " + name.encode())
@@ -284,14 +284,14 @@ class WhatCanNotBeEnteredTest(Saving):
             (["artifacts/model"], [artifacts.SHOWN_CHARACTERS + 3]),
         )
 
-    def test_directories_beyond_the_depth_in_an_output(self):
+    def test_directories_of_an_output_beyond_the_depth_limit_are_reported(self):
         self.nest("p", "artifacts")
         outputs, skipped = self.look()
         self.assertEqual(outputs, ["artifacts/model"])
         self.assertEqual([why for _, why in skipped], ["directories are nested too deep in it"])
         self.assertTrue(skipped[0][0].startswith("artifacts/d/d/"))
 
-    def test_directories_beyond_the_depth_elsewhere(self):
+    def test_directories_elsewhere_beyond_the_depth_limit_are_skipped(self):
         os.mkdir(os.path.join(self.work, "cache"))
         self.nest("cache")
         self.assertEqual(self.look(), (["artifacts/model"], []))
@@ -329,7 +329,7 @@ class WhatCanNotBeEnteredTest(Saving):
             stack.enter_context(failing(call))
         return stack
 
-    def test_file_systems_that_do_not_answer(self):
+    def test_file_systems_that_do_not_answer_are_skipped(self):
         self.write("work/mounted/x", b"x")
         self.write("work/p/artifacts/mounted/x", b"x")
         calls = [("stat",), ("open",)] + ([("listdir",)] if os.path.isdir("/proc/self") else [])
@@ -350,7 +350,7 @@ class WhatCanNotBeEnteredTest(Saving):
             with self.refusing("artifacts", code, "open"), self.assertRaises(OSError):
                 self.look()
 
-    def test_other_file_systems_are_entered_for_outputs_alone(self):
+    def test_other_file_systems_are_entered_only_for_outputs(self):
         for name in ("work/data/x", "work/p/data/x", "work/p/artifacts/x"):
             self.write(name, b"x")
         real = os.stat

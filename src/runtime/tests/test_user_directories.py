@@ -13,7 +13,7 @@ from unittest import mock
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import runs
 import test_sync  # noqa: F401
-from outside import NOBODY, SECRET, Outside, needs_root
+from outside_files import NOBODY, SECRET, Outside, needs_root
 
 from nx_ec2_runtime.checkpoints import checkpoint_restore
 from nx_ec2_runtime.datasets import datasets
@@ -36,11 +36,11 @@ class DirectoriesTest(Outside):
         finally:
             it.close()
 
-    def test_are_the_users(self):
+    def test_new_directories_belong_to_the_user(self):
         self.made("a/b")
         self.assertEqual(os.stat(os.path.join(self.work, "a/b")).st_uid, NOBODY.pw_uid)
 
-    def test_are_made_through_no_link(self):
+    def test_directories_are_not_made_through_a_link(self):
         os.symlink("../outside", os.path.join(self.work, "a"))
         with self.assertRaises(Failure) as raised:
             self.made("a/b")
@@ -124,7 +124,7 @@ class PrepareTest(Outside):
         os.mkdir(self.project)
         os.chown(self.project, NOBODY.pw_uid, NOBODY.pw_gid)
 
-    def test_are_the_users(self):
+    def test_the_directories_of_a_run_belong_to_the_user(self):
         self.prepare()
         for path in ("work/p/out", "work/p/out/artifacts", "checkpoints"):
             self.assertEqual(os.stat(os.path.join(self.home, path)).st_uid, NOBODY.pw_uid, path)
@@ -259,7 +259,7 @@ class EnvironmentTest(Outside):
 
 @needs_root
 class RestoreTest(Outside):
-    def test_is_put_together_where_the_user_can_exchange_nothing(self):
+    def test_a_checkpoint_is_assembled_where_the_user_can_exchange_nothing(self):
         directory = os.path.join(self.home, "checkpoints")
         os.mkdir(directory)
         os.chown(directory, NOBODY.pw_uid, NOBODY.pw_gid)
@@ -321,7 +321,7 @@ class CommandTest(Outside):
             exclude_pid=None,
         ).wait()
 
-    def test_can_not_start_in_a_directory_that_only_root_can_reach(self):
+    def test_a_command_can_not_start_in_a_directory_that_only_root_can_reach(self):
         # Everybody may read what is in it, and only root can get there.
         self.write("outside/inner/key", SECRET)
         os.symlink("../outside/inner", os.path.join(self.work, "p"))
@@ -333,7 +333,7 @@ class CommandTest(Outside):
         )
         self.assertEqual(said, [None])
 
-    def test_that_leaves_its_output_open_is_not_waited_for(self):
+    def test_a_command_that_leaves_its_output_open_is_not_waited_for(self):
         tool = self.write("tool", b"#!/bin/sh\nsleep 20 &\nwait\n", 0o755)
         began = time.monotonic()
         with mock.patch.object(cache_key, "VERSION_TIMEOUT_S", 0.2):
@@ -345,7 +345,7 @@ class CommandTest(Outside):
             )
         self.assertLess(time.monotonic() - began, 15)
 
-    def test_starts_in_one_that_the_user_can_reach(self):
+    def test_a_command_starts_in_a_directory_that_the_user_can_reach(self):
         self.write("work/p/key", b"x")
         self.assertEqual(self.run_in(os.path.join(self.work, "p")), 0)
         self.assertNotEqual(
@@ -362,7 +362,7 @@ class TrainingTest(runs.Trainings):
     ends.
     """
 
-    def test_whose_project_became_a_link_reads_and_makes_nothing_outside(self):
+    def test_a_training_whose_project_became_a_link_reads_and_makes_nothing_outside(self):
         os.chmod(self.root, 0o755)
         outside = os.path.join(self.root, "outside")
         os.mkdir(outside, 0o700)

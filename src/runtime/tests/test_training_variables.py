@@ -76,7 +76,9 @@ class Placeholders(unittest.TestCase):
     def expand(self, text):
         return training_variables.expander(part(), "/h", "/w/model")(text)
 
-    def test_are_replaced_in_arguments_the_command_and_variables_but_not_in_secrets(self):
+    def test_placeholders_are_replaced_in_arguments_the_command_and_variables_but_not_in_secrets(
+        self,
+    ):
         told = part(
             args=["--out={outputDir}", "{checkpointDir}/last"],
             command=["./train", "{runId}"],
@@ -90,7 +92,7 @@ class Placeholders(unittest.TestCase):
         self.assertEqual({"OUT": "/w/model/artifacts/x", "TOKEN": "{runId}"}, found["env"])
         self.assertIsNone(training_variables.expanded(part(), "/h", "/w")["command"])
 
-    def test_other_braces_stay(self):
+    def test_other_braces_are_unchanged(self):
         for text in (
             "{epoch}",
             "{{runId}}",
