@@ -140,7 +140,7 @@ function tableRow(name: string, cells: string[]): string {
 }
 
 function say(printer: Printer, pruned: Pruned, options: PruneOptions & { prefix: string; bucket: string }): void {
-  const { kinds, runs, staleRefs, damaged, unverified, unknown, indexes, next } = pruned;
+  const { kinds, runs, staleRefs, unknown, indexes, next } = pruned;
   const all = Object.values(kinds);
   const sum = (which: keyof (typeof all)[number]): Amount => ({
     count: all.reduce((total, report) => total + report[which].count, 0),
@@ -176,18 +176,7 @@ function say(printer: Printer, pruned: Pruned, options: PruneOptions & { prefix:
     );
     list(staleRefs);
   }
-  if (damaged.length) {
-    printer.warn(
-      `${formatCount(damaged.length, 'object')} can't be read, so the objects that they refer to are unknown:`,
-    );
-    list(damaged);
-  }
-  if (unverified.length) {
-    printer.warn(
-      `${formatCount(unverified.length, 'run record')} can't be verified, so all objects of their runs are kept. Prune needs ssm:GetParameter on the secret of the store; a record that another program has written can't be verified at all:`,
-    );
-    list(unverified);
-  }
+  nameUnread(printer, pruned, list);
   if (unknown.count)
     printer.line(
       `Left alone: ${formatCount(unknown.count, 'object')} (${formatSize(unknown.bytes)}) of unknown kinds.`,
@@ -198,4 +187,30 @@ function say(printer: Printer, pruned: Pruned, options: PruneOptions & { prefix:
       `Run prune again after ${new Date(next).toISOString().slice(0, 10)} to remove the objects that are pending deletion and still unreachable.`,
     );
   if (!options.apply) printer.line('Nothing was changed. To mark and remove objects: --apply');
+}
+
+/** What could not be read, and what is kept for it. */
+function nameUnread(
+  printer: Printer,
+  { damaged, unverified, unreadable }: Pruned,
+  list: (names: string[]) => void,
+): void {
+  if (damaged.length) {
+    printer.warn(
+      `${formatCount(damaged.length, 'object')} can't be read, so the objects that they refer to are unknown:`,
+    );
+    list(damaged);
+  }
+  if (unreadable.length) {
+    printer.warn(
+      `S3 has ${formatCount(unreadable.length, 'object')} that may name any pack and manifest, and does not return ${unreadable.length === 1 ? 'it' : 'them'} (archived, or encrypted with another key), so all packs, manifests and runtimes are kept. Restore or delete ${unreadable.length === 1 ? 'it' : 'them'}:`,
+    );
+    list(unreadable);
+  }
+  if (unverified.length) {
+    printer.warn(
+      `${formatCount(unverified.length, 'run record')} can't be verified, so all objects of their runs are kept. Prune needs ssm:GetParameter on the secret of the store; a record that another program has written can't be verified at all:`,
+    );
+    list(unverified);
+  }
 }

@@ -10,7 +10,7 @@ export interface Content {
 }
 
 /** Why a snapshot can't be read that the client has signed: it is not there, or not what its id says. */
-const UNKNOWN = /^(SNAPSHOT_GONE|SNAPSHOT_INVALID|STORE_TOO_LARGE)$/;
+const UNKNOWN = /^(SNAPSHOT_GONE|SNAPSHOT_INVALID)$/;
 
 /**
  * The contents that files were sent with, from the run's snapshot, which the client has signed. What the instance says of

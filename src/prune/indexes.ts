@@ -2,7 +2,8 @@ import { storeNames } from '../store/keys';
 import { directoryLength, readDirectory } from '../store/packs/pack';
 import { MAX_INDEXES } from '../store/packs/pack-index';
 import type { Store } from '../store/store';
-import { newer, readOrDamaged } from './reader';
+import { newer, readOrReason } from './reader';
+import { UnusableObject } from '../store/objects/unusable';
 import { mapConcurrent } from '../system/side-by-side';
 import {
   formatIndex,
@@ -132,7 +133,10 @@ export class Indexes {
 
   private async readPack(sha256: string): Promise<IndexedPack | null> {
     const key = this.base + storeNames.pack(sha256);
-    let end = await this.store.getSuffix(key, PACK_END_BYTES);
+    let end = await this.store.getSuffix(key, PACK_END_BYTES).catch((error: unknown) => {
+      if (error instanceof UnusableObject) return null;
+      throw error;
+    });
     if (!end) return null;
     try {
       const length = directoryLength(end);
@@ -176,8 +180,9 @@ class IndexWriter {
 }
 
 async function readIndex(store: Store, base: string, name: string): Promise<IndexedPack[] | 'damaged' | null> {
-  const stored = await readOrDamaged(store, base + storeNames.index(name), MAX_INDEX_BYTES);
-  if (stored === null || stored === 'damaged') return stored;
+  const stored = await readOrReason(store, base + storeNames.index(name), MAX_INDEX_BYTES);
+  if (stored === null) return null;
+  if (stored instanceof UnusableObject) return 'damaged';
   try {
     return parseIndex(stored.bytes);
   } catch (error) {

@@ -44,6 +44,8 @@ export interface Pruned {
   damaged: string[];
   /** Runs' records that can't be verified, below the store's base: their runs keep all that they have. */
   unverified: string[];
+  /** Refs and manifests that S3 does not return, below the store's base: packs, manifests and runtimes are all kept. */
+  unreadable: string[];
   unknown: Amount;
   /** Index objects that were replaced, and by how many. */
   indexes: { from: number; to: number };
@@ -78,12 +80,15 @@ export async function prune(store: Store, prefix: string, options: PruneStoreOpt
   const now = (await store.now()).getTime();
   const reader = new StoreReader(store, base, (done, total) => progress('manifests', done, total));
   const { names: reachable, runs } = await markReachable(inventory.items, options, now, reader);
+  // It may be a lifecycle rule that has archived them, or a key that this caller may not use: what they name can be everything.
+  if (reader.unreadable.length)
+    for (const { kind, name } of inventory.items.values()) if (NAMED_BY_MANIFESTS.has(kind)) reachable.add(name);
   const indexed = indexes.packs;
   const plan = planPrune(inventory, reachable, indexed, before, now);
   const { pendingDeletes, deletable } = plan;
   const unverified = reader.unverified.filter((name) => reachable.has(name));
   const damaged = [...new Set([...indexes.damaged, ...reader.damaged])];
-  const pruned = { ...report(inventory, plan, { damaged, unverified }), runs };
+  const pruned = { ...report(inventory, plan, { damaged, unverified, unreadable: reader.unreadable }), runs };
   if (!options.apply) return pruned;
 
   const by = randomBytes(8).toString('hex');
@@ -135,6 +140,9 @@ interface PrunePlan {
   deletable: Map<string, Item>;
 }
 
+/** What refs and manifests name. */
+const NAMED_BY_MANIFESTS: ReadonlySet<Kind> = new Set(['pack', 'manifest', 'runtime']);
+
 /** What nobody comes back to who found it once: a run's objects are that run's alone. */
 const DELETED_WITHOUT_DELAY: ReadonlySet<Kind> = new Set(['runtime', 'temporary', 'run', 'key']);
 
@@ -168,7 +176,7 @@ function planPrune(
 function report(
   { items, unknown }: Inventory,
   { pendingDeletes, deletable }: PrunePlan,
-  { damaged, unverified }: Pick<StoreReader, 'damaged' | 'unverified'>,
+  { damaged, unverified, unreadable }: Pick<StoreReader, 'damaged' | 'unverified' | 'unreadable'>,
 ): Omit<Pruned, 'runs'> {
   const none = (): Amount => ({ count: 0, bytes: 0 });
   const report = (): KindReport => ({ kept: none(), pending: none(), removed: none() });
@@ -194,6 +202,7 @@ function report(
     staleRefs,
     damaged,
     unverified,
+    unreadable,
     unknown,
     indexes: { from: 0, to: 0 },
     next: nextRemoval({ pendingDeletes, deletable }),

@@ -10,7 +10,7 @@ import { NewerList, parseKey, parseParts, parseRunRecord, parseUnverified, type 
 import { mapConcurrent } from '../system/side-by-side';
 import type { ManifestNeeds, RefNeeds, Reader } from './types';
 import type { StoredVersion } from '../store/objects/types';
-import { StoreTooLarge } from '../store/objects/too-large';
+import { StoreUnreadable, UnusableObject } from '../store/objects/unusable';
 
 /** Read at once: objects, and bytes of them (what they hold is some times that). */
 const CONCURRENT_READS = 8;
@@ -26,6 +26,8 @@ export class StoreReader implements Reader {
   readonly damaged: string[] = [];
   /** Names of runs' records that do not bear the signature of their runs, or whose key can't be read. */
   readonly unverified: string[] = [];
+  /** Names of refs and manifests that S3 does not return: whoever may read them needs what they name. */
+  readonly unreadable: string[] = [];
 
   /** @param onRead told how many of how many manifests were read. */
   constructor(
@@ -98,9 +100,9 @@ export class StoreReader implements Reader {
   ): Promise<T[]> {
     const found: T[] = [];
     await mapConcurrent(items, CONCURRENT_READS, async (item) => {
-      const stored = await readOrDamaged(this.store, this.base + item.name, limit);
+      const stored = await readOrReason(this.store, this.base + item.name, limit);
       if (stored === null) return;
-      if (stored === 'damaged') return void this.damaged.push(item.name);
+      if (stored instanceof UnusableObject) return void this.listOf(item, stored).push(item.name);
       try {
         found.push(await parse(stored.bytes, item));
       } catch (error) {
@@ -110,18 +112,24 @@ export class StoreReader implements Reader {
     });
     return found;
   }
+
+  private listOf({ kind, name }: Item, why: UnusableObject): string[] {
+    if (!(why instanceof StoreUnreadable)) return this.damaged;
+    if (kind === 'run' && name.endsWith('/record.json')) return this.unverified;
+    return kind === 'ref' || kind === 'manifest' ? this.unreadable : this.damaged;
+  }
 }
 
-/** An object, or `damaged` where it is too large; null where there is none. A 403 does not mean that there is none. */
-export async function readOrDamaged(
+/** An object, or why its content can't be had; null where there is none. A 403 does not mean that there is none. */
+export async function readOrReason(
   store: Store,
   key: string,
   limit: number,
-): Promise<StoredVersion | 'damaged' | null> {
+): Promise<StoredVersion | UnusableObject | null> {
   try {
     return await store.getWithETag(key, limit, { strict: true });
   } catch (error) {
-    if (error instanceof StoreTooLarge) return 'damaged';
+    if (error instanceof UnusableObject) return error;
     throw error;
   }
 }

@@ -164,6 +164,7 @@ const CLIENT_CODES = {
   STORE_SILENT: 'S3 did not answer.',
   STORE_TOO_LARGE: 'An object is larger than its limit.',
   STORE_TOO_MANY: 'A prefix holds more objects than its limit.',
+  STORE_UNREADABLE: "S3 has an object and does not return it: it is archived, or encrypted with another program's key.",
   SUBNET: "The subnet can't be used, or none was found.",
   SYNC_PARTIAL: 'Some of several instances could not be synced.',
   TARGET_TAKEN: 'The directory for a checkout is not empty.',

@@ -1,7 +1,7 @@
 import { parseJson } from '../system/bounded';
 import type { Store } from './store';
 import type { StoredVersion } from './objects/types';
-import { StoreTooLarge } from './objects/too-large';
+import { UnusableObject } from './objects/unusable';
 
 const DAY_MS = 24 * 3_600_000;
 /** What is read of the store is believed so long, ms: which packs are there, and which records lead to a head. */
@@ -38,7 +38,7 @@ export async function readPendingDeletes(store: Store, key: string, strict = fal
   try {
     stored = await store.getWithETag(key, MAX_LIST_BYTES, { strict });
   } catch (error) {
-    if (error instanceof StoreTooLarge) return { etag: error.etag, since: new Map(), damaged: true };
+    if (error instanceof UnusableObject) return { etag: error.etag, since: new Map(), damaged: true };
     throw error;
   }
   if (!stored) return { etag: null, since: new Map() };

@@ -6,12 +6,11 @@ import { awsCode, awsStatus } from '../aws/reason';
 import { sdk } from '../aws/sdk';
 import { bucketRegion } from './bucket-region';
 import { BucketRequests } from './objects/bucket-requests';
-import { ObjectListing } from './objects/object-listing';
 import { ObjectReader } from './objects/object-reader';
 import { Presigner } from './objects/presigned';
 import { SigningKeys } from './signing-keys';
 import { uploadStream, type StreamOptions } from './objects/stream-upload';
-import { StoreTooLarge } from './objects/too-large';
+import { UnusableObject } from './objects/unusable';
 import type { StoreSettings, PutOptions, PresignedPost, StoredKey } from './objects/types';
 
 const NEEDS_CONDITIONS =
@@ -21,7 +20,6 @@ const NEEDS_CONDITIONS =
 export class Store extends ObjectReader {
   /** What the records of its runs are signed with. */
   readonly signingKeys: SigningKeys;
-  private readonly listing: ObjectListing;
   private readonly presigner: Presigner;
   /** The server answered 501 to a plain write, which has no other header that could be missing there. */
   private refusesChecksums = false;
@@ -29,7 +27,6 @@ export class Store extends ObjectReader {
   constructor(aws: Aws, settings: StoreSettings) {
     const requests = new BucketRequests(aws, settings);
     super(requests);
-    this.listing = new ObjectListing(requests);
     this.presigner = new Presigner(requests);
     this.signingKeys = new SigningKeys(aws, settings.bucket);
   }
@@ -104,7 +101,7 @@ export class Store extends ObjectReader {
         throw this.requests.problem('STORE_PUT', `Could not write ${this.requests.name(key)}.`, error);
       // The answer to the first try may have been lost, and this be the one to its repetition.
       const there = await this.getWithETag(key, body.length).catch((error: unknown) => {
-        if (error instanceof StoreTooLarge) return null;
+        if (error instanceof UnusableObject) return null;
         throw error;
       });
       return there?.bytes.equals(body) ? there.etag : null;

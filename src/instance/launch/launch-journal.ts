@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { StoreKeys } from '../../store/keys';
 import type { Store } from '../../store/store';
-import { StoreTooLarge } from '../../store/objects/too-large';
+import { UnusableObject } from '../../store/objects/unusable';
 
 /** Far more than 20 types in 20 subnets on two markets take, bytes. */
 const MAX_JOURNAL_BYTES = 512 * 1024;
@@ -68,11 +68,11 @@ export class LaunchJournal {
   async read(signal?: AbortSignal): Promise<StoredLaunch | null> {
     const stored = await this.store.getWithETag(this.key, MAX_JOURNAL_BYTES, { signal }).catch((error: unknown) => {
       // As damaged as one that is no JSON: it is written over, and is in the way of no launch and no remote-down.
-      if (error instanceof StoreTooLarge && error.etag !== null) return { tooLarge: error.etag };
+      if (error instanceof UnusableObject && error.etag !== null) return { unusable: error.etag };
       throw error;
     });
     if (!stored) return null;
-    if ('tooLarge' in stored) return { state: null, etag: stored.tooLarge, age: 0 };
+    if ('unusable' in stored) return { state: null, etag: stored.unusable, age: 0 };
     const { bytes, etag, modified, answered } = stored;
     return { state: parseLaunch(bytes), etag, age: Math.max(0, answered - modified) };
   }

@@ -1,5 +1,6 @@
 import { Problem } from '../../report/problem';
 import type { StoreKeys } from '../../store/keys';
+import { UnusableObject } from '../../store/objects/unusable';
 import type { Store } from '../../store/store';
 import type { RunRecord } from '../record/record';
 import { readArtifactList, type StoredFile } from '../record/file-lists';
@@ -105,7 +106,8 @@ async function compareArtifacts(before: RunInStore, after: RunInStore): Promise<
   const lists = await Promise.all(
     [before, after].map(({ store, keys, record }) =>
       readArtifactList(store, keys, record).catch((error: unknown) => {
-        if (error instanceof Problem && /^(LIST_MISMATCH|STORE_TOO_LARGE)$/.test(error.code)) return error;
+        if (error instanceof UnusableObject) return error;
+        if (error instanceof Problem && error.code === 'LIST_MISMATCH') return error;
         throw error;
       }),
     ),

@@ -1,6 +1,6 @@
 /** Which runs were started for a training: the objects below `key/` of docs/reference/formats.md. */
 import { isRunId } from '../../schema/ids';
-import { StoreTooLarge } from '../../store/objects/too-large';
+import { UnusableObject } from '../../store/objects/unusable';
 import type { RunContext } from '../../context/types';
 import { tryReadRecord, type RunRecord } from '../record/record';
 
@@ -35,9 +35,9 @@ export interface LastRun {
 
 /** The runs of a training that the store may have a record of, the newest first. */
 export async function runsForKey({ store, keys }: Stored, key: string): Promise<string[]> {
-  // One that is too large names no run: it only helps to find one.
+  // One that can't be read names no run: it only helps to find one.
   const bytes = await store.get(keys.key(key), MAX_KEY_OBJECT_BYTES).catch((error: unknown) => {
-    if (error instanceof StoreTooLarge) return null;
+    if (error instanceof UnusableObject) return null;
     throw error;
   });
   return parseKeyObject(bytes);
@@ -49,7 +49,7 @@ export async function runsForKey({ store, keys }: Stored, key: string): Promise<
  */
 export async function latestRunForKey({ store, keys }: Stored, key: string): Promise<LastRun> {
   const there = await store.getWithETag(keys.key(key), MAX_KEY_OBJECT_BYTES).catch((error: unknown) => {
-    if (error instanceof StoreTooLarge) return { ...NO_NAME, etag: error.etag };
+    if (error instanceof UnusableObject) return { ...NO_NAME, etag: error.etag };
     throw error;
   });
   if (!there) return { run: null, record: null, age: Infinity, etag: null };

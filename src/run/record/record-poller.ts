@@ -2,7 +2,15 @@ import type { RunFacts } from '../../command/plan';
 import type { StoreKeys } from '../../store/keys';
 import type { Store } from '../../store/store';
 import { Problem } from '../../report/problem';
-import { isOlder, MAX_RECORD_BYTES, replayed, verifyRecord, type RunRecord, type VerifiedRecord } from './record';
+import {
+  isOlder,
+  MAX_RECORD_BYTES,
+  replayed,
+  unverifiedIfUnreadable,
+  verifyRecord,
+  type RunRecord,
+  type VerifiedRecord,
+} from './record';
 import { Moment, steadyNow } from '../../system/moment';
 
 export type { RunRecord };
@@ -48,7 +56,8 @@ export class RecordWatch {
         this.etag = found.etag;
         await this.take(found.bytes, new Moment(Math.max(0, found.answered - found.modified)));
       }
-    } catch (error) {
+    } catch (refused) {
+      const error = unverifiedIfUnreadable(this.run, refused);
       if (!(error instanceof Problem) || !/^(RECORD_UNVERIFIED|STORE_TOO_LARGE)$/.test(error.code)) throw error;
       this.unverified ??= { since: steadyNow(), why: error };
     }

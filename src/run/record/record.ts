@@ -5,6 +5,7 @@ import { runRecord, type RunRecord, type SavedCheckpoint } from '../../schema/ru
 import type { StoreKeys } from '../../store/keys';
 import type { Store } from '../../store/store';
 import { openSigned, RecordUnverified } from './signed-record';
+import { StoreUnreadable } from '../../store/objects/unusable';
 
 /** A record has a few kilobytes; a larger one is not from nx-ec2. */
 export const MAX_RECORD_BYTES = 1024 * 1024;
@@ -36,7 +37,9 @@ export interface ReadRecord {
  */
 export async function readRecord(store: Store, keys: StoreKeys, id: string): Promise<ReadRecord | null> {
   const key = `${keys.run(id)}record.json`;
-  const stored = await store.getWithETag(key, MAX_RECORD_BYTES);
+  const stored = await store.getWithETag(key, MAX_RECORD_BYTES).catch((error: unknown) => {
+    throw unverifiedIfUnreadable(id, error);
+  });
   if (!stored) return null;
   const age = Math.max(0, stored.answered - stored.modified);
   try {
@@ -45,6 +48,14 @@ export async function readRecord(store: Store, keys: StoreKeys, id: string): Pro
     if (error instanceof RecordUnverified) error.age = age;
     throw error;
   }
+}
+
+/** Of a record that S3 does not return, nobody knows what it says: anybody may have written it who can write to the bucket. */
+export function unverifiedIfUnreadable(id: string, error: unknown): unknown {
+  if (!(error instanceof StoreUnreadable)) return error;
+  const { aws, next = '', age } = error;
+  const why = `S3 does not return it (${aws?.code})`;
+  return Object.assign(new RecordUnverified(id, why, next, { aws }), { age });
 }
 
 /** The same; null for one that can't be read or verified: it is taken for absent. */

@@ -2,6 +2,7 @@ import { hash } from 'node:crypto';
 import { z } from 'zod';
 import { Problem } from '../../report/problem';
 import type { StoreKeys } from '../../store/keys';
+import { StoreUnreadable } from '../../store/objects/unusable';
 import type { Store } from '../../store/store';
 import { LogCheck } from './log-check';
 import type { RunRecord } from './record';
@@ -29,12 +30,14 @@ export class StoredLog {
   /** What of it is there from an offset on, up to the end of one segment; empty where nothing is. */
   async read(offset: number, signal?: AbortSignal): Promise<Buffer> {
     const number = Math.floor(offset / SEGMENT_BYTES);
-    const piece = await this.store.getFrom(
-      `${this.prefix}log/${number}`,
-      offset % SEGMENT_BYTES,
-      SEGMENT_BYTES,
-      signal,
-    );
+    const key = `${this.prefix}log/${number}`;
+    const piece = await this.store
+      .getFrom(key, offset % SEGMENT_BYTES, SEGMENT_BYTES, signal)
+      .catch((error: unknown) => {
+        // The store lacks the segment, as if it had been deleted.
+        if (error instanceof StoreUnreadable) return null;
+        throw error;
+      });
     return piece ?? Buffer.alloc(0);
   }
 

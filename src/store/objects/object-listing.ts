@@ -22,6 +22,21 @@ export class ObjectListing {
     return found;
   }
 
+  /** The object of this very key; null where there is none. */
+  async find(key: string): Promise<{ etag: string | null; modified: number } | null> {
+    // No key that begins with another one comes before it.
+    const { value } = await this.answers({ Prefix: key, MaxKeys: 1 }).next();
+    const [found] = value?.Contents ?? [];
+    if (found?.Key !== key) return null;
+    return { etag: found.ETag ?? null, modified: found.LastModified?.getTime() ?? 0 };
+  }
+
+  /** The first keys that begin with a prefix, up to 1,000. */
+  async firstPage(prefix: string, after?: string): Promise<StoredKey[]> {
+    const { value } = await this.pages(prefix, after).next();
+    return value ?? [];
+  }
+
   /** The same, up to 1,000 at a time, as S3 has them at that moment. */
   async *pages(prefix: string, after?: string): AsyncGenerator<StoredKey[]> {
     for await (const { Contents = [] } of this.answers({ Prefix: prefix, StartAfter: after }))

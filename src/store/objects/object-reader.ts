@@ -3,10 +3,14 @@ import type { Output } from '../../aws/direct/operations';
 import { awsCode, awsStatus } from '../../aws/reason';
 import { sdk } from '../../aws/sdk';
 import type { Problem } from '../../report/problem';
+import { shellWord } from '../../report/shell-words';
 import { formatCount } from '../../report/units';
 import { serverDate, type BucketRequests } from './bucket-requests';
-import { StoreTooLarge } from './too-large';
+import { ObjectListing } from './object-listing';
+import { ReadableObjects } from './readable-objects';
+import { refusalOf } from './refusal';
 import type { ObjectVersion, StoredVersion } from './types';
+import { StoreTooLarge, StoreUnreadable } from './unusable';
 
 interface ReadOptions {
   /** The answers that mean that there is none; absent: 404 and 403. */
@@ -19,9 +23,18 @@ interface ReadOptions {
   unless?: string;
 }
 
+/** The storage classes whose objects have to be restored before they can be read. */
+const ARCHIVED = ['GLACIER', 'DEEP_ARCHIVE'];
+
 /** Reads objects of the bucket. */
 export class ObjectReader {
-  constructor(protected readonly requests: BucketRequests) {}
+  protected readonly listing: ObjectListing;
+  private readonly readable: ReadableObjects;
+
+  constructor(protected readonly requests: BucketRequests) {
+    this.listing = new ObjectListing(requests);
+    this.readable = new ReadableObjects(requests, this.listing);
+  }
 
   /** Now, by S3's clock as far as its answers so far have told, to some minutes. */
   async now(): Promise<Date> {
@@ -53,10 +66,11 @@ export class ObjectReader {
     try {
       const head = await s3.send(new HeadObjectCommand({ ...this.requests.target(key), ChecksumMode: 'ENABLED' }));
       const named = head.ChecksumSHA256 === Buffer.from(sha256, 'hex').toString('base64');
-      return named && head.ContentLength === size ? { modified: head.LastModified?.getTime() ?? 0 } : null;
+      const isUsable = named && head.ContentLength === size && !ARCHIVED.includes(head.StorageClass ?? '');
+      return isUsable ? { modified: head.LastModified?.getTime() ?? 0 } : null;
     } catch (error) {
-      // Removed in between, or not readable.
-      if (awsStatus(error) === 404 || awsStatus(error) === 403) return null;
+      // Removed in between, or not readable: 400 if it is encrypted with a customer's key.
+      if ([400, 403, 404].includes(awsStatus(error)!)) return null;
       throw this.requests.problem('STORE_GET', `Could not check ${this.requests.name(key)}.`, error);
     }
   }
@@ -64,7 +78,7 @@ export class ObjectReader {
   /**
    * @param limit bytes.
    * @returns the object's bytes, or null where there is none (to a caller without s3:ListBucket, S3 says 403 for that).
-   * @throws StoreTooLarge
+   * @throws StoreTooLarge, StoreUnreadable
    */
   async get(key: string, limit: number, signal?: AbortSignal): Promise<Buffer | null> {
     return (await this.getWithETag(key, limit, { signal }))?.bytes ?? null;
@@ -76,6 +90,7 @@ export class ObjectReader {
    * @param options `strict`: a 403 is an error: for whoever may list, it does not mean that there is no object.
    * `unless`: the ETag of a version that is of no use.
    * @returns null where there is none. @throws StoreTooLarge where it is larger: no more than the limit is read.
+   * StoreUnreadable where S3 has it and does not return it.
    */
   async getWithETag(
     key: string,
@@ -200,12 +215,33 @@ export class ObjectReader {
       const input = { ...this.requests.target(key), Range: range, IfNoneMatch: unless };
       const answer = await this.requests.aws.call('GetObject', input, abortSignal);
       onDate?.(answer.date ?? Date.now());
+      this.readable.noteRead();
       return answer;
     } catch (error) {
+      const refusal = refusalOf(error);
+      if (refusal === 'object' || (refusal === 'key' && (await this.readable.exist(key))))
+        throw await this.unreadable(key, error);
       const code = awsCode(error);
+      if (refusal) throw this.requests.problem('STORE_GET', `Could not read ${this.requests.name(key)}.`, error);
       const is = awsStatus(error) === 404 ? 404 : code === 'AccessDenied' ? 403 : undefined;
       if (is && absent.includes(is) && code !== 'NoSuchBucket') return null;
       throw this.requests.problem('STORE_GET', `Could not read ${this.requests.name(key)}.`, error);
     }
   }
+
+  /** The error for an object that S3 has and does not return. */
+  private async unreadable(key: string, error: unknown): Promise<StoreUnreadable> {
+    const name = this.requests.name(key);
+    // HEAD is refused as well for some of them; a listing has the ETag of each.
+    const found = await this.listing.find(key).catch(() => null);
+    const answered = Date.parse(answeredAt(error) ?? '') || (await this.now()).getTime();
+    const next = `Another program has written it, or a rule of the bucket archives or encrypts objects. If nobody needs it: aws s3 rm ${shellWord(name)}`;
+    const reason = this.requests.problem('STORE_UNREADABLE', `S3 has ${name} and does not return it.`, error, next, []);
+    return new StoreUnreadable(reason, found?.etag ?? null, found ? Math.max(0, answered - found.modified) : Infinity);
+  }
+}
+
+/** S3's clock when it refused a request. */
+function answeredAt(error: unknown): string | undefined {
+  return (error as { $response?: { headers?: Record<string, string> } }).$response?.headers?.date;
 }

@@ -19,7 +19,7 @@ import {
   indexTime,
   timeOfName,
 } from './index-format';
-import { StoreTooLarge } from '../objects/too-large';
+import { UnusableObject } from '../objects/unusable';
 /** The store is asked for indexes again after so long, ms. */
 const INDEX_REFRESH_MS = 60_000;
 /** An index may appear in the store this long, ms, after others with later names: clocks differ. */
@@ -173,7 +173,7 @@ export class PackIndex {
     try {
       bytes = await this.store.get(key, MAX_INDEX_BYTES);
     } catch (error) {
-      return error instanceof StoreTooLarge ? this.ignore(error.what) : 'failed';
+      return error instanceof UnusableObject ? this.ignore(error.what) : 'failed';
     }
     if (!bytes) return 'gone';
     try {

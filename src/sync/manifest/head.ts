@@ -8,7 +8,7 @@ import { inflate } from '../../system/bounded';
 import { readCache, writeCache } from '../../system/cache-file';
 import { applyManifests, MAX_HISTORY, MAX_INFLATED_BYTES, MAX_MANIFEST_BYTES, type ContentLocations } from './manifest';
 import type { SyncContext } from '../context';
-import { StoreTooLarge } from '../../store/objects/too-large';
+import { UnusableObject } from '../../store/objects/unusable';
 
 /** What an instance's tree acknowledged last. It only chooses what is sent: a wrong one costs a repair. */
 export interface Head {
@@ -83,7 +83,7 @@ export async function readHead(context: SyncContext, instance: string): Promise<
 
 async function readStored({ store, keys, tree }: SyncContext, instance: string): Promise<Head | null> {
   const key = keys.ref(tree, instance);
-  const stored = await store.getWithETag(key, MAX_REF_BYTES).catch(unlessTooLarge);
+  const stored = await store.getWithETag(key, MAX_REF_BYTES).catch(unlessUnusable);
   if (!stored) return null;
   try {
     const ref = JSON.parse(stored.bytes.toString()) as Ref;
@@ -99,9 +99,9 @@ async function readStored({ store, keys, tree }: SyncContext, instance: string):
   }
 }
 
-/** A ref that is too large is as if it were not there: it only saves time. */
-function unlessTooLarge(error: unknown): null {
-  if (error instanceof StoreTooLarge) return null;
+/** A ref that can't be read is as if it were not there: it only saves time. */
+function unlessUnusable(error: unknown): null {
+  if (error instanceof UnusableObject) return null;
   throw error;
 }
 

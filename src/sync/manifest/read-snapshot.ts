@@ -1,6 +1,8 @@
 import { Problem } from '../../report/problem';
 import type { Snapshot } from '../../snapshot/snapshot';
 import type { StoreKeys } from '../../store/keys';
+import type { StoredVersion } from '../../store/objects/types';
+import { UnusableObject } from '../../store/objects/unusable';
 import type { Store } from '../../store/store';
 import {
   applyManifests,
@@ -27,7 +29,7 @@ export async function readSnapshot(store: Store, keys: StoreKeys, id: string): P
   for (let next: string | null = id; next !== null;) {
     if (manifests.length === MAX_HISTORY || manifests.some((each) => each.id === next))
       throw invalid(id, 'its manifests lead to no full one');
-    const stored = await store.getWithETag(keys.manifest(next), MAX_MANIFEST_BYTES);
+    const stored = await readManifest(store, keys.manifest(next), id);
     if (!stored) throw gone(id, keys.manifest(next));
     manifests.unshift({ id: next, bytes: stored.bytes });
     const { base } = read(id, () => manifestNeeds(stored.bytes));
@@ -35,6 +37,15 @@ export async function readSnapshot(store: Store, keys: StoreKeys, id: string): P
     next = base;
   }
   return { ...read(id, () => applyManifests(manifests)), history: manifests.map((each) => each.id) };
+}
+
+async function readManifest(store: Store, key: string, id: string): Promise<StoredVersion | null> {
+  try {
+    return await store.getWithETag(key, MAX_MANIFEST_BYTES);
+  } catch (error) {
+    if (error instanceof UnusableObject) throw invalid(id, error.what, error);
+    throw error;
+  }
 }
 
 function read<T>(id: string, how: () => T): T {
@@ -55,8 +66,10 @@ function gone(id: string, key: string): Problem {
   });
 }
 
-function invalid(id: string, why: string): Problem {
-  return new Problem('SNAPSHOT_INVALID', `The manifest of the snapshot ${id} can't be used: ${why}.`, {
-    next: 'It is damaged, or another program is writing to this prefix.',
-  });
+function invalid(id: string, why: string, { aws, next }: Partial<UnusableObject> = {}): Problem {
+  return new Problem(
+    'SNAPSHOT_INVALID',
+    `The manifest of the snapshot ${id} can't be used: ${why.replace(/\.$/, '')}.`,
+    { aws, next: next ?? 'It is damaged, or another program is writing to this prefix.' },
+  );
 }

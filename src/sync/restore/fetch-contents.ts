@@ -7,6 +7,7 @@ import type { FileEntry } from '../../snapshot/entry';
 import type { StoreKeys } from '../../store/keys';
 import { PackIndex } from '../../store/packs/pack-index';
 import { readChunks } from '../../store/packs/pack-reader';
+import { UnusableObject } from '../../store/objects/unusable';
 import type { Store } from '../../store/store';
 import { inflate } from '../../system/bounded';
 import type { StoredSnapshot } from '../manifest/read-snapshot';
@@ -78,7 +79,7 @@ export async function fetchContents(
         if (!(await readChunks(store, keys, pack, { isWanted: (chunk) => missing.has(chunk), onChunk, signal })))
           absent.push(pack.sha256);
       } catch (error) {
-        if (!(error instanceof Problem) || error.code !== 'PACK_MISMATCH') throw error;
+        if (!isDamaged(error)) throw error;
         damaged ??= error;
       }
     });
@@ -92,6 +93,10 @@ export async function fetchContents(
     wanted.filter(({ sha256 }) => contents.has(sha256)).map(({ path }) => path),
     absent,
   );
+}
+
+function isDamaged(error: unknown): error is Problem {
+  return error instanceof UnusableObject || (error instanceof Problem && error.code === 'PACK_MISMATCH');
 }
 
 function fromData(data: string, sha256: string, size: number): Buffer | null {

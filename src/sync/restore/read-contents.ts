@@ -23,7 +23,11 @@ export async function readContents(
     warn,
     onPiece: async (content, offset, data) => void data.copy(contents.get(content)!, offset),
   }).catch((error: unknown) => {
-    if (!(error instanceof Problem) || !/^(CONTENTS_GONE|PACK_MISMATCH)$/.test(error.code)) throw error;
+    if (
+      !(error instanceof Problem) ||
+      !/^(CONTENTS_GONE|PACK_MISMATCH|STORE_UNREADABLE|STORE_TOO_LARGE)$/.test(error.code)
+    )
+      throw error;
   });
   for (const [sha256, bytes] of contents) if (hash('sha256', bytes, 'hex') !== sha256) contents.delete(sha256);
   return contents;
