@@ -377,6 +377,14 @@ describe('prune', () => {
     expect([there.has(keys.get(part)!), there.has(keys.get(`part/${'b'.repeat(64)}`)!)]).toEqual([true, false]);
   });
 
+  it('is not stopped by a list of artifacts of a later version that the record of its run does not name', async () => {
+    const part = `part/${'a'.repeat(64)}`;
+    const keys = await at.run(KEPT_RUN, runRecord(), { 'artifacts.json': '{"v":2}', [part]: 'x' });
+    at.age(30);
+    expect((await pruneNow()).damaged).toEqual([`projects/model/run/${KEPT_RUN}/artifacts.json`]);
+    expect(await at.there()).toContain(keys.get(part));
+  });
+
   it('restarts the delay of what a forged list marks at a time in the future', async () => {
     const { packs, ref } = await aged();
     const name = `packs/${packs.garbage.sha256}`;
