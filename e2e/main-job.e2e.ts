@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import { until } from '../src/system/until.fixture';
-import { uvDirectory } from './witnesses/programs';
+import { uvDirectory } from './interop/programs';
 
 const versions = (process.env.NX_EC2_E2E_NX ?? '23.2.1').split(',');
 /** All of it is shown on one version; on the others, what Nx has a part in. */

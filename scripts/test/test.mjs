@@ -1,4 +1,4 @@
-// npm test: unit and integration, the runtime, the end-to-end suite with its witnesses, part of it on Node 22. NX_EC2_E2E_NX chooses the versions of Nx.
+// npm test: unit and integration, the runtime, the interoperability tests, the end-to-end suite, part of it on Node 22. NX_EC2_E2E_NX chooses the versions of Nx.
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -54,6 +54,6 @@ environment.NX_EC2_TARBALL = join(packed, stdout.trim().split('\n').pop());
 // A workspace with each version of Nx, which end-to-end tests take theirs from: what is installed is installed once.
 const workspaces = join(root, '.cache/workspaces');
 rmSync(workspaces, { recursive: true, force: true });
-await beside('test:unit', 'test:remote', 'test:witnesses', ['workspaces', workspaces, nx]);
+await beside('test:unit', 'test:remote', 'test:interop', ['workspaces', workspaces, nx]);
 environment.NX_EC2_WORKSPACES = workspaces;
 inOrder('test:e2e', 'test:node22');

@@ -81,7 +81,7 @@ def presigned(s3):
 
 def form(s3, **conditions):
     made = s3.generate_presigned_post(BUCKET, "form/x", ExpiresIn=60, **conditions)
-    boundary = "witness-boundary"
+    boundary = "interop-boundary"
     parts = ["--%s\r\nContent-Disposition: form-data; name=\"%s\"\r\n\r\n%s\r\n" % (boundary, name, value) for name, value in made["fields"].items()]
     parts.append("--%s\r\nContent-Disposition: form-data; name=\"file\"; filename=\"x\"\r\n\r\nby form\r\n--%s--\r\n" % (boundary, boundary))
     asked = urllib.request.Request(
@@ -102,11 +102,11 @@ def forms(s3):
 def commands(ec2, ssm):
     image = ssm.get_parameter(Name="/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64")["Parameter"]["Value"]
     launched = ec2.run_instances(
-        ImageId=image, InstanceType="t3.micro", MinCount=1, MaxCount=1, IamInstanceProfile={"Name": "witness"},
-        TagSpecifications=[{"ResourceType": "instance", "Tags": [{"Key": "Name", "Value": "witness"}]}],
+        ImageId=image, InstanceType="t3.micro", MinCount=1, MaxCount=1, IamInstanceProfile={"Name": "interop"},
+        TagSpecifications=[{"ResourceType": "instance", "Tags": [{"Key": "Name", "Value": "interop"}]}],
     )["Instances"][0]["InstanceId"]
     ec2.get_waiter("instance_running").wait(InstanceIds=[launched])
-    found = ec2.describe_instances(Filters=[{"Name": "tag:Name", "Values": ["witness"]}])["Reservations"][0]["Instances"][0]
+    found = ec2.describe_instances(Filters=[{"Name": "tag:Name", "Values": ["interop"]}])["Reservations"][0]["Instances"][0]
     while not ssm.describe_instance_information(Filters=[{"Key": "InstanceIds", "Values": [launched]}])["InstanceInformationList"]:
         time.sleep(0.2)
 
@@ -136,7 +136,7 @@ def main():
     s3, ec2, ssm, sts = (boto3.client(name, config=config) for name in ("s3", "ec2", "ssm", "sts"))
     stranger = boto3.client("sts", aws_access_key_id="AKIAIOSFODNN7EXAMPLE", aws_secret_access_key="x", config=config)
     forger = boto3.client("s3", aws_secret_access_key="wrong", aws_access_key_id=os.environ["AWS_ACCESS_KEY_ID"], config=config)
-    role = sts.assume_role(RoleArn="arn:aws:iam::000000000000:role/witness", RoleSessionName="witness", DurationSeconds=900)
+    role = sts.assume_role(RoleArn="arn:aws:iam::000000000000:role/interop", RoleSessionName="interop", DurationSeconds=900)
     given = role["Credentials"]
     assumed = boto3.client(
         "sts", aws_access_key_id=given["AccessKeyId"], aws_secret_access_key=given["SecretAccessKey"], aws_session_token=given["SessionToken"], config=config,

@@ -13,10 +13,10 @@ import { checkServer } from '../../src/doctor/check-server';
 import { StoreKeys } from '../../src/store/keys';
 import { postForm } from '../../src/store/objects/post-form';
 import { Store } from '../../src/store/store';
-import { program, witnessPython } from './programs';
+import { program, interopPython } from './programs';
 import type { LocalAws } from '../../src/local-aws/types';
 
-const python = witnessPython();
+const python = interopPython();
 const cli = program('aws');
 const withPython = python ? it : it.skip;
 const withCli = cli ? it : it.skip;
@@ -25,12 +25,12 @@ const withPlugin = cli && plugin ? it : it.skip;
 const absent = (what: string, there: unknown) => (there ? '' : ` (SKIPPED: ${what} is not here)`);
 
 describe('other clients on local AWS', () => {
-  const directory = mkdtempSync(join(tmpdir(), 'nx-ec2-witness-'));
+  const directory = mkdtempSync(join(tmpdir(), 'nx-ec2-interop-'));
   let aws: LocalAws;
   let environment: NodeJS.ProcessEnv;
 
   beforeAll(async () => {
-    aws = await startLocalAws({ directory, buckets: ['witness'], instances: ['box'], boot: 500 });
+    aws = await startLocalAws({ directory, buckets: ['interop'], instances: ['box'], boot: 500 });
     environment = { PATH: process.env.PATH, HOME: directory, ...aws.environment };
   });
   afterAll(async () => {
@@ -52,13 +52,13 @@ describe('other clients on local AWS', () => {
     });
 
   withPython(`boto3 does all that it should${absent('boto3', python)}`, async () => {
-    const seen = JSON.parse(await run(python!, [join(__dirname, 'boto3_client.py'), 'witness', directory]));
+    const seen = JSON.parse(await run(python!, [join(__dirname, 'boto3_client.py'), 'interop', directory]));
     expect(seen).toEqual({
       account: '000000000000',
-      role: 'arn:aws:sts::000000000000:assumed-role/witness/witness',
+      role: 'arn:aws:sts::000000000000:assumed-role/interop/interop',
       stranger: 'InvalidClientTokenId 403',
       forger: 'SignatureDoesNotMatch 403',
-      buckets: ['witness'],
+      buckets: ['interop'],
       objects: {
         conditional: 'PreconditionFailed 412',
         missing: 'NoSuchKey 404',
@@ -111,9 +111,9 @@ describe('other clients on local AWS', () => {
     async () => {
       const file = join(directory, 'file with spaces');
       writeFileSync(file, Buffer.alloc(9 << 20, 'x'));
-      const key = "s3://witness/dir/it's $(x) \u00fc";
+      const key = "s3://interop/dir/it's $(x) \u00fc";
       await run(cli!, ['s3', 'cp', '--quiet', file, key]);
-      expect(await run(cli!, ['s3', 'ls', 's3://witness/dir/'])).toContain("9437184 it's $(x) \u00fc");
+      expect(await run(cli!, ['s3', 'ls', 's3://interop/dir/'])).toContain("9437184 it's $(x) \u00fc");
       await run(cli!, ['s3', 'cp', '--quiet', key, `${file}.back`]);
       expect(readFileSync(`${file}.back`).equals(readFileSync(file))).toBe(true);
       const url = (await run(cli!, ['s3', 'presign', key])).trim();
@@ -170,9 +170,9 @@ describe('ours on moto', () => {
       await (
         await aws.s3()
       ).send(
-        new CreateBucketCommand({ Bucket: 'witness', CreateBucketConfiguration: { LocationConstraint: 'eu-west-1' } }),
+        new CreateBucketCommand({ Bucket: 'interop', CreateBucketConfiguration: { LocationConstraint: 'eu-west-1' } }),
       );
-      const store = new Store(aws, { bucket: 'witness' });
+      const store = new Store(aws, { bucket: 'interop' });
       expect(await store.bucketRegion()).toBe('eu-west-1');
       expect(await store.put('a b/\u00fc', Buffer.from('one'), { onlyIfNew: true })).toBe(true);
       expect(await store.put('a b/\u00fc', Buffer.from('two'), { onlyIfNew: true })).toBe(false);
@@ -214,18 +214,18 @@ describe('ours on moto', () => {
     const keys = new StoreKeys('', 'p');
     const remote = new Remote({
       aws,
-      store: new Store(aws, { bucket: 'witness' }),
+      store: new Store(aws, { bucket: 'interop' }),
       keys,
       instance: id,
       assertInstanceExists: async () => undefined,
     });
     await expect(
-      remote.send({ op: 'probe' } as unknown as Parameters<Remote['send']>[0], { comment: 'nx-ec2: witness' }),
+      remote.send({ op: 'probe' } as unknown as Parameters<Remote['send']>[0], { comment: 'nx-ec2: interop' }),
     ).rejects.toThrow();
     const { ListCommandsCommand } = await import('@aws-sdk/client-ssm');
     const listed = await (await aws.ssm()).send(new ListCommandsCommand({}));
     expect(listed.Commands).toMatchObject([
-      { InstanceIds: [id], DocumentName: 'AWS-RunShellScript', Comment: 'nx-ec2: witness' },
+      { InstanceIds: [id], DocumentName: 'AWS-RunShellScript', Comment: 'nx-ec2: interop' },
     ]);
   });
 });
@@ -275,8 +275,8 @@ describe('ours on versitygw', () => {
 
   withVersitygw(`finds there all that the store needs${absent('versitygw', versitygw)}`, async () => {
     const { CreateBucketCommand } = await import('@aws-sdk/client-s3');
-    await (await aws.s3()).send(new CreateBucketCommand({ Bucket: 'witness' }));
-    const store = new Store(aws, { bucket: 'witness' });
+    await (await aws.s3()).send(new CreateBucketCommand({ Bucket: 'interop' }));
+    const store = new Store(aws, { bucket: 'interop' });
     const { checks, keys } = await checkServer(store, 'v2/test/', {
       launches: true,
       postForm: (post, fields, body) => postForm(aws, post, fields, body),

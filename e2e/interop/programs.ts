@@ -2,18 +2,18 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, realpathSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
-/** Where scripts/test/witnesses.mjs installs other people's programs. */
-const bin = join(__dirname, '../../.cache/witnesses/bin');
+/** Where scripts/test/interop.mjs installs other people's programs. */
+const bin = join(__dirname, '../../.cache/interop/bin');
 
 /** The Python that has boto3 and moto, or null where they could not be installed. */
-export function witnessPython(): string | null {
+export function interopPython(): string | null {
   const python = join(bin, 'python');
   return existsSync(join(bin, '../complete')) && existsSync(python) ? python : null;
 }
 
-/** A program by name: installed as a witness, or on the PATH. */
+/** A program by name: installed for the interoperability tests, or on the PATH. */
 export function program(name: string): string | null {
-  if (witnessPython() && existsSync(join(bin, name))) return join(bin, name);
+  if (interopPython() && existsSync(join(bin, name))) return join(bin, name);
   const found = spawnSync('sh', ['-c', `command -v ${name}`], { encoding: 'utf8' }).stdout.trim();
   return found && spawnSync(found, ['--version']).status === 0 ? found : null;
 }

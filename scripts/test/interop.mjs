@@ -1,18 +1,18 @@
-// Installs other people's programs (boto3, moto, cfn-lint, uv) into .cache/witnesses, for the tests that hold ours against them.
+// Installs other people's programs (boto3, moto, cfn-lint, uv) into .cache/interop, for the interoperability tests.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
-const list = join(root, 'e2e/witnesses/requirements.txt');
-const home = join(root, '.cache/witnesses');
+const list = join(root, 'e2e/interop/requirements.txt');
+const home = join(root, '.cache/interop');
 const complete = join(home, 'complete');
 const wanted = readFileSync(list, 'utf8');
 
 if (!existsSync(complete) || readFileSync(complete, 'utf8') !== wanted) {
   rmSync(home, { recursive: true, force: true });
-  console.log('Installing boto3, moto, cfn-lint and uv into .cache/witnesses …');
+  console.log('Installing boto3, moto, cfn-lint and uv into .cache/interop …');
   const run = (command, ...args) => {
     const { status, stderr, error } = spawnSync(command, args, { encoding: 'utf8' });
     if (status !== 0) throw new Error(stderr?.trim().split('\n').pop() || String(error ?? status));
@@ -26,7 +26,7 @@ if (!existsSync(complete) || readFileSync(complete, 'utf8') !== wanted) {
   }
 }
 const aws = spawnSync('aws', ['--version']).status === 0;
-if (process.env.NX_EC2_REQUIRE_WITNESS && !existsSync(complete) && !aws) {
-  console.error('No other client is here to hold local AWS against: neither boto3 nor the AWS CLI.');
+if (process.env.NX_EC2_REQUIRE_INTEROP && !existsSync(complete) && !aws) {
+  console.error('The interoperability tests need boto3 or the AWS CLI: neither is installed.');
   process.exit(1);
 }

@@ -16,9 +16,9 @@ import type { SetupOptions } from '../../src/generators/aws-setup/options';
 import { setupTemplate } from '../../src/generators/aws-setup/template';
 import { NEEDS } from '../../src/aws/permissions/needs';
 import { startFixture, type Fixture } from '../../src/local-aws/local-aws.fixture';
-import { program, witnessPython } from './programs';
+import { program, interopPython } from './programs';
 
-const python = witnessPython();
+const python = interopPython();
 const lint = program('cfn-lint');
 const absent = (what: string, there: unknown) => (there ? '' : ` (SKIPPED: ${what} is not here)`);
 
