@@ -1,3 +1,5 @@
+import { Problem } from '../report/problem';
+import { formatCount } from '../report/units';
 import type { Store } from '../store/store';
 import type { StoredKey } from '../store/objects/types';
 
@@ -49,8 +51,19 @@ export function itemOf({ key, size, modified }: StoredKey, base: string): Item |
   return null;
 }
 
-/** Lists everything below `base`. @param onPage told how many objects were seen so far. */
-export async function takeInventory(store: Store, base: string, onPage: (count: number) => void): Promise<Inventory> {
+/** All are in memory at once: some gigabytes, at most. */
+const MAX_OBJECTS = 10_000_000;
+
+/**
+ * Lists everything below `base`.
+ * @param onPage told how many objects were seen so far. @throws Problem `STORE_TOO_MANY`
+ */
+export async function takeInventory(
+  store: Store,
+  base: string,
+  onPage: (count: number) => void,
+  limit = MAX_OBJECTS,
+): Promise<Inventory> {
   const inventory: Inventory = { items: new Map(), unknown: { count: 0, bytes: 0 } };
   let count = 0;
   for await (const page of store.pages(base)) {
@@ -63,6 +76,14 @@ export async function takeInventory(store: Store, base: string, onPage: (count: 
       }
     }
     onPage((count += page.length));
+    if (count > limit)
+      throw new Problem(
+        'STORE_TOO_MANY',
+        `s3://${store.bucket}/${base} holds more than ${formatCount(limit, 'object')}: prune can't tell what each of them needs.`,
+        {
+          next: 'Another program is writing to this prefix: check who may, and delete what it has written (aws s3 ls, aws s3 rm --recursive).',
+        },
+      );
   }
   return inventory;
 }

@@ -1,5 +1,6 @@
 import { hash, randomBytes } from 'node:crypto';
 import { deflateSync } from 'node:zlib';
+import { takeInventory } from '../prune/inventory';
 import { prune } from '../prune/prune';
 import { Snapshot } from '../snapshot/snapshot';
 import { readPendingDeletes } from '../store/pending-deletes';
@@ -57,6 +58,16 @@ describe('limits', () => {
     const [one, two, three] = await at.store.listDirectories('', 3);
     expect(await at.store.listFirstDirectories('', 2)).toEqual({ names: [one, two], isPartial: true });
     expect(await at.store.listFirstDirectories('', 2, two)).toEqual({ names: [two, three], isPartial: false });
+    await expect(takeInventory(at.store, '', () => undefined, 2)).rejects.toMatchObject({ code: 'STORE_TOO_MANY' });
+    expect((await takeInventory(at.store, '', () => undefined, 3)).unknown.count).toBe(3);
+  });
+
+  it('of runs: keys beside them count as well, since each page of them costs a request', async () => {
+    for (const name of ['a', 'b', 'c/x']) await put(at.keys().run('') + name, Buffer.from('x'));
+    const prefix = at.keys().run('');
+    expect(await at.store.listDirectories(prefix, 3)).toEqual(['c']);
+    await expect(at.store.listDirectories(prefix, 2)).rejects.toMatchObject({ code: 'STORE_TOO_MANY' });
+    expect((await at.store.listFirstDirectories(prefix, 2)).isPartial).toBe(true);
   });
 
   it('of indexes: a client ignores one that inflates to too much, names it, and prune replaces it', async () => {

@@ -49,7 +49,7 @@ export class ObjectListing {
 
   /**
    * The "directories" below a prefix: the parts of keys up to the next slash, sorted.
-   * @param limit how many. @throws Problem `STORE_TOO_MANY` where there are more.
+   * @param limit how many, with the keys beside them that have no slash. @throws Problem `STORE_TOO_MANY` where there are more.
    */
   async listDirectories(prefix: string, limit: number): Promise<string[]> {
     const { names, isPartial } = await this.listFirstDirectories(prefix, limit);
@@ -67,10 +67,13 @@ export class ObjectListing {
     after?: string,
   ): Promise<{ names: string[]; isPartial: boolean }> {
     const names: string[] = [];
+    let count = 0;
     const request = { Prefix: prefix, Delimiter: '/', StartAfter: after === undefined ? undefined : prefix + after };
-    for await (const { CommonPrefixes = [] } of this.answers(request)) {
+    for await (const { CommonPrefixes = [], Contents = [] } of this.answers(request)) {
       for (const { Prefix } of CommonPrefixes) names.push(Prefix!.slice(prefix.length, -1));
-      if (names.length > limit) return { names: names.slice(0, limit), isPartial: true };
+      // Each page costs a request, whatever is on it.
+      count += Math.max(1, CommonPrefixes.length + Contents.length);
+      if (count > limit) return { names: names.slice(0, limit), isPartial: true };
     }
     return { names, isPartial: false };
   }
