@@ -1,3 +1,5 @@
+import type { RunContext } from '../../context/types';
+import { putUnreadable } from '../../local-aws/unreadable.fixture';
 import { StoreFixture } from '../../store/store.fixture';
 import { recordOf, RUN } from '../record/saved-run.fixture';
 import { startOfLog } from './log-offset';
@@ -15,8 +17,25 @@ describe('where a log begins with --since', () => {
     const before = times.map(([ago, size]) => [now - ago, size]);
     await at.store.put(`${keys.run(RUN)}times.json`, Buffer.from(JSON.stringify({ times: before })));
     const record = recordOf({ state, log: { size: 1_000, training: 0, truncated: false, hashes: null } });
-    return startOfLog({ store: at.store, keys }, record, { since: '10m' });
+    return startOfLog({ store: at.store, keys, printer }, record, { since: '10m' });
   };
+  const said: string[] = [];
+  const printer = { warn: (text: string) => void said.push(text) } as RunContext['printer'];
+
+  it('is the beginning if the times are too large or can’t be read, which is said', async () => {
+    const key = `${at.keys().run(RUN)}times.json`;
+    const from = () => startOfLog({ store: at.store, keys: at.keys(), printer }, recordOf(), { since: '10m' });
+    await at.store.put(key, Buffer.alloc(300_000, ' '));
+    expect(await from()).toBe(0);
+    await putUnreadable(at.local, key, 'customer key');
+    expect(await from()).toBe(0);
+    expect(said.splice(0)).toEqual([
+      expect.stringMatching(/^The log is shown from its beginning, because --since .*times\.json is too large/),
+      expect.stringMatching(
+        /^The log is shown from its beginning, because --since .*times\.json and does not return it/,
+      ),
+    ]);
+  });
 
   it('is the last recorded place before that time', async () => {
     const times: [number, number][] = [

@@ -1,6 +1,7 @@
 import ms from 'ms';
 import { Problem } from '../../report/problem';
 import type { RunRecord } from '../record/record';
+import { UnusableObject } from '../../store/objects/unusable';
 import { StoredLog } from '../record/stored-log';
 import type { RunContext } from '../../context/types';
 
@@ -9,7 +10,7 @@ import type { RunContext } from '../../context/types';
  * @param since a duration before now (`10m`) or a time (`2026-11-25T10:00`), to a second. @param tail lines.
  */
 export async function startOfLog(
-  { store, keys }: Pick<RunContext, 'store' | 'keys'>,
+  { store, keys, printer }: Pick<RunContext, 'store' | 'keys' | 'printer'>,
   record: RunRecord,
   { since, tail }: { since?: string; tail?: number },
 ): Promise<number> {
@@ -17,7 +18,13 @@ export async function startOfLog(
   let from = 0;
   if (since !== undefined) {
     const time = timeOf(since, Date.now());
-    for (const [at, size] of await log.times()) if (at < time) from = Math.max(from, size);
+    const times = await log.times().catch((error: unknown) => {
+      // Anybody may have written them who writes below the run: they only help to find a place in the log.
+      if (!(error instanceof UnusableObject)) throw error;
+      printer.warn(`The log is shown from its beginning, because --since can't be found in it: ${error.what}`);
+      return [];
+    });
+    for (const [at, size] of times) if (at < time) from = Math.max(from, size);
     // Nobody has signed the times: they hide nothing that the record names.
     if (record.state === 'ended') from = Math.min(from, record.log.size);
   }
