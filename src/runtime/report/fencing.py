@@ -31,11 +31,14 @@ class Superseded(Exception):
 class Fenced:
     """A Bucket whose record this instance writes. `key`: what it is signed with; `attempt`: the
     newest that this instance has begun; `etag` and `version`: the record's, as it was written or
-    read last, None where there was none; `fresh`: nobody has told the store of the run before. A
+    read last, None where there was none; `claimed`: the record in the store is this instance's;
+    `proven`: the store has taken a write with If-Match, or this instance has read the record. A
     record that does not bear the run's signature, as one that S3 does not let be read, or is an old
     one, is written over.
 
-    By a form, or by a role that may write only, nothing can be held: then it is the Bucket alone.
+    Nothing but parts is written before the record is this instance's: of two that have the run, one
+    would overwrite what the other has saved. By a form, or by a role that may write only, nothing
+    can be held: then it is the Bucket alone.
     """
 
     etag: str | None
@@ -51,7 +54,8 @@ class Fenced:
         attempt: int,
         etag: str | None,
         version: Sequence[int] | None,
-        fresh: bool,
+        claimed: bool,
+        proven: bool,
         clock: Callable[[], float] | None = None,
     ) -> None:
         self.bucket, self.key = bucket, key
@@ -59,8 +63,9 @@ class Fenced:
         self.version = (version[0], version[1]) if version else (0, 0)
         self.clock = clock or boottime
         self.holds = bucket.way == "role"
-        # When the record was known to be ours; another has it; a condition was taken once.
-        self.since, self.lost, self.proven = self.clock() if fresh else None, False, False
+        self.claimed, self.proven = claimed, proven
+        # When the record was known to be ours; another has it.
+        self.since, self.lost = None, False
         self.lock = threading.Lock()
 
     @property
@@ -74,7 +79,13 @@ class Fenced:
         # What is named by its content is the same whoever writes it.
         if not name.startswith("part/"):
             self.make_sure()
+            if self.must_claim():
+                raise Failure("CHANGED", "the run's record is written before %s" % name)
         self.bucket.put(name, data, content_type=content_type)
+
+    def must_claim(self) -> bool:
+        """Whether the record is to be written before anything else."""
+        return self.holds and not self.claimed
 
     def put_record(self, record: RunRecord) -> None:
         """Writes the record where it is still ours. Superseded."""
@@ -91,7 +102,8 @@ class Fenced:
                     self.etag = self.bucket.put(
                         RECORD, data, content_type="application/json", condition=condition
                     )
-                    self.since, self.proven = now, self.proven or "If-Match" in condition
+                    self.since, self.claimed = now, True
+                    self.proven = self.proven or "If-Match" in condition
                     self.version = version(record)
                     return
                 except Failure as failure:
@@ -114,7 +126,8 @@ class Fenced:
             return
         with self.lock:
             self._refuse_lost()
-            if self.since is None or self.clock() - self.since > LEASE_S:
+            # Without a claim, the condition of the record's next write says whether it is ours.
+            if self.claimed and (self.since is None or self.clock() - self.since > LEASE_S):
                 self._read()
 
     def _read(self) -> None:
@@ -122,20 +135,22 @@ class Fenced:
         try:
             found, record = self.key.read(self.bucket)
         except Failure as failure:
-            if failure.code != "ACCESS_DENIED" or self.proven:
+            if failure.code != "ACCESS_DENIED":
                 raise
-            # The role may only write, as a form may.
-            self.holds = False
+            if self.proven:
+                # It was deleted, or can't be read: a write with If-None-Match shows which.
+                self.etag, self.claimed = None, False
+            else:
+                # The role may only write, as a form may.
+                self.holds = False
             return
-        if found is None:
-            # The next write is the first one again: no other instance's record is overwritten.
-            self.etag, self.since = None, now
-            return
-        if found.etag != self.etag:
-            if record is not None and version(record) > self.version and not self._is_ours(record):
+        etag = found.etag if found else None
+        if etag != self.etag:
+            is_ours = record is not None and self._is_ours(record)
+            if record is not None and version(record) > self.version and not is_ours:
                 self.lost = True
                 raise Superseded()
-            self.etag = found.etag
+            self.etag, self.claimed = etag, is_ours
         self.since = now
 
     def _is_ours(self, record: RunRecord) -> bool:

@@ -76,8 +76,13 @@ class LogUpload:
         self.told = 0
         self.done = False
         self.saved = os.path.join(run_dir, "log.saved")
-        self.hashes, self.last = LogHashes(atomic_files.read_json(self.saved)), None
+        saved = atomic_files.read_json(self.saved)
+        self.hashes, self.last = LogHashes(saved), None
         self.size = self.hashes.whole * SEGMENT_BYTES
+        # Of a log that was taken over: the record that is written before the log names it too.
+        rest = saved and saved.get("rest")
+        if rest:
+            self.size, self.last = self.size + rest["size"], rest["hash"]
 
     def manifest(self) -> RunRecordLogHashes:
         """The hashes of what is in the store, for the record."""

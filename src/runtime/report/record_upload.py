@@ -63,11 +63,13 @@ class RecordUpload:
     def upload(
         self, record: dict[str, Any], state: str, *, bucket: Fenced, saver: Saver, final: bool
     ) -> None:
-        """Writes the record if it has changed, if its heartbeat is due, and at the end."""
+        """Writes the record if it has changed, if its heartbeat is due, if this instance must claim
+        the run, and at the end.
+        """
         whole = self._compose(record, state, bucket=bucket, saver=saver)
         shape = {name: value for name, value in whole.items() if name not in CHANGING_FIELDS}
         is_due = time.monotonic() - self.written_at > HEARTBEAT_INTERVAL_S
-        if shape != self.written or is_due or final:
+        if shape != self.written or is_due or final or bucket.must_claim():
             self._put(bucket, whole)
             self.written, self.written_at = shape, time.monotonic()
 
@@ -77,7 +79,13 @@ class RecordUpload:
         self.report.save(heartbeat=self.heartbeat)
         record: Any = within_limits(dict(whole, heartbeat=self.heartbeat))
         bucket.put_record(record)
-        self.report.save(etag=bucket.etag, version=bucket.version, trouble=None)
+        self.report.save(
+            etag=bucket.etag,
+            version=bucket.version,
+            claimed=bucket.claimed,
+            proven=bucket.proven,
+            trouble=None,
+        )
 
     def _compose(
         self, record: dict[str, Any], state: str, *, bucket: Fenced, saver: Saver

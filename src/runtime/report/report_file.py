@@ -12,11 +12,8 @@ if TYPE_CHECKING:
 
 
 class ReportFile:
-    """`is_new`: no reporter of this instance has written it before."""
-
     def __init__(self, run_dir: str) -> None:
         self.path = os.path.join(run_dir, "report.json")
-        self.is_new = not os.path.exists(self.path)
         self.values: dict[str, Any] = {"saved": False, "settled": 0, "heartbeat": 0}
         self.values.update(atomic_files.read_object(self.path))
 

@@ -177,12 +177,16 @@ class Reporter:
     def _upload_state(self, bucket: Fenced, record: dict[str, Any]) -> bool:
         has_ended = self.ended is not None
         bucket.attempt = record["attempt"]
+        saver = self._saver_of(bucket)
         bucket.make_sure()
+        if bucket.must_claim():
+            state = "saving" if has_ended else record["state"]
+            self.record.upload(record, state, bucket=bucket, saver=saver, final=False)
         self.log.look(bucket, self.metrics.feed, has_ended)
         if self.log_done is None and has_ended and self.log.done:
             self.log_done = time.monotonic()
         self._upload_metrics(bucket)
-        saver = self._save_files(bucket, record)
+        self._save_files(saver, record)
         is_finished = has_ended and self.log.done and self.all_measured and saver.done
         state = "saving" if has_ended and not is_finished else record["state"]
         self.record.upload(record, state, bucket=bucket, saver=saver, final=is_finished)
@@ -200,8 +204,7 @@ class Reporter:
         )
         self.metrics.save(bucket)
 
-    def _save_files(self, bucket: Fenced, record: dict[str, Any]) -> Saver:
-        """Has a thread save the checkpoints and artifacts."""
+    def _saver_of(self, bucket: Fenced) -> Saver:
         if self.saver is None:
             from .uploads import Saver
 
@@ -212,10 +215,13 @@ class Reporter:
                 settled=self.report.values["settled"],
                 account=self.account,
             )
-        self.saver.look(record, self.ended is not None)
-        if self.saver.settled != self.report.values["settled"]:
-            self.report.save(settled=self.saver.settled)
         return self.saver
+
+    def _save_files(self, saver: Saver, record: dict[str, Any]) -> None:
+        """Has a thread save the checkpoints and artifacts."""
+        saver.look(record, self.ended is not None)
+        if saver.settled != self.report.values["settled"]:
+            self.report.save(settled=saver.settled)
 
     def _is_refused_for_good(self) -> bool:
         """Whether the store has refused a run that has ended for so long that it is given up."""

@@ -63,7 +63,8 @@ class StoreConnection:
                 attempt=record["attempt"],
                 etag=self.report.values.get("etag"),
                 version=self.report.values.get("version"),
-                fresh=self.report.is_new,
+                claimed=bool(self.report.values.get("claimed")),
+                proven=bool(self.report.values.get("proven")),
             )
         else:
             self.bucket.renew(access)

@@ -168,6 +168,8 @@ class Saver:
         except Failure as failure:
             if failure.code in (
                 "UPLOAD_FAILED",
+                "FETCH_FAILED",
+                "CHANGED",
                 "EXPIRED",
                 "ACCESS_DENIED",
                 "KEY_REFUSED",

@@ -65,6 +65,7 @@ def begin(run_dir: str, spec: RunSpec) -> dict[str, Any]:
         "heartbeat": record["heartbeat"],
         "etag": found.etag,
         "version": version(record),
+        "proven": True,
     }
     atomic_files.write_json(os.path.join(run_dir, "report.json"), report)
     return state

@@ -42,16 +42,16 @@ def take_log(
     """
     from ..report.log_upload import SEGMENT_BYTES
 
-    hashes, rest, last = log_hashes(record["log"])
+    hashes, named, last = log_hashes(record["log"])
     segments = numbers(stored, "log", recorded=hashes.whole)
     number, data = hashes.whole, b""
-    if rest and number not in segments:
+    if named and number not in segments:
         raise changed_log(number)
     while number in segments:
         data = required(bucket, "log/%d" % number)[:SEGMENT_BYTES]
-        if rest and hashlib.sha256(data[:rest]).hexdigest() != last:
+        if named and hashlib.sha256(data[:named]).hexdigest() != last:
             raise changed_log(number)
-        rest = 0
+        named = 0
         if len(data) < SEGMENT_BYTES or number + 1 not in segments:
             break
         hashes.add(data)
@@ -66,7 +66,8 @@ def take_log(
             file.write(b"\n")
         length = file.tell()
     log_trim.write(run_dir, start)
-    atomic_files.write_json(os.path.join(run_dir, "log.saved"), hashes.data())
+    rest = {"size": len(data), "hash": hashlib.sha256(data).hexdigest()} if data else None
+    atomic_files.write_json(os.path.join(run_dir, "log.saved"), dict(hashes.data(), rest=rest))
     times = read_times(bucket.get("times.json") or b"") if "times.json" in stored else []
     with open(os.path.join(run_dir, "times"), "w") as file:
         file.writelines("%d %d\n" % (at, size) for at, size in times if size <= length)

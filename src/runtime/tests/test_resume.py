@@ -220,6 +220,34 @@ class ResumeTest(Resuming):
         self.assertEqual(times, sorted(times))
         self.assertEqual(times[-1][1], len(self.log()))
 
+    def test_the_first_object_that_an_attempt_writes_is_its_record(self):
+        writes, put = os.path.join(self.first or self.root, "writes"), Store.put
+
+        def noted(store, name, data, **more):
+            with open(writes, "a") as file:
+                record = unsigned(data) if name == "record.json" else None
+                told = record and [record["attempt"], record["log"]["size"]]
+                file.write(json.dumps([name, told]) + "\n")
+            return put(store, name, data, **more)
+
+        patch = mock.patch.object(Store, "put", noted)
+        patch.start()
+        self.addCleanup(patch.stop)
+        self.at("i-1")
+        self.begin(leave=1)
+        before = self.interrupt()["log"]["size"]
+        self.at("i-2")
+        self.begin(leave=2, attempt=2)
+        self.interrupt()
+        with open(writes) as file:
+            found = [json.loads(line) for line in file]
+        self.assertEqual(found[0], ["record.json", [1, 0]])
+        second = [told for _, told in found].index([2, before])
+        self.assertEqual({told[0] for _, told in found[:second] if told}, {1})
+        self.assertEqual(found[second - 1][0], "record.json", "the last object of attempt 1")
+        report = atomic_files.read_json(os.path.join(self.home(), "report.json"))
+        self.assertEqual((report["claimed"], report["proven"]), (True, True))
+
     def test_a_checkpoint_of_another_run_is_restored_and_not_uploaded_again(self):
         self.at("i-1")
         self.begin(leave=2)
@@ -559,7 +587,7 @@ class Fencing(unittest.TestCase):
         self.addCleanup(directory.cleanup)
         self.store, self.now = Store(directory.name), 0.0
 
-    def fenced(self, instance="i-1", attempt=1, etag=None, fresh=True, version=None):
+    def fenced(self, instance="i-1", attempt=1, etag=None, version=None, proven=False):
         return fencing.Fenced(
             self.store,
             SigningKey(part(RUN)),
@@ -567,7 +595,8 @@ class Fencing(unittest.TestCase):
             attempt=attempt,
             etag=etag,
             version=version,
-            fresh=fresh,
+            claimed=False,
+            proven=proven,
             clock=lambda: self.now,
         )
 
@@ -585,7 +614,7 @@ class FenceTest(Fencing):
     def test_an_instance_whose_run_was_taken_over_writes_nothing_more(self):
         old = self.fenced()
         self.tell(old)
-        new = self.fenced("i-2", 2, old.etag, fresh=False)
+        new = self.fenced("i-2", 2, old.etag)
         self.tell(new)
         before = self.store.objects()
         with self.assertRaises(fencing.Superseded):
@@ -596,10 +625,32 @@ class FenceTest(Fencing):
         self.assertEqual(self.store.objects(), before)
         self.tell(new)
 
+    def test_nothing_of_an_attempt_is_written_before_its_first_record(self):
+        first = self.fenced()
+        for it, heartbeat in ((first, 1), (self.fenced("i-2", 2, None), 2)):
+            it.etag = first.etag
+            before = self.store.objects()
+            for name in ("log/0", "times.json", "metrics/0", "checkpoint/1.json"):
+                with self.assertRaises(Failure):
+                    it.put(name, b"x")
+            self.assertEqual(self.store.objects(), before)
+            self.tell(it, heartbeat)
+            it.put("log/0", b"%d" % heartbeat)
+
+    def test_an_instance_with_another_record_in_its_way_writes_nothing(self):
+        self.tell(self.fenced("i-2", 2), heartbeat=9)
+        before = self.store.objects()
+        late = self.fenced()
+        with self.assertRaises(fencing.Superseded):
+            self.tell(late)
+        with self.assertRaises(fencing.Superseded):
+            late.put("checkpoint/1.json", b"x")
+        self.assertEqual(self.store.objects(), before)
+
     def test_a_reporter_that_was_silent_reads_the_record_before_it_writes(self):
         old = self.fenced()
         self.tell(old)
-        self.tell(self.fenced("i-2", 2, old.etag, fresh=False))
+        self.tell(self.fenced("i-2", 2, old.etag))
         self.now = fencing.LEASE_S + 1
         with self.assertRaises(fencing.Superseded):
             old.put("log/0", b"x")
@@ -609,8 +660,8 @@ class FenceTest(Fencing):
         first = self.fenced()
         self.tell(first)
         a, b = (
-            self.fenced("i-2", 2, first.etag, fresh=False),
-            self.fenced("i-3", 2, first.etag, fresh=False),
+            self.fenced("i-2", 2, first.etag),
+            self.fenced("i-3", 2, first.etag),
         )
         self.tell(a)
         with self.assertRaises(fencing.Superseded):
@@ -633,15 +684,17 @@ class FenceTest(Fencing):
         )):
             self.overwrite(forged)
             self.now += fencing.LEASE_S + 1
-            it.put("log/0", b"x")
+            with self.assertRaises(Failure):
+                it.put("log/0", b"x")
             self.tell(it, heartbeat=5 + n)
+            it.put("log/0", b"x")
             self.assertEqual(self.record(), {"instance": "i-1", "attempt": 1, "heartbeat": 5 + n})
 
     def test_an_old_record_that_is_put_back_is_overwritten(self):
         old = self.fenced()
         self.tell(old, heartbeat=3)
         before = self.store.objects()["record.json"]
-        new = self.fenced("i-2", 2, old.etag, fresh=False, version=old.version)
+        new = self.fenced("i-2", 2, old.etag, version=old.version)
         self.tell(new, heartbeat=4)
         self.overwrite(before)
         self.tell(new, heartbeat=5)
@@ -650,7 +703,7 @@ class FenceTest(Fencing):
     def test_a_run_that_is_still_active_is_not_taken_over(self):
         old = self.fenced()
         self.tell(old, heartbeat=3)
-        new = self.fenced("i-2", 2, old.etag, fresh=False, version=old.version)
+        new = self.fenced("i-2", 2, old.etag, version=old.version)
         self.tell(old, heartbeat=4)
         with self.assertRaises(fencing.Superseded):
             self.tell(new, heartbeat=4)
@@ -664,10 +717,10 @@ class FenceTest(Fencing):
         it.etag = etag
         self.tell(it, heartbeat=3)
         # Restarted before it had written down what it knew.
-        again = self.fenced(fresh=False)
-        again.put("log/0", b"x")
+        again = self.fenced()
         self.tell(again, heartbeat=4)
         self.assertEqual(self.record()["heartbeat"], 4)
+        again.put("log/0", b"x")
 
     def test_a_role_without_read_permission_still_writes_the_record(self):
         it = self.fenced()
@@ -721,7 +774,8 @@ class FencedByS3Test(Fencing):
                 it = self.own()
                 self.s3.overwrite("record.json", b"x", kind)
                 self.now += fencing.LEASE_S + 1
-                it.make_sure()
+                with self.assertRaises(Failure):
+                    it.put("log/0", b"x")
                 self.tell(it, heartbeat=3)
                 self.assertEqual(self.written(), ("record.json", ["If-Match"], 3))
                 self.s3.objects.clear()
@@ -742,11 +796,35 @@ class FencedByS3Test(Fencing):
         old = self.own()
         self.s3.overwrite("record.json", b"x", "foreign-key")
         self.tell(old, heartbeat=3)
-        new = self.fenced("i-2", 2, old.etag, fresh=False, version=old.version)
+        new = self.fenced("i-2", 2, old.etag, version=old.version)
         self.tell(new, heartbeat=4)
         with self.assertRaises(fencing.Superseded):
             self.tell(old, heartbeat=4)
         self.assertEqual(self.written(), ("record.json", ["If-Match"], 4))
+
+    def test_a_role_that_may_not_list_replaces_no_record_that_it_can_not_read(self):
+        it = self.own()
+        self.s3.denied = {"list"}
+        self.s3.overwrite("record.json", b"x", "foreign-key")
+        for silent in (0, fencing.LEASE_S + 1):
+            self.now += silent
+            with self.assertRaises(Failure):
+                it.put("log/0", b"x") if silent else self.tell(it, heartbeat=3)
+            with self.assertRaises(Failure):
+                self.tell(it, heartbeat=3)
+        self.assertEqual(self.s3.bytes("record.json"), b"x")
+        del self.s3.objects["record.json"]
+        self.tell(it, heartbeat=3)
+        self.assertEqual(self.written(), ("record.json", ["If-None-Match"], 3))
+
+    def test_a_reporter_that_is_restarted_keeps_the_condition(self):
+        it = self.own()
+        self.s3.denied = {"list"}
+        again = self.fenced(etag=it.etag, version=it.version, proven=it.proven)
+        self.s3.overwrite("record.json", b"x", "foreign-key")
+        with self.assertRaises(Failure):
+            self.tell(again, heartbeat=3)
+        self.assertEqual((again.holds, self.s3.bytes("record.json")), (True, b"x"))
 
     def test_a_role_that_may_write_only_sets_no_condition(self):
         self.s3.denied = {"get", "list"}
