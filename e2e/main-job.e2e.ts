@@ -107,7 +107,7 @@ describe.each(versions)('the packed plugin in an Nx %s workspace', (version) => 
   });
 
   once(
-    'keeps the tree in step under watch, with new and ignored files, and leaves nothing behind when it is interrupted',
+    'keeps the tree in step under watch, with new and ignored files, and leaves nothing behind when it is stopped',
     async () => {
       const watch = spawn('npx', ['nx', 'run', 'digits:remote-watch', '--outputStyle=stream'], {
         cwd: workspace,
@@ -318,7 +318,7 @@ describe.each(versions)('the packed plugin in an Nx %s workspace', (version) => 
     expect(text).not.toMatch(/\n\s+at .*\.js:\d+/);
   });
 
-  it('detaches when it is interrupted, and finds the run again', async () => {
+  it('detaches at a signal, and finds the run again', async () => {
     write('digits/case.py', 'import time\nprint("begun", flush=True)\ntime.sleep(6)\nprint("ended")\n');
     const nxProcess = spawn('npx', ['nx', 'run', 'digits:remote-train', '--script=case.py', '--outputStyle=stream'], {
       cwd: workspace,

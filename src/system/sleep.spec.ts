@@ -5,7 +5,7 @@ describe('a sleep that is aborted', () => {
     ['before it', 0],
     ['during it', 20],
   ])('rejects with the reason of the signal, %s', async (_, ms) => {
-    const reason = new Error('Interrupted.');
+    const reason = new Error('Stopped.');
     const controller = new AbortController();
     if (ms === 0) controller.abort(reason);
     else setTimeout(() => controller.abort(reason), ms);

@@ -22,7 +22,7 @@ let project = 0;
  * A journal without an instance, as a client leaves it that is killed before it asks EC2, or as somebody writes it who
  * may write to the bucket.
  */
-describe('the journal of a launch that was interrupted', () => {
+describe('the journal of a launch that was killed', () => {
   let at: Fixture;
   let caller: Caller;
   let generation: string;

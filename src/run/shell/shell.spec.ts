@@ -148,13 +148,13 @@ describe('a shell', () => {
 
   it('restores the terminal if its instance is gone, and after a signal', async () => {
     await pipeline.sync();
-    const interrupted = terminal();
+    const stopped = terminal();
     const controller = new AbortController();
-    const left = open(interrupted.both, null, controller.signal);
-    await interrupted.said('the synced files');
+    const left = open(stopped.both, null, controller.signal);
+    await stopped.said('the synced files');
     controller.abort(new Error('SIGTERM'));
     await expect(left).rejects.toThrow('SIGTERM');
-    expect(interrupted.raw).toEqual([true, false]);
+    expect(stopped.raw).toEqual([true, false]);
     const gone = terminal();
     const ended = open(gone.both);
     await gone.said('the synced files');
