@@ -4,13 +4,12 @@ look at the whole.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
-import queue
-import threading
+from _thread import allocate_lock
+from binascii import a2b_base64
 
 from ..system.bounded import inflate
+from ..system.digest import sha256_hex
 from ..system.errors import Failure
 from .staging import write_at
 
@@ -77,7 +76,7 @@ class Assembly:
     def __init__(self, contents: Contents) -> None:
         self.contents, self.stage = contents, contents.stage
         self.places, self.lengths, self.waiting, self.copies, self.helpers = {}, {}, {}, {}, {}
-        self.lock = threading.Lock()
+        self.lock = allocate_lock()
 
     def begin(self, content: str, recipes: list[Recipe], helper: bool = False) -> bool:
         """Begins a content by the first of some recipes that can be followed; whether there was
@@ -138,7 +137,7 @@ class Assembly:
         self.waiting[content] += 1
         if chunk in inline:
             data = decode(inline[chunk], size)
-            if hashlib.sha256(data).hexdigest() == chunk:
+            if sha256_hex(data) == chunk:
                 self.deliver(chunk, data)
 
     def file(self, content: str) -> Target:
@@ -235,6 +234,10 @@ def fill(target: int, copies: list[Copy], sources: Mapping[str, int], *, size: i
 
     `sources` are descriptors by content. While one block is hashed, the next is read and written.
     """
+    import hashlib
+    import queue
+    import threading
+
     digest = hashlib.sha256()
     waiting: queue.Queue[bytes | None] = queue.Queue(2)
 
@@ -294,6 +297,6 @@ def is_piece(name: object = None, *numbers: Any) -> bool:
 def decode(data: str, size: int) -> bytes:
     """A content of `size` bytes that rode along (zlib, base64); no bytes where it is not one."""
     try:
-        return inflate(base64.b64decode(data, validate=True), size)
+        return inflate(a2b_base64(data), size)
     except (ValueError, TypeError):
         return b""

@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 
+from ..system.digest import sha256_hex
 from ..system.errors import Failure, text
 from .assembler import ONE_CHUNK_BYTES, Assembly, Drifted, decode
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Progress = Callable[[], object]
 
 
-EMPTY = hashlib.sha256(b"").hexdigest()
+EMPTY = sha256_hex(b"")
 
 
 class Contents:
@@ -216,7 +216,7 @@ class Contents:
         if data is None or content not in self.targets:
             return False
         decoded = decode(data, self.sizes[content])
-        if hashlib.sha256(decoded).hexdigest() != content:
+        if sha256_hex(decoded) != content:
             raise Failure(
                 "HASH_MISMATCH",
                 "%s holds something else under the name of the content %s" % (where, content),

@@ -115,15 +115,15 @@ class Tree:
         """The head is recorded last; a kill in between leaves stat keys of another head, or a
         snapshot that is true.
         """
-        import array
+        import struct
 
-        numbers = array.array("Q")
+        numbers: list[int] = []
         none = (0, 0, 0, 0)
         for path in entries:
             numbers.extend(stat_keys.get(path, none))
         atomic_files.write_atomically(
             os.path.join(self.directory, "stat-keys"),
-            ("%s\n" % head).encode() + numbers.tobytes(),
+            ("%s\n" % head).encode() + struct.pack("%dQ" % len(numbers), *numbers),
             durable=False,
         )
         if head != self.head:

@@ -6,6 +6,7 @@ import os
 import stat
 
 from ..system.errors import Failure, text
+from .tree import MODES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def compare(tree: Tree, wanted: Entries, trust_stat: bool = True) -> Comparison:
     """
     found = Comparison()
     lstat, head, pending = tree.directories.lstat, tree.entries, tree.pending or set()
-    is_known, stat_key = tree.is_known, tree.stat_key
+    stat_keys, stat_key = tree.stat_keys, tree.stat_key
     last, parent = None, None
     for path, entry in wanted.items():
         directory, _, name = path.rpartition(b"/")
@@ -64,9 +65,16 @@ def compare(tree: Tree, wanted: Entries, trust_stat: bool = True) -> Comparison:
             if entry[0] != "file":
                 if tree.has(path, entry, status):
                     continue
-            elif trust_stat and is_known(path, entry, status):
-                found.up_to_date[path] = stat_key(status)
-                continue
+            elif trust_stat:
+                # As `tree.is_known` has it, for most entries.
+                key = stat_key(status)
+                if (
+                    stat_keys.get(path) == key
+                    and status.st_mode in MODES[entry[1]]
+                    and head.get(path) == entry
+                ):
+                    found.up_to_date[path] = key
+                    continue
         classify_changed(
             tree, found, path, entry=entry, status=status, trust_stat=trust_stat, pending=pending
         )

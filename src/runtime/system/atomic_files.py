@@ -65,11 +65,16 @@ def read_object(path: str) -> dict[str, Any]:
 
 def hash_file(path: str | bytes | int) -> str:
     """The SHA-256 of a file, by its path or its descriptor, which stays open."""
-    import hashlib
+    from .digest import sha256_hex
 
-    digest = hashlib.sha256()
     with open(path, "rb", buffering=0, closefd=not isinstance(path, int)) as file:
+        first = file.read(BLOCK_BYTES)
         block = file.read(BLOCK_BYTES)
+        if not block:
+            return sha256_hex(first)
+        import hashlib
+
+        digest = hashlib.sha256(first)
         while block:
             digest.update(block)
             block = file.read(BLOCK_BYTES)

@@ -4,7 +4,6 @@ inflates.
 
 from __future__ import annotations
 
-import json
 import zlib
 
 TYPE_CHECKING = False
@@ -47,6 +46,8 @@ def parse(data: bytes) -> Any:
         and data.count(b",") + data.count(b"[") + data.count(b"{") > MAX_VALUES
     ):
         raise TooLarge("it holds more than %d values" % MAX_VALUES)
+    import json
+
     try:
         return json.loads(data)
     except RecursionError:

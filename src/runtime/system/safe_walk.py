@@ -9,7 +9,6 @@ itself.
 from __future__ import annotations
 
 import errno
-import functools
 import os
 import stat
 
@@ -202,9 +201,14 @@ def may_read(found: os.stat_result, account: pwd.struct_passwd | None) -> bool:
     return found.st_mode >> shift & wanted == wanted
 
 
-@functools.lru_cache(maxsize=None)
+_known_groups: dict[tuple[str, int], frozenset[int]] = {}
+
+
 def _groups(name: str, group: int) -> frozenset[int]:
-    return frozenset(os.getgrouplist(name, group))
+    found = _known_groups.get((name, group))
+    if found is None:
+        found = _known_groups[name, group] = frozenset(os.getgrouplist(name, group))
+    return found
 
 
 def what_else(

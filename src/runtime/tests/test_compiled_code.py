@@ -212,6 +212,20 @@ class CompiledCodeTest(unittest.TestCase):
             self.assertEqual(ours, wanted)
             self.assertLessEqual(loaded - ours, PYTHONS)
 
+    def test_a_sync_of_an_edited_file_loads_no_more_of_pythons_modules(self):
+        flags = ("-X", "importtime", "-I", "-S", "-B")
+        empty = subprocess.run([sys.executable, *flags, "-c", ""], capture_output=True, check=True)
+        self.sync()
+        # Of the same size, so that the old one is read and hashed.
+        edited = dict(FILES)
+        edited[b"a"] = b"3"
+        wanted = plan(edited, FILES, inline=inline({b"a": b"3"}))
+        reply, error = self.carry_out(wanted, flags=flags)
+        self.assertEqual((reply["ok"], reply.get("written")), (True, 1), reply)
+        loaded = imported(error) - imported(empty.stderr.decode())
+        loaded = {each for each in loaded if not each.startswith("nx_ec2_runtime")}
+        self.assertLessEqual(loaded, PYTHONS | {"_struct", "_thread", "struct"})
+
     def all_kept(self):
         return [name[:-5] for name in os.listdir(self.directory) if name.endswith(".code")]
 
