@@ -13,7 +13,7 @@ from unittest import mock
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import bootstrap
 import test_sync  # noqa: F401  (puts the runtime on the path)
-from outside import NOBODY, needs_root
+from outside_files import NOBODY, needs_root
 from store import DIRECTORY, Link, inline, plan, read_tree
 
 from nx_ec2_runtime.system import compiled_code
