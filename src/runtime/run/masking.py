@@ -7,11 +7,12 @@ import bisect
 import html
 import json
 import re
+import unicodedata
 import urllib.parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Iterable, Iterator
+    from typing import Any, Callable, Iterable, Iterator
 
 MIN_VALUE_LENGTH = 4
 # How many characters of base64 tell a value inside of other text, and how many a line of wrapped
@@ -94,13 +95,49 @@ def in_careful_json(once: str) -> Iterator[str]:
                 yield escaped.replace('\\"', form % ord('"'))
 
 
-def in_shell(text: str) -> list[str]:
-    """A text between single quotes, by bash and by Python's shlex, and with backslashes."""
-    return [
-        text.replace("'", "'\\''"),
-        text.replace("'", "'\"'\"'"),
-        re.sub(r"([^\w@%+=:,./-])", r"\\\1", text),
-    ]
+# What `printf %q` of bash puts a backslash before.
+BASH_SPECIAL = re.compile(r"([ \t\n!\"$&'()*,;<>?\[\\\]^`{|}])")
+
+
+def in_shell(text: str) -> Iterator[str]:
+    """A text between single quotes, by bash, by Python's shlex and by dash; between double quotes,
+    as in bash's `export -p`; with backslashes, by `printf %q` too; and in `$'..'`.
+    """
+    yield text.replace("'", "'\\''")
+    yield text.replace("'", "'\"'\"'")
+    by_dash = re.sub("('+)", "'\"\\1\"'", text)
+    yield from (by_dash, by_dash[:-1] if text.endswith("'") else by_dash)
+    yield re.sub(r"([$\"\\`])", r"\\\1", text)
+    yield re.sub(r"([^\w@%+=:,./-])", r"\\\1", text)
+    by_bash = BASH_SPECIAL.sub(r"\\\1", text)
+    # These only at the beginning of a word, or behind a colon there.
+    for each in (by_bash, re.sub("(?<=[:=])~", r"\\~", by_bash)):
+        yield from (each, re.sub("^[#~]", r"\\\g<0>", each))
+    # Which letters are printed as they are depends on the locale.
+    for is_shown in (is_printed, is_text, str.isascii):
+        yield "".join(in_ansi_c(each, is_shown) for each in text)
+
+
+ANSI_C = dict(zip("\a\b\x1b\f\n\r\t\v\\'", (r"\a \b \E \f \n \r \t \v \\ \'").split()))
+
+
+def in_ansi_c(letter: str, is_shown: Callable[[str], bool]) -> str:
+    """A letter in bash's `$'..'`."""
+    if letter in ANSI_C:
+        return ANSI_C[letter]
+    if " " <= letter <= "~" or (not letter.isascii() and is_shown(letter)):
+        return letter
+    data = letter.encode("utf-8", "surrogateescape")
+    return "".join("\\%03o" % byte for byte in data)
+
+
+def is_text(letter: str) -> bool:
+    return not "\ud800" <= letter <= "\udfff"
+
+
+def is_printed(letter: str) -> bool:
+    """Whether the C library counts a letter as printable."""
+    return unicodedata.category(letter) not in ("Cc", "Cn", "Cs", "Zl", "Zp")
 
 
 def in_json(text: str) -> tuple[str, str]:

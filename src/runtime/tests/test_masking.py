@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import subprocess
 import sys
 import time
 import unittest
@@ -40,6 +41,46 @@ def covered(values, data):
         elif not n or not hidden[n - 1]:
             shown += b"***"
     return bytes(shown)
+
+
+# Each way in which a shell shows a value so that it would read it back.
+SHOWN_BY_SH = r"""
+for value in "$@"; do
+  printf '\n@@@@\n'
+  export V="$value"
+  export -p
+  set
+done
+"""
+SHOWN_BY_BASH = r"""
+for value in "$@"; do
+  printf '\n@@@@\n'
+  export V="$value"
+  export -p
+  declare -p V
+  (set -o posix; export -p)
+  printf 'V=%q\n' "$V" "x:$V"
+  printf 'V=%s\n' "${V@Q}" "${V@A}"
+  set
+  set -x
+  V="$V"
+  : "$V" V="$V" $'\e'"$V"
+  set +x
+done
+"""
+LETTERS = "ab1AZ09_" + " !\"#$%&'()*+,-./:;<=>?@[\\]^`{|}~" * 2 + "\t\n\r\x01\x1b\x7f"
+LETTERS += "\u00e4\u00f6\u00df\u20ac\u03a9\u0130\U0001f600\u0301\u00a0\u200b\u2028\u0085\u00ad"
+LETTERS += "\ue000\u0378\uffff\udcff\udcc3"
+
+
+def secrets(rng, count):
+    """Values that an environment can have."""
+    found = ["Tr0ub4dor#3,x!", "pa$$w0rd!&9", "Geh\u00e4im#W\u00f6rt1", "#~~a'''b", "''abc''"]
+    while len(found) < count:
+        letters = LETTERS if rng.random() < 0.5 else LETTERS[:70]
+        found.append("".join(rng.choice(letters) for _ in range(rng.randint(4, 14))))
+    # A value is text: what is read of the environment is what was put into it.
+    return [each for each in found if os.fsdecode(os.fsencode(each)) == each]
 
 
 class MaskTest(unittest.TestCase):
@@ -236,6 +277,36 @@ class MaskTest(unittest.TestCase):
 
     def test_two_overlapping_values_are_both_masked(self):
         self.assertEqual(through(Mask(["abcdef", "efghij"]), b"xabcdefghijy", [6]), b"x***y")
+
+    def test_masks_a_value_as_shells_show_it(self):
+        rng = random.Random(77)
+        shells = [
+            ("bash", "BASH_XTRACEFD=1" + SHOWN_BY_BASH, 9),
+            ("sh", SHOWN_BY_SH, 2),
+        ]
+        for locale in ("C", "C.UTF-8"):
+            for shell, script, count in shells:
+                values = secrets(rng, 400)
+                shown = subprocess.run(
+                    [shell, "-s", "--", *map(os.fsencode, values)],
+                    input=script.encode(),
+                    env={"LC_ALL": locale, "PATH": os.environ["PATH"]},
+                    stdout=subprocess.PIPE,
+                    check=True,
+                ).stdout.split(b"\n@@@@\n")[1:]
+                self.assertEqual(len(shown), len(values))
+                for value, text in zip(values, shown):
+                    masked = through(Mask([value]), text, [rng.randrange(len(text))])
+                    found = re.findall(
+                        rb"^(?:declare -x |export |\+ )?V=(.*)$|^\+ : (.*)$", masked, re.M
+                    )
+                    self.assertGreaterEqual(len(found), count, (locale, value, masked))
+                    for each in found:
+                        # Quotes around it, and what was put before it.
+                        quotes = rb"\$?['\"\\]?"
+                        before = quotes + rb"(?:declare -x V=|V=|x:|\\E|\x1b)?" + quotes
+                        left = re.sub(before + rb"\*\*\*['\"]?", b"", b"".join(each))
+                        self.assertEqual(left.strip(), b"", (locale, value, each, masked))
 
     def test_a_value_that_is_too_short_is_not_masked(self):
         self.assertEqual(through(Mask(["abc", ""]), b"abc abc", []), b"abc abc")
