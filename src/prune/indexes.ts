@@ -144,6 +144,8 @@ export class Indexes {
       const segments = readDirectory(end);
       const [offset, stored] = segments.at(-1) ?? [0, 0];
       const chunks = segments.flatMap(([, , , chunks]) => chunks.map(([chunk]) => chunk));
+      // No client would read an index with such a pack.
+      if (!chunks.length || chunks.length > MAX_CHUNKS) return null;
       return { sha256, size: offset + stored + length, chunks };
     } catch {
       // Not the pack that its name says: whoever needs it will find that out, and replace it.

@@ -1,3 +1,4 @@
+import { constants } from 'node:buffer';
 import { randomBytes } from 'node:crypto';
 import {
   appendFileSync,
@@ -13,7 +14,7 @@ import {
 import { dirname } from 'node:path';
 
 /** A file that is larger, bytes, is none of ours. */
-const MAX_CACHE_FILE_BYTES = 512 * 1024 * 1024;
+const MAX_CACHE_FILE_BYTES = constants.MAX_STRING_LENGTH;
 
 let failure: string | null = null;
 
@@ -38,6 +39,14 @@ export function readCache<T>(file: string | undefined, parse: (bytes: Buffer) =>
   } catch {
     return null;
   }
+}
+
+/** Removes a file of the cache that has grown so large that nobody reads it: it is begun again. */
+export function removeOversized(file: string): void {
+  attempt(file, () => {
+    const stat = statSync(file, { throwIfNoEntry: false });
+    if (stat?.isFile() && stat.size > MAX_CACHE_FILE_BYTES) rmSync(file, { force: true });
+  });
 }
 
 /** Writes a file of the cache, for its owner only, whole or not at all. Where it can't be written, nothing fails. */

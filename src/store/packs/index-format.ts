@@ -1,11 +1,12 @@
 import { deflateSync } from 'node:zlib';
+import { formatCount } from '../../report/units';
 import { inflate } from '../../system/bounded';
 import { createHash } from 'node:crypto';
 
 const HEADER = Buffer.from('NX-EC2 index 1\n');
 const HASH_BYTES = 32;
 const NAME = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)(\d{3})-[0-9a-f]{16}$/;
-/** An index object holds so many chunks at the most, or one pack. */
+/** An index object holds so many chunks at the most: as many as the directory of one pack can name. */
 export const MAX_CHUNKS = 512 * 1024;
 /** The most bytes of an index as it is stored, and inflated. */
 export const MAX_INDEX_BYTES = 32 * 1024 * 1024;
@@ -40,8 +41,10 @@ export function parseIndex(bytes: Buffer): IndexedPack[] {
     throw new Error('not an index');
   }
   const packs: IndexedPack[] = [];
+  let chunks = 0;
   for (let at = HEADER.length; at < data.length;) {
     const { pack, end } = readPack(data, at);
+    if ((chunks += pack.chunks.length) > MAX_CHUNKS) throw tooManyChunks();
     packs.push(pack);
     at = end;
   }
@@ -74,6 +77,8 @@ export function packRecord({ sha256, size, chunks }: IndexedPack): Buffer {
 
 export function readPack(data: Buffer, at: number): { pack: IndexedPack; end: number } {
   const count = data.readUInt32BE(at + HASH_BYTES + 4);
+  if (count === 0) throw new Error('it names a pack without chunks');
+  if (count > MAX_CHUNKS) throw tooManyChunks();
   const from = at + HASH_BYTES + 8;
   const end = from + count * HASH_BYTES;
   if (end > data.length) throw new Error('an index is cut off');
@@ -84,6 +89,10 @@ export function readPack(data: Buffer, at: number): { pack: IndexedPack; end: nu
     pack: { sha256: data.toString('hex', at, at + HASH_BYTES), size: data.readUInt32BE(at + HASH_BYTES), chunks },
     end,
   };
+}
+
+function tooManyChunks(): Error {
+  return new Error(`it names more than ${formatCount(MAX_CHUNKS, 'chunk')}`);
 }
 
 export function isIndex(name: string): boolean {

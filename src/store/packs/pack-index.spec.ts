@@ -1,14 +1,16 @@
 import { randomBytes } from 'node:crypto';
-import { appendFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { appendFileSync, mkdtempSync, readFileSync, rmSync, statSync, truncateSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { deflateSync } from 'node:zlib';
 import { PackIndex } from './pack-index';
 import { StoreKeys } from '../keys';
 import type { Store } from '../store';
-import { formatIndex, indexName, indexTime, type IndexedPack } from './index-format';
+import { formatIndex, indexName, indexTime, packRecord, parseIndex, type IndexedPack } from './index-format';
 
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
+const HEAD = Buffer.from('NX-EC2 index 1\n');
 
 /** Index objects by their names, as S3 lists and gives them. */
 class Objects {
@@ -24,7 +26,7 @@ class Objects {
       this.lists++;
       const keys = [...this.all.keys()].filter((key) => key.startsWith(prefix) && key > after).sort();
       this.onList();
-      return keys.map((key) => ({ key, size: 0, modified: 0 }));
+      return keys.map((key) => ({ key, size: this.all.get(key)?.length ?? 0, modified: 0 }));
     },
     get: async (key: string) => {
       this.gets++;
@@ -160,6 +162,49 @@ describe('the packs that a machine knows', () => {
     await open().publish();
     expect(objects.all.size).toBe(1);
     expect(readFileSync(file, 'utf8')).toContain('published');
+  });
+
+  it('are those of the newest indexes if there are more than a machine can remember, which it says', async () => {
+    const packs = Array.from({ length: 4 }, () => ({
+      ...pack(),
+      chunks: Array.from({ length: 10 }, () => randomBytes(32).toString('hex')),
+    }));
+    packs.forEach((each, hour) => void write([each], new Date(Date.now() - (10 - hour) * HOUR)));
+    const said: string[] = [];
+    const limited = (limits: { chunks: number; bytes: number }, where?: string) =>
+      new PackIndex(objects.store, keys, where, (text) => said.push(text), limits);
+    const known = (index: PackIndex) => packs.map((each) => knows(index, each));
+    const chunks = { chunks: 25, bytes: 1e6 };
+    expect(known(await refreshed(limited(chunks, file)))).toEqual([false, false, true, true]);
+    expect(said).toEqual([expect.stringContaining('more than 25 chunks or 976.6 KB: 2 index objects are ignored')]);
+    // A later command has them from this machine, and asks for none of them again.
+    const { gets } = objects;
+    expect(known(limited(chunks, file))).toEqual([false, false, true, true]);
+    await refreshed(limited(chunks, file));
+    expect(objects.gets).toBe(gets);
+    const [size] = [...objects.all.values()].map(({ length }) => length);
+    expect(known(await refreshed(limited({ chunks: 1e6, bytes: size * 1.5 })))).toEqual([false, false, false, true]);
+  });
+
+  it('are cached in a file that is begun again if it has grown too large to be read', async () => {
+    open().add(pack());
+    truncateSync(file, 2 ** 29 + 1);
+    const known = pack();
+    open().add(known);
+    expect(statSync(file).size).toBeLessThan(1_000);
+    expect(knows(open(), known)).toBe(true);
+  });
+
+  it('come from an index that has no more chunks than it may have', () => {
+    const hashes = Buffer.alloc(524_289 * 32, randomBytes(32 * 1024));
+    const chunks = Array.from({ length: 524_289 }, (_, n) => hashes.toString('hex', n * 32, n * 32 + 32));
+    const half = (from: number, to: number) => ({ ...pack(), chunks: chunks.slice(from, to) });
+    const parse = (packs: IndexedPack[]) => () =>
+      parseIndex(deflateSync(Buffer.concat([HEAD, ...packs.map(packRecord)]), { level: 0 }));
+    expect(parse([half(0, 524_288)])()).toHaveLength(1);
+    expect(parse([half(0, 524_289)])).toThrow('it names more than 524,288 chunks');
+    expect(parse([half(0, 300_000), half(300_000, 524_289)])).toThrow('it names more than 524,288 chunks');
+    expect(parse([half(0, 0)])).toThrow('without chunks');
   });
 
   it('come from indexes whose name holds a time', () => {

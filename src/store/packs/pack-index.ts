@@ -1,6 +1,7 @@
 import { z } from 'zod';
-import { formatCount } from '../../report/units';
-import { appendCache, readCache, writeCache } from '../../system/cache-file';
+import { formatCount, formatSize } from '../../report/units';
+import { appendCache, readCache, removeOversized, writeCache } from '../../system/cache-file';
+import { mapConcurrent } from '../../system/side-by-side';
 import { INDEX_CACHE_TTL_MS } from '../pending-deletes';
 import type { StoreKeys } from '../keys';
 import type { Store } from '../store';
@@ -32,6 +33,16 @@ const MAX_LIST_ATTEMPTS = 3;
 export const MAX_INDEXES = 100_000;
 const CONCURRENT_READS = 8;
 
+/** What a machine learns of indexes at most: anybody may have written them who can write to the bucket. */
+interface PackIndexLimits {
+  /** Chunks that it knows of packs which others have uploaded: some hundred bytes of memory each. */
+  chunks: number;
+  /** Stored bytes of the indexes that one refresh reads. */
+  bytes: number;
+}
+
+const LIMITS: PackIndexLimits = { chunks: 4 * 1024 * 1024, bytes: 256 * 1024 * 1024 };
+
 const names = z.array(z.string()).optional();
 const time = z.number().min(0).max(8e15).optional();
 
@@ -49,11 +60,6 @@ const lineSchema = z.object({
   upTo: time,
 });
 type Line = z.infer<typeof lineSchema>;
-
-interface ReadIndex {
-  name: string;
-  packs: IndexedPack[] | 'gone' | 'failed';
-}
 
 const REBUILD = '"npx nx-ec2 store prune --apply" replaces it.';
 
@@ -78,6 +84,8 @@ export class PackIndex {
   private upTo = 0;
   private asked = 0;
   private loaded = false;
+  /** Chunks of packs that others have uploaded, each as often as it was learned. */
+  private learned = 0;
   private refreshing?: Promise<void>;
 
   /** @param file where it is remembered, absolute: one for each bucket and prefix; undefined: not at all. */
@@ -86,6 +94,7 @@ export class PackIndex {
     private readonly keys: StoreKeys,
     private readonly file: string | undefined,
     private readonly warn: (text: string) => void = () => undefined,
+    private readonly limits = LIMITS,
   ) {}
 
   /** The pack that holds a chunk, as far as is known. */
@@ -98,7 +107,8 @@ export class PackIndex {
   /**
    * Learns what others have uploaded since it was asked last. What can't be read is as if it were not there, until it
    * is asked again; what is gone was put into another index, which is there: `prune` writes it first. One that is
-   * damaged or too large is ignored, and named once: what only it knows is uploaded again.
+   * damaged or too large is ignored, and named once: what only it knows is uploaded again. Of more than can be learned,
+   * the oldest are ignored.
    */
   refresh(): Promise<void> {
     this.refreshing ??= this.ask().finally(() => (this.refreshing = undefined));
@@ -110,27 +120,53 @@ export class PackIndex {
     if (Date.now() - this.asked < INDEX_REFRESH_MS) return;
     const now = Date.now();
     const prefix = this.keys.index('');
+    let left = this.limits.bytes;
     for (let tries = 0; tries < MAX_LIST_ATTEMPTS; tries++) {
       const after = this.upTo > LATE_INDEX_MS ? prefix + timeOfName(new Date(this.upTo - LATE_INDEX_MS)) : undefined;
-      const listed = (await this.store.list(prefix, MAX_INDEXES, after)).map(({ key }) => key.slice(prefix.length));
-      const names = listed.filter((name) => isIndex(name) && !this.read.has(name));
-      const found = await this.readIndexes(prefix, names);
-      const done = found.filter(({ packs }) => packs !== 'failed').map(({ name }) => name);
-      const failed = found.find(({ packs }) => packs === 'failed');
+      const listed = (await this.store.list(prefix, MAX_INDEXES, after)).map(({ key, size }) => ({
+        name: key.slice(prefix.length),
+        size,
+      }));
+      const failed: string[] = [];
+      const done: string[] = [];
+      let [gone, skipped] = [0, 0];
+      // The newest first: prune writes what it merges anew.
+      const unread = listed.filter(({ name }) => isIndex(name) && !this.read.has(name)).reverse();
+      await mapConcurrent(unread, CONCURRENT_READS, async ({ name, size }) => {
+        if ((left -= size) < 0 || this.learned >= this.limits.chunks) skipped++;
+        else {
+          const packs = await this.readIndex(prefix + name);
+          if (packs === 'failed') return void failed.push(name);
+          if (packs === 'gone') gone++;
+          else if (!this.learnAll(packs, now)) skipped++;
+        }
+        done.push(name);
+      });
       // A name from a clock that is ahead must not hide those that come after it.
       const latest = Math.min(
         (await this.store.now()).getTime(),
-        indexTime(failed?.name ?? listed.findLast(isIndex) ?? '') ?? 0,
+        indexTime(failed.sort()[0] ?? listed.findLast(({ name }) => isIndex(name))?.name ?? '') ?? 0,
       );
       this.upTo = Math.max(this.upTo, latest);
       this.asked = now;
       for (const name of done) this.read.add(name);
-      const lines = found
-        .flatMap(({ packs }) => (Array.isArray(packs) ? packs : []))
-        .map((pack) => this.line(pack, now, false));
-      this.append([...lines, JSON.stringify({ asked: now, read: done, upTo: this.upTo })]);
-      if (!found.some(({ packs }) => packs === 'gone')) return;
+      this.append([JSON.stringify({ asked: now, read: done, upTo: this.upTo })]);
+      if (skipped) this.warn(this.describeSkipped(skipped));
+      if (!gone) return;
     }
+  }
+
+  /** Learns the packs of one index. @returns false if they are too many. */
+  private learnAll(packs: readonly IndexedPack[], at: number): boolean {
+    const chunks = packs.reduce((sum, pack) => sum + pack.chunks.length, 0);
+    if (this.learned + chunks > this.limits.chunks) return false;
+    this.append(packs.map((pack) => this.line(pack, at, false)));
+    return true;
+  }
+
+  private describeSkipped(count: number): string {
+    const { chunks, bytes } = this.limits;
+    return `The indexes of the store have more than ${formatCount(chunks, 'chunk')} or ${formatSize(bytes)}: ${formatCount(count, 'index object')} ${count === 1 ? 'is' : 'are'} ignored, and what only ${count === 1 ? 'it lists' : 'they list'} is uploaded again when needed. To remove packs that nothing needs: npx nx-ec2 store prune --apply`;
   }
 
   /** Writes down that a pack is in the store. */
@@ -158,17 +194,7 @@ export class PackIndex {
     }
   }
 
-  private async readIndexes(prefix: string, names: readonly string[]): Promise<ReadIndex[]> {
-    const found: ReadIndex[] = [];
-    const left = names.entries();
-    const work = async () => {
-      for (const [at, name] of left) found[at] = { name, packs: await this.readIndex(prefix + name) };
-    };
-    await Promise.all(Array.from({ length: CONCURRENT_READS }, work));
-    return found;
-  }
-
-  private async readIndex(key: string): Promise<ReadIndex['packs']> {
+  private async readIndex(key: string): Promise<IndexedPack[] | 'gone' | 'failed'> {
     let bytes: Buffer | null;
     try {
       bytes = await this.store.get(key, MAX_INDEX_BYTES);
@@ -201,11 +227,14 @@ export class PackIndex {
     const name = { sha256: pack.sha256, size: pack.size, at };
     for (const chunk of pack.chunks) this.byChunk.set(chunk, name);
     if (own) this.unwritten.set(pack.sha256, pack);
+    else this.learned += pack.chunks.length;
   }
 
   private load(): void {
     if (this.loaded) return;
     this.loaded = true;
+    // Several processes may have appended to it at once.
+    if (this.file) removeOversized(this.file);
     const text = readCache(this.file, (bytes) => bytes.toString()) ?? '';
     const now = Date.now();
     const kept: string[] = [];
@@ -217,6 +246,7 @@ export class PackIndex {
           expired = true;
           continue;
         }
+        if (record.pack && !record.own && this.learned >= this.limits.chunks) continue;
         if (record.asked === undefined) kept.push(line);
         if (record.pack)
           this.learn(readPack(Buffer.from(record.pack, 'base64'), 0).pack, record.at!, record.own ?? false);
