@@ -15,7 +15,15 @@ from .endpoints import bucket_url, encode
 from .http_pool import RETRY_PAUSE_S, Connections
 from .list_objects import find_object, list_objects
 from .presigned import MAX_TRIES, form
-from .signed_requests import NOT_IMPLEMENTED, UNKNOWN_KEY, Service, is_unreadable, may_pass, send
+from .signed_requests import (
+    NOT_IMPLEMENTED,
+    UNKNOWN_KEY,
+    Service,
+    Unreadable,
+    is_unreadable,
+    may_pass,
+    send,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,13 +39,6 @@ MAX_OBJECT_BYTES = 16 * 1024 * 1024
 # How many objects a list may hold.
 MAX_LISTED = 1_000_000
 PROBE = "probe"
-
-
-class Unreadable(Failure):
-    """There is an object, and it is larger than it may be, or S3 does not let anybody with this
-    role read it: an archived one, or one that is encrypted with a key of somebody else. Who may
-    write to the bucket can make any object such: it counts as a damaged one.
-    """
 
 
 class Object:

@@ -11,6 +11,7 @@ import re
 import time
 from email.utils import parsedate_to_datetime
 
+from ..system.errors import Failure
 from .credentials import instance_role
 from .http_pool import RETRY_PAUSE_S, Broken, Connections
 from .presigned import MAX_TRIES
@@ -91,6 +92,13 @@ class Answer:
     def words(self) -> str:
         """What AWS says, verbatim."""
         return "%s: %s" % (self.code, self.message) if self.code else self.message
+
+
+class Unreadable(Failure):
+    """There is an object, and it is larger than it may be, or S3 does not let anybody with this
+    role read it: an archived one, or one that is encrypted with a key of somebody else. Who may
+    write to the bucket can make any object such: it counts as a damaged one.
+    """
 
 
 class Service:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 
+from ..aws.signed_requests import Answer, Unreadable, is_unreadable
 from ..system.errors import Failure
 from .checkpoint_restore import restore
 
@@ -68,7 +69,7 @@ def restore_from(
         raise Failure(
             "RESTORE_FAILED",
             "%s (%s)%s" % (failure.message, failure.code, ": %s" % aws if aws else ""),
-            why=failure.code,
+            why="UNREADABLE" if isinstance(failure, Unreadable) else failure.code,
         )
 
 
@@ -91,7 +92,8 @@ def by_urls(urls: Mapping[str, str]) -> Fetch:
         if is_absent(answer):
             return None
         if answer.status != 200:
-            raise Failure(
+            refused = is_unreadable(Answer(answer.status, {}, answer.body))
+            raise (Unreadable if refused else Failure)(
                 "FETCH_FAILED",
                 "%s could not be fetched: HTTP %d" % (name, answer.status),
                 aws=bytes(answer.body[:2000]).decode("utf-8", "replace"),

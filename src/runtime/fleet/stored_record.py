@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 
+from ..aws.signed_requests import Unreadable
 from ..report.signed_record import RECORD as RECORD_NAME
 from ..report.signed_record import SigningKey, version
 from .ended_record import ended_record
@@ -40,8 +41,11 @@ class StoredRecord:
         return found, record
 
     def is_stop_requested(self) -> bool:
-        """Whether a client has stopped the run."""
-        return self.key.is_stop(self.bucket.get("stop", limit=MAX_STOP_BYTES))
+        """Whether a client has stopped the run: whoever writes something else there has not."""
+        try:
+            return self.key.is_stop(self.bucket.get("stop", limit=MAX_STOP_BYTES))
+        except Unreadable:
+            return False
 
     def end(
         self,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .supervised_run import SupervisedRun
 
 # Why a checkpoint in the store can't be restored, now or later.
-UNRESTORABLE = ("ABSENT", "CHECKPOINT_MISMATCH", "PART_MISMATCH")
+UNRESTORABLE = ("ABSENT", "UNREADABLE", "CHECKPOINT_MISMATCH", "PART_MISMATCH")
 
 
 class ResumeCheckpoint:

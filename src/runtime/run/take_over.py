@@ -174,6 +174,7 @@ def taken_over(
     instance, was_interrupted = record["instance"], record["outcome"] == "interrupted"
     attempts: list[dict[str, Any]] = list(record["attempts"])
     price = record["metadata"].get("price")
+    training = record["log"]["training"]
     if attempts and attempts[-1]["n"] == record["attempt"]:
         why = "%s was interrupted" if was_interrupted else "%s was lost"
         attempts[-1] = dict(attempts[-1], price=price, why=why % instance)
@@ -194,6 +195,7 @@ def taken_over(
         "startedAt": record["startedAt"],
         "attempt": attempt,
         "attempts": attempts,
-        "training": record["log"]["training"],
+        # It is in what was lost of the log, if that has less.
+        "training": training and min(training, stored_log_bytes),
         "takenOver": {"from": instance, "log": stored_log_bytes},
     }

@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 
+from ..aws.signed_requests import Unreadable
 from ..checkpoints import checkpoint_restore
 from ..run_dir import log_trim
 from ..system import atomic_files
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
     Objects = Mapping[str, int]
 
 MAX_OBJECT_BYTES = 1024 * 1024
+MAX_TIMES_BYTES = 256 * 1024
+LOST = (
+    b"nx-ec2: the log of the earlier attempts is lost from byte %d on: "
+    b"another program has changed it (%s)\n"
+)
 MAX_MANIFEST_BYTES = 64 * 1024 * 1024
 # How many objects of a kind may have been written after the last record.
 MAX_UNRECORDED = 1000
@@ -38,20 +44,24 @@ def take_log(
     store's, and the length of this one, whose last line is complete.
 
     The segments that the record names are verified; what was written after it, until the instance
-    was lost, is taken as it is.
+    was lost, is taken as it is. A last segment that is not what the record says is replaced by a
+    line that says so.
     """
     from ..report.log_upload import SEGMENT_BYTES
 
     hashes, named, last = log_hashes(record["log"])
     segments = numbers(stored, "log", recorded=hashes.whole)
-    number, data = hashes.whole, b""
+    number, data, damage = hashes.whole, b"", None
     if named and number not in segments:
-        raise changed_log(number)
-    while number in segments:
-        data = required(bucket, "log/%d" % number)[:SEGMENT_BYTES]
-        if named and hashlib.sha256(data[:named]).hexdigest() != last:
-            raise changed_log(number)
-        named = 0
+        damage = "log/%d is not in the store" % number
+    while number in segments and not damage:
+        found, damage = segment(bucket, "log/%d" % number)
+        if named and not damage and hashlib.sha256(found[:named]).hexdigest() != last:
+            damage = "log/%d does not match the record" % number
+        if damage:
+            data = b""
+            break
+        data, named = found, 0
         if len(data) < SEGMENT_BYTES or number + 1 not in segments:
             break
         hashes.add(data)
@@ -64,14 +74,37 @@ def take_log(
         if data and not data.endswith(b"\n"):
             # A line that was cut off is ended.
             file.write(b"\n")
+        if damage:
+            file.write(LOST % (start, damage.encode()))
         length = file.tell()
     log_trim.write(run_dir, start)
     rest = {"size": len(data), "hash": hashlib.sha256(data).hexdigest()} if data else None
     atomic_files.write_json(os.path.join(run_dir, "log.saved"), dict(hashes.data(), rest=rest))
-    times = read_times(bucket.get("times.json") or b"") if "times.json" in stored else []
+    take_times(run_dir, bucket, stored=stored, length=start + len(data))
+    return start + len(data), length
+
+
+def segment(bucket: Bucket, name: str) -> tuple[bytes, str | None]:
+    """The beginning of a segment of the log, and what is damaged."""
+    from ..report.log_upload import SEGMENT_BYTES
+
+    try:
+        data = bucket.get(name, limit=MAX_OBJECT_BYTES)
+    except Unreadable as unreadable:
+        return b"", unreadable.message
+    return (data[:SEGMENT_BYTES], None) if data is not None else (b"", name + " can't be read")
+
+
+def take_times(run_dir: str, bucket: Bucket, *, stored: Objects, length: int) -> None:
+    times: list[tuple[int, int]] = []
+    if "times.json" in stored:
+        try:
+            times = read_times(bucket.get("times.json", limit=MAX_TIMES_BYTES) or b"")
+        except Unreadable:
+            # No decision is based on them, and nobody has signed them.
+            pass
     with open(os.path.join(run_dir, "times"), "w") as file:
         file.writelines("%d %d\n" % (at, size) for at, size in times if size <= length)
-    return start + len(data), length
 
 
 def read_times(data: bytes) -> list[tuple[int, int]]:
@@ -97,12 +130,6 @@ def log_hashes(log: RunRecordLog) -> tuple[LogHashes, int, str | None]:
     complete = saved.copy()
     complete["segments"] = names[: whole - saved["folded"]]
     return LogHashes(complete), rest, names[-1] if rest else None
-
-
-def changed_log(number: int) -> Failure:
-    name = "log/%d" % number
-    how = "%s of the run does not match its record: another program has changed it" % name
-    return Failure("NOT_RESUMABLE", how, what=name)
 
 
 def take_metrics(run_dir: str, record: RunRecord, *, stored: Objects, log_bytes: int) -> None:
@@ -145,6 +172,8 @@ def take_checkpoints(
         try:
             data = required(bucket, "checkpoint/%d.json" % each["n"], MAX_MANIFEST_BYTES)
             manifest = checkpoint_restore.read(data, each["sha256"])
+        except Unreadable:
+            continue
         except Failure as failure:
             if failure.code in ("CHECKPOINT_MISMATCH", "PART_MISMATCH", "NOT_RESUMABLE"):
                 continue

@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import os
 import re
+import shutil
 import signal
 import threading
 import time
@@ -11,8 +12,12 @@ import time
 import package  # noqa: F401 (puts the runtime on the path)
 
 from nx_ec2_runtime.aws.bucket import Object
+from nx_ec2_runtime.aws.signed_requests import Unreadable
 from nx_ec2_runtime.system import atomic_files
 from nx_ec2_runtime.system.errors import Failure
+
+# The content of an object that stands for one that S3 does not let be read.
+REFUSED = b"archived"
 
 
 class Store:
@@ -95,9 +100,25 @@ class Store:
             b"", found.etag, modified=found.modified, age=found.age, refused=words
         )
 
-    def get(self, name, span=None, limit=None):
+    def get(self, name, span=None, limit=16 << 20):
         found = self.read(name)
+        if found and found.data == REFUSED:
+            raise Unreadable("FETCH_FAILED", "%s could not be fetched: InvalidObjectState" % name)
+        if found and len(found.data) > limit:
+            raise Unreadable("LIMIT", "%s is larger than %d bytes" % (name, limit))
         return found and found.data
+
+    def copy(self, directory):
+        """Another store that holds the same."""
+        shutil.copytree(self.directory, directory)
+        return Store(directory)
+
+    def unlink(self, name):
+        os.unlink(os.path.join(self.directory, name))
+
+    def refuse(self, name):
+        """Makes an object one that S3 does not let be read."""
+        self.overwrite(name, REFUSED)
 
     def list(self, prefix=""):
         if "list" in self.denied:

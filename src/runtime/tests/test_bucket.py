@@ -12,7 +12,7 @@ import s3_server
 from s3_server import S3, Role
 
 from nx_ec2_runtime.aws import signed_requests
-from nx_ec2_runtime.aws.bucket import Unreadable, open_bucket, refusal
+from nx_ec2_runtime.aws.bucket import open_bucket, refusal
 from nx_ec2_runtime.aws.http_pool import Connections
 from nx_ec2_runtime.run.training_variables import in_local_instance
 from nx_ec2_runtime.system.errors import Failure
@@ -202,15 +202,15 @@ class ReadTest(unittest.TestCase):
             ), self.assertRaises(Failure) as raised:
                 self.bucket.read("record.json")
             self.assertEqual(raised.exception.code, "FETCH_FAILED")
-            self.assertNotIsInstance(raised.exception, Unreadable)
+            self.assertNotIsInstance(raised.exception, signed_requests.Unreadable)
 
     def test_the_bytes_of_an_unreadable_or_too_large_object_are_a_failure_of_its_own(self):
         for kind in ("archived", "ssec", "disabled-key"):
             self.s3.overwrite("stop", b"x", kind)
-            with self.subTest(kind), self.assertRaises(Unreadable):
+            with self.subTest(kind), self.assertRaises(signed_requests.Unreadable):
                 self.bucket.get("stop")
         self.s3.overwrite("stop", b"x" * 11)
-        with self.assertRaises(Unreadable) as raised:
+        with self.assertRaises(signed_requests.Unreadable) as raised:
             self.bucket.get("stop", limit=10)
         self.assertEqual(raised.exception.code, "LIMIT")
         self.s3.overwrite("stop", b"x", "foreign-key")

@@ -574,6 +574,19 @@ class UnreadableTest(FleetWorld):
         self.assertEqual((self.began, failure["code"]), ([], "ACCESS_DENIED"))
         self.assertIn("allow s3:GetObject on b/v2/projects/p/run/", failure["message"])
 
+    def test_a_stop_request_that_can_not_be_read_is_none(self):
+        self.s3.overwrite("stop", b"x" * ((1 << 20) + 1))
+        self.assertFalse(self.instance().record.is_stop_requested())
+        for kind in s3_server.KINDS:
+            with self.subTest(kind):
+                self.began.clear()
+                self.world = World()
+                self.s3.objects.clear()
+                self.s3.overwrite("stop", stop(), kind)
+                self.instance().run_to_completion()
+                self.over()
+                self.assertEqual(self.began, [1])
+
     def test_a_role_that_may_list_the_runs_alone_starts_the_run(self):
         self.s3.denied = {"missing"}
         self.instance().run_to_completion()

@@ -14,11 +14,13 @@ from unittest import mock
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import s3_server
+import store
 from directory_store import Store
 from runs import Trainings, part, signed, unsigned
 
 from nx_ec2_runtime import main
 from nx_ec2_runtime.aws.metadata import Absent
+from nx_ec2_runtime.checkpoints import checkpoint_source
 from nx_ec2_runtime.report import fencing, log_upload, spot_notice, uploads
 from nx_ec2_runtime.report.signed_record import SigningKey
 from nx_ec2_runtime.run import (
@@ -509,37 +511,101 @@ class ResumeTest(Resuming):
         self.begin(leave=0, nextAttempt={"attempt": 2, "heartbeat": record["heartbeat"]})
         self.assertEqual(self.ended()["outcome"], "succeeded")
 
-    def test_a_log_that_another_program_changed_is_not_continued(self):
-        self.at("i-1")
-        self.begin(leave=1, pad=log_upload.SEGMENT_BYTES)
-        self.interrupt()
-        self.at("i-2")
-        objects = self.store.objects()
-        last = "log/%d" % max(int(name[4:]) for name in objects if name.startswith("log/"))
-        atomic_files.write_atomically(
-            os.path.join(self.store.directory, last), objects[last].replace(b"li", b"LI")
-        )
-        error = self.begin(leave=0, attempt=2, ok=False)["error"]
-        self.assertEqual((error["code"], error["detail"]["what"]), ("NOT_RESUMABLE", last))
-        os.unlink(os.path.join(self.store.directory, last))
-        self.assertEqual(self.begin(leave=0, attempt=2, ok=False)["error"]["code"], "NOT_RESUMABLE")
-        # What comes after what the record names is taken: nobody was left to record it.
-        atomic_files.write_atomically(
-            os.path.join(self.store.directory, last), objects[last] + b"ne\nmore\n"
-        )
-        atomic_files.write_atomically(os.path.join(self.store.directory, "log/999999999"), b"x")
-        self.begin(leave=0, attempt=2)
-        record = self.ended()
+    def last_segment(self):
+        names = [name for name in self.store.objects() if name.startswith("log/")]
+        return "log/%d" % max(int(name[4:]) for name in names)
+
+    def assert_log_is_as_the_record_says(self, record):
         log = self.log()
-        self.assertIn(b"half of a line\nmore\n", log)
-        pieces = [
-            log[start : start + log_upload.SEGMENT_BYTES]
-            for start in range(0, len(log), log_upload.SEGMENT_BYTES)
-        ]
+        size = log_upload.SEGMENT_BYTES
+        pieces = [log[start : start + size] for start in range(0, len(log), size)]
+        self.assertEqual(record["log"]["size"], len(log))
         self.assertEqual(
             record["log"]["hashes"]["segments"],
             [hashlib.sha256(each).hexdigest() for each in pieces],
         )
+
+    def test_what_was_logged_after_the_last_record_is_kept(self):
+        self.at("i-1")
+        self.begin(leave=1, pad=log_upload.SEGMENT_BYTES)
+        self.interrupt()
+        self.at("i-2")
+        last = self.last_segment()
+        self.store.overwrite(last, self.store.objects()[last] + b"ne\nmore\n")
+        self.store.overwrite("log/999999999", b"x")
+        self.begin(leave=0, attempt=2)
+        record = self.ended()
+        self.assertIn(b"half of a line\nmore\n", self.log())
+        self.assert_log_is_as_the_record_says(record)
+
+    def test_a_run_is_resumed_without_the_segment_of_its_log_that_another_program_damaged(self):
+        self.at("i-1")
+        self.begin(leave=1, pad=log_upload.SEGMENT_BYTES)
+        first = self.interrupt()
+        last, whole = self.last_segment(), self.store
+        start = int(last[4:]) * log_upload.SEGMENT_BYTES
+        for n, (damage, words) in enumerate((
+            (lambda: self.store.overwrite(last, b"hello"), b"does not match the record"),
+            (lambda: self.store.unlink(last), b"is not in the store"),
+            (lambda: self.store.refuse(last), b"InvalidObjectState"),
+            (lambda: self.store.overwrite(last, b"x" * (2 << 20)), b"is larger than"),
+        )):
+            with self.subTest(words):
+                self.store = whole.copy(os.path.join(self.first, "store-%d" % n))
+                damage()
+                self.at("i-2-%d" % n)
+                self.begin(leave=0, attempt=2)
+                record = self.ended()
+                self.assertEqual(
+                    (record["outcome"], record["attempt"], record["restoredFrom"]["unit"]),
+                    ("succeeded", 2, "step-1"),
+                )
+                self.assertEqual(record["takenOver"]["log"], start)
+                self.assertLessEqual(record["log"]["training"], first["log"]["training"])
+                said = b"nx-ec2: the log of the earlier attempts is lost from byte %d on" % start
+                line = self.log()[start:].split(b"\n")[0]
+                self.assertTrue(line.startswith(said), line)
+                self.assertIn(words, line)
+                self.assert_log_is_as_the_record_says(record)
+
+    def test_a_run_is_resumed_whatever_another_program_writes_as_its_unsigned_objects(self):
+        self.at("i-1")
+        self.begin(leave=2)
+        newest = self.interrupt()["checkpoints"][-1]
+        whole = self.store
+        manifest = json.loads(whole.objects()["checkpoint/%d.json" % newest["n"]])
+        part_of_newest = "part/" + manifest["files"][0]["parts"][0]
+        for n, (name, damage) in enumerate((
+            (part_of_newest, lambda name: self.store.refuse(name)),
+            (part_of_newest, lambda name: self.store.overwrite(name, b"x" * (17 << 20))),
+            ("times.json", lambda name: self.store.overwrite(name, b"x" * (17 << 20))),
+            ("times.json", lambda name: self.store.refuse(name)),
+            ("times.json", lambda name: self.store.overwrite(name, b"{}")),
+            ("checkpoint/%d.json" % newest["n"], lambda name: self.store.refuse(name)),
+            ("checkpoint/%d.json" % newest["n"], lambda name: self.store.overwrite(name, b"x")),
+        )):
+            with self.subTest(name, n=n):
+                self.store = whole.copy(os.path.join(self.first, "store-%d" % n))
+                damage(name)
+                self.at("i-2-%d" % n)
+                self.begin(leave=0, attempt=2)
+                record = self.ended()
+                unit = "step-2" if name == "times.json" else "step-1"
+                self.assertEqual(
+                    (record["outcome"], record["restoredFrom"]["unit"]), ("succeeded", unit)
+                )
+
+    def test_a_url_of_an_object_that_s3_does_not_let_be_read_is_a_damaged_checkpoint(self):
+        served = store.Store()
+        self.addCleanup(served.close)
+        urls = {"checkpoint/1.json": served.url("/c"), "part/x": served.url("/x")}
+        source = {"run": "r", "n": 1, "sha256": "0" * 64, "prefix": "p/", "urls": urls}
+        for status, why in ((400, "UNREADABLE"), (403, "ABSENT"), (503, "FETCH_FAILED")):
+            served.objects["/c"] = status
+            with self.subTest(status), self.assertRaises(Failure) as raised:
+                checkpoint_source.restore_from(source, {}, self.root, account=None)
+            self.assertEqual(raised.exception.detail["why"], why)
+            self.assertEqual(why in resume_checkpoint.UNRESTORABLE, status < 500)
 
     def test_objects_of_another_program_do_not_change_the_numbering(self):
         self.at("i-1")
