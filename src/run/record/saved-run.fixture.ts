@@ -123,7 +123,7 @@ const SAVE = `
 import json, os, sys
 home, tests = sys.argv[1:]
 sys.path[:0] = [home, tests]
-from kept import Bucket
+from memory_bucket import Bucket
 from nx_ec2_runtime.checkpoints import checkpoints, part_upload as parts
 from nx_ec2_runtime.report import artifacts
 from nx_ec2_runtime.run_dir import written_files as written
