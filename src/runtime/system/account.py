@@ -22,6 +22,9 @@ LOGIN_TIMEOUT_S = 15
 # What it prints is the account's variables.
 MAX_LOGIN_BYTES = 4 * 1024 * 1024
 LOGIN_GRACE_S = 3
+# How long processes that it leaves have to end after SIGTERM, seconds, and the variable by which
+# they are found.
+LEFT_GRACE_S, LOGIN_MARK = 2, "NX_EC2_LOGIN"
 # How long a process that acts as the account may use no processor time, and how often a stop is
 # looked for meanwhile, seconds.
 ACT_TIMEOUT_S, ACT_POLL_S = 120.0, 0.2
@@ -273,7 +276,7 @@ def login_environment(
         )
     listed = printed.partition(b"NX_EC2_ENV")[2].split(b"\0")
     found = dict(os.fsdecode(each).split("=", 1) for each in listed if b"=" in each)
-    for name in ("PWD", "OLDPWD", "SHLVL", "_"):
+    for name in ("PWD", "OLDPWD", "SHLVL", "_", LOGIN_MARK):
         found.pop(name, None)
     return with_tools(dict(seed, **found), account)
 
@@ -288,9 +291,10 @@ def _run_login_shell(shell: str, variables: dict[str, str], account: pwd.struct_
 
     from .program_output import read_output
 
+    mark = os.urandom(12).hex()
     process = subprocess.Popen(
         [shell, "-l", "-c", "printf NX_EC2_ENV; env -0"],
-        env=variables,
+        env=dict(variables, **{LOGIN_MARK: mark}),
         cwd="/",
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -309,6 +313,30 @@ def _run_login_shell(shell: str, variables: dict[str, str], account: pwd.struct_
                 pass
             _signal_group(process.pid, signal.SIGKILL)
             raise
+        finally:
+            _end_marked("%s=%s" % (LOGIN_MARK, mark))
+
+
+def _end_marked(mark: str) -> None:
+    """Ends what the profile has left running, such as an ssh-agent, also in a session of its own:
+    otherwise it would count as left by the training's command, and one more would stay for each
+    login.
+    """
+    import signal
+
+    from . import processes
+
+    number, deadline = signal.SIGTERM, time.monotonic() + LEFT_GRACE_S
+    end = deadline + LEFT_GRACE_S
+    while time.monotonic() < end:
+        left = processes.marked(mark)
+        if not left:
+            return
+        if time.monotonic() >= deadline:
+            number = signal.SIGKILL
+        for pid in left:
+            processes.send(pid, number)
+        time.sleep(0.02)
 
 
 def _signal_group(group: int, number: int) -> None:

@@ -12,6 +12,7 @@ from unittest import mock
 import test_sync  # noqa: F401  (puts the runtime on the path)
 
 from nx_ec2_runtime.system import account as accounts
+from nx_ec2_runtime.system import processes
 
 PROFILE = """trap 'rm -f "$HOME/lock"' EXIT
 touch "$HOME/lock"
@@ -43,6 +44,25 @@ class LoginTest(unittest.TestCase):
             found = accounts.login_environment(self.account, said.append)
         self.assertEqual((found["HOME"], os.listdir(self.home)), (self.home, [".bash_profile"]))
         self.assertRegex(said[0], "^the login shell of .* did not end within 1 s")
+
+    def test_what_a_profile_leaves_running_is_ended(self):
+        for ignore in ("", "trap '' TERM; "):
+            self.profile(
+                """setsid sh -c '%secho $$ > "$HOME/pid"; while :; do sleep 0.1; done' \\
+                    < /dev/null > /dev/null 2>&1 &
+                until [ -s "$HOME/pid" ]; do sleep 0.01; done
+                export FROM_PROFILE=x
+                """
+                % ignore
+            )
+            with mock.patch.object(accounts, "LEFT_GRACE_S", 0.5):
+                found = accounts.login_environment(self.account)
+            self.assertEqual(found["FROM_PROFILE"], "x")
+            self.assertNotIn("NX_EC2_LOGIN", found)
+            with open(os.path.join(self.home, "pid")) as file:
+                pid = int(file.read())
+            os.remove(os.path.join(self.home, "pid"))
+            self.assertNotIn(pid, [each for each, _ in processes.proc_pairs()])
 
     def test_no_more_than_a_limit_is_kept_of_what_a_profile_prints(self):
         self.profile("head -c 300000000 /dev/zero")
