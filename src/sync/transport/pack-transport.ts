@@ -9,7 +9,7 @@ import type { Recipes } from '../../snapshot/recipes';
 import type { Snapshot } from '../../snapshot/snapshot';
 import { readVerified } from '../../snapshot/read-verified';
 import { total, uploadChunks, type Piece } from './upload-chunks';
-import { nothing, type Transfer, type TransferRequest, type Transport } from './transport';
+import { nothing, type Transfer, type Transport } from './transport';
 import { FileMoved } from '../../snapshot/file-moved';
 import type { SyncContext } from '../context';
 import type { PackName } from '../../store/packs/index-format';
@@ -36,9 +36,14 @@ export const packTransport: Transport = {
     }
     const pieces: Piece[] = [];
     let known = 0;
+    let baseFiles: Map<string, FileEntry> | undefined;
+    const inBase = (path: string) => (baseFiles ??= filesByPath(request.base)).get(path);
     for (const entry of request.missing) {
       const chunks = chunksOf(context, entry, request.recipes);
-      const copied = entry.size > WHOLE_BYTES ? describe(transfer, entry, chunks, request) : new Set<string>();
+      const copied =
+        entry.size > WHOLE_BYTES
+          ? describe(transfer, entry, chunks, inBase(entry.path), request.recipes)
+          : new Set<string>();
       let offset = 0;
       for (const chunk of chunks) {
         if (copied.has(chunk[0])) known += chunk[1];
@@ -100,14 +105,14 @@ function chunksOf({ workspaceRoot }: SyncContext, entry: FileEntry, recipes: Rec
   return content.chunks;
 }
 
-/** Writes down how a large content is put together. @returns the chunks that the base's content has. */
+/** Writes down how a large content is put together. @param before the file in the base. @returns the chunks that the base's content has. */
 function describe(
   transfer: Transfer,
   entry: FileEntry,
   chunks: readonly Chunk[],
-  { base, recipes }: TransferRequest,
+  before: FileEntry | undefined,
+  recipes: Recipes,
 ): Set<string> {
-  const before = base && sameFile(base, entry.path);
   const old = before && recipes.get(before.sha256);
   const offsets = new Map<string, number>();
   let at = 0;
@@ -134,9 +139,9 @@ function describe(
   return copied;
 }
 
-function sameFile(base: Snapshot, path: string): FileEntry | undefined {
-  const entry = base.entries.find((each) => each.path === path);
-  return entry?.kind === 'file' ? entry : undefined;
+function filesByPath(base: Snapshot | null): Map<string, FileEntry> {
+  const files = (base?.entries ?? []).filter((entry) => entry.kind === 'file');
+  return new Map(files.map((entry) => [entry.path, entry]));
 }
 
 /** The packs that hold the pieces. One of which little is needed is spare: read in part. */
