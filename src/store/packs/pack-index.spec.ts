@@ -195,6 +195,14 @@ describe('the packs that a machine knows', () => {
     expect(knows(open(), known)).toBe(true);
   });
 
+  it('are those of the newest index that names a chunk, also for a later command', async () => {
+    const [old, moved] = [pack(), pack()];
+    write([old], new Date(Date.now() - HOUR));
+    write([{ ...moved, chunks: old.chunks }]);
+    expect((await refreshed(open())).find(old.chunks[0])?.sha256).toBe(moved.sha256);
+    expect(open().find(old.chunks[0])?.sha256).toBe(moved.sha256);
+  });
+
   it('come from an index that has no more chunks than it may have', () => {
     const hashes = Buffer.alloc(524_289 * 32, randomBytes(32 * 1024));
     const chunks = Array.from({ length: 524_289 }, (_, n) => hashes.toString('hex', n * 32, n * 32 + 32));

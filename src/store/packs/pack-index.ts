@@ -225,7 +225,10 @@ export class PackIndex {
 
   private learn(pack: IndexedPack, at: number, own: boolean): void {
     const name = { sha256: pack.sha256, size: pack.size, at };
-    for (const chunk of pack.chunks) this.byChunk.set(chunk, name);
+    for (const chunk of pack.chunks) {
+      // Of what one refresh has learned, the newest index came first.
+      if (own || this.byChunk.get(chunk)?.at !== at) this.byChunk.set(chunk, name);
+    }
     if (own) this.unwritten.set(pack.sha256, pack);
     else this.learned += pack.chunks.length;
   }
