@@ -3,6 +3,7 @@ import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:
 import { dirname, join } from 'node:path';
 import { DeleteObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
 import type { Fixture } from '../local-aws/local-aws.fixture';
+import { putUnreadable, UNREADABLE } from '../local-aws/unreadable.fixture';
 import { MAX_HISTORY } from '../sync/manifest/manifest';
 import { listed, Pipeline, startPipeline } from './pipeline.fixture';
 
@@ -35,6 +36,7 @@ describe('syncing by the transport "store"', () => {
   const project = (files: number) => {
     for (let file = 0; file < files; file++) pipe.write(`model/src/${file}.py`, source(file));
   };
+  const content = async (key: string) => (await pipe.context.store.get(key, 20 * MB))!;
   const packs = () => pipe.keys((key) => key.includes('v2/packs/'));
 
   it('sends a small edit inside the one command, and no byte to the store before it', async () => {
@@ -202,6 +204,16 @@ describe('syncing by the transport "store"', () => {
     project(60);
     const { reply } = await pipe.sync();
     for (const Key of await packs()) await at.s3.send(new DeleteObjectCommand({ Bucket: 'bucket', Key }));
+    rmSync(dirname(reply.tree), { recursive: true });
+    const again = await pipe.sync();
+    expect(again.sent.uploaded).toBeGreaterThan(0);
+    expectRight(again.reply.tree);
+  });
+
+  it.each(UNREADABLE)('sends content again in the place of packs that S3 has and does not return (%s)', async (why) => {
+    project(60);
+    const { reply } = await pipe.sync();
+    for (const key of await packs()) await putUnreadable(at, key, why, await content(key));
     rmSync(dirname(reply.tree), { recursive: true });
     const again = await pipe.sync();
     expect(again.sent.uploaded).toBeGreaterThan(0);

@@ -56,7 +56,8 @@ export function resendActionFor(
   if (code === 'CONTENT_MISSING' && base) return 'everything';
   // Another client has rewritten one of the manifests of its history.
   if (code === 'SNAPSHOT_MISMATCH' && base) return 'everything';
-  const missing = code === 'FETCH_FAILED' && [403, 404].includes(Number(detail.status));
+  // 400: it is there, encrypted with a key that nobody has.
+  const missing = code === 'FETCH_FAILED' && [400, 403, 404].includes(Number(detail.status));
   // A manifest of the base was pruned: nothing showed that it is needed.
   if (base && missing && !SENT.has(String(detail.what))) return 'everything';
   if (

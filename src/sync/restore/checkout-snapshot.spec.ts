@@ -25,7 +25,9 @@ import { Snapshot } from '../../snapshot/snapshot';
 import { MAX_HISTORY } from '../manifest/manifest';
 import { readSnapshot } from '../manifest/read-snapshot';
 import { restoreSnapshot } from './checkout-snapshot';
-import { indexName } from '../../store/packs/index-format';
+import { putUnreadable } from '../../local-aws/unreadable.fixture';
+import { formatIndex, indexName } from '../../store/packs/index-format';
+import { readDirectory } from '../../store/packs/pack';
 
 const MB = 1024 * 1024;
 
@@ -253,6 +255,24 @@ describe('restoring a snapshot', () => {
     await at.s3.send(new DeleteObjectCommand({ Bucket: 'bucket', Key: index }));
     await at.s3.send(new DeleteObjectCommand({ Bucket: 'bucket', Key: pipe.context.keys.manifest(id) }));
     await expect(restore(id)).rejects.toMatchObject({ code: 'SNAPSHOT_GONE' });
+  });
+
+  it('finds a pack that S3 does not return in another one that an index names', async () => {
+    pipe.write('model/unreadable', randomBytes(90_000));
+    const before = await packs();
+    const { id } = (await pipe.sync()).snapshot;
+    const { store, keys } = pipe.context;
+    const [own] = (await packs()).filter((key) => !before.includes(key));
+    const bytes = (await store.get(own, MB))!;
+    await putUnreadable(at, own, 'archived', bytes);
+    await expect(restore(id)).rejects.toMatchObject({ code: 'STORE_UNREADABLE' });
+    const copy = { sha256: '7'.repeat(64), size: bytes.length };
+    const chunks = readDirectory(bytes).flatMap(([, , , names]) => names.map(([name]) => name));
+    await store.put(keys.pack(copy.sha256), bytes);
+    const index = formatIndex([{ ...copy, chunks }]);
+    await store.put(keys.index(indexName(index, new Date())), index);
+    expect(readFileSync(join(await restore(id, join(home, 'again')), 'model/unreadable'))).toHaveLength(90_000);
+    await store.delete([keys.pack(copy.sha256), keys.index(indexName(index, new Date()))]);
   });
 
   it('reports that contents sent by an archive are not in the store', async () => {
