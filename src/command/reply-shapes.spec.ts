@@ -117,6 +117,22 @@ describe('a reply of an instance', () => {
     expect(() => check('train', { ...reply, run: { ...reply.run, runKey: 'other' } })).toThrow(/another training/);
   });
 
+  it.each([
+    [{ exitCode: 3 }, 'has succeeded with the exit code 3'],
+    [{ exitCode: null }, 'has succeeded with no exit code'],
+    [{ signal: 'SIGKILL' }, 'has succeeded and was ended by SIGKILL'],
+    [{ stop: { reason: 'cancelled', at: 1 } }, 'has succeeded and was stopped (cancelled)'],
+    [{ failure: { code: 'LEFT_RUNNING', message: 'm' } }, 'has succeeded and has failed (LEFT_RUNNING)'],
+    [{ outcome: 'failed', exitCode: 256 }, 'has the exit code 256'],
+    [{ outcome: 'failed', exitCode: -9 }, 'has the exit code -9'],
+  ])('is refused if the run can not have ended so: %j', (values, why) => {
+    const ended = { ...run, state: 'ended', outcome: 'succeeded', exitCode: 0 };
+    for (const op of ['poll', 'cancel', 'renew', 'exec', 'train'] as const) {
+      expect(() => check(op, { ...operations[op][1], run: { ...ended, runKey: 'k' } })).not.toThrow();
+      expect(() => check(op, { ...operations[op][1], run: { ...ended, runKey: 'k', ...values } })).toThrow(why);
+    }
+  });
+
   it('is refused in an acknowledgement as well', () => {
     expect(checkSynced(HERE, synced)).toEqual(synced);
     expect(() => checkSynced(HERE, { ...synced, reverted: null })).toThrow(invalid);

@@ -18,8 +18,20 @@ export function checkReply<T>(instance: string, operation: Operation, reply: obj
     if (operation.op === 'train' && key !== operation.run.runKey)
       throw invalidReply(instance, `it describes ${id}, which is another training`);
     if (!told.attached && id !== askedRun(operation)) throw invalidReply(instance, `it describes ${id}`);
+    const contradiction = contradictionIn(told.run);
+    if (contradiction !== null) throw invalidReply(instance, `${id} ${contradiction}`);
   }
   return told as T;
+}
+
+/** How a run can't have ended as it is described; null: it can. */
+function contradictionIn({ outcome, exitCode, signal, stop, failure }: z.infer<typeof runState>): string | null {
+  if (exitCode !== null && (exitCode < 0 || exitCode > 255)) return `has the exit code ${exitCode}`;
+  if (outcome !== 'succeeded') return null;
+  if (exitCode !== 0) return `has succeeded with ${exitCode === null ? 'no exit code' : `the exit code ${exitCode}`}`;
+  if (signal !== null) return `has succeeded and was ended by ${signal}`;
+  if (stop !== null) return `has succeeded and was stopped (${stop.reason})`;
+  return failure === null ? null : `has succeeded and has failed (${failure.code})`;
 }
 
 /** What a watcher has acknowledged. @throws Problem `REPLY_INVALID` */

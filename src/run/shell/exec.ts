@@ -1,4 +1,5 @@
 import type { LogPiece, RunFacts, RunState } from '../../command/plan';
+import { invalidReply } from '../../command/reply-shapes';
 import { pollRun } from '../follow/poll-instance';
 import { sleep } from '../../system/sleep';
 import { newRunId } from '../record/run-id';
@@ -10,6 +11,10 @@ import { inflated } from '../follow/log-piece';
 /** Between two questions by a command, ms, where no stream brings what is printed. */
 const POLL_MS = 1_000;
 const MAX_POLL_MS = 5_000;
+/** An instance sends more of a log that has ended at once, unless it is the last piece. */
+const MIN_PIECE_BYTES = 1_024;
+/** Answers in a row with less. */
+const MAX_STALLED_POLLS = 3;
 
 /**
  * Runs a command on the instance and shows what it prints, as it prints it: by a stream where sessions are allowed, by
@@ -54,6 +59,7 @@ export async function execute(
   };
   accept(log.offset, inflated(log));
   let stream: LogStream | null = null;
+  let stalled = 0;
   try {
     for (let wait = POLL_MS; state.outcome === null || at < log.size; wait = Math.min(MAX_POLL_MS, wait * 1.2)) {
       if (state.outcome === null) {
@@ -64,6 +70,10 @@ export async function execute(
       ({ run: state, log } = await pollRun(context, state, at, signal));
       accept(log.offset, inflated(log));
       if (at > before) wait = POLL_MS;
+      if (state.outcome === null || at >= log.size || at - before >= MIN_PIECE_BYTES) stalled = 0;
+      else if (++stalled === MAX_STALLED_POLLS)
+        throw invalidReply(instance, `${state.id} has ended, and its log has ${at} of ${log.size} bytes`);
+      else await sleep(POLL_MS, signal);
     }
   } finally {
     stream?.close();
