@@ -42,13 +42,13 @@ const BOOT = 'import base64,sys,zlib;exec(zlib.decompress(base64.b64decode(sys.a
 export function shellCommand(place: ShellPlace): ShellCommand {
   const nonce = randomBytes(16).toString('hex');
   const program = deflateSync(readFileSync(join(__dirname, 'shell.py'))).toString('base64');
-  const request = Buffer.from(JSON.stringify({ ...place, nonce })).toString('base64');
+  const request = Buffer.from(JSON.stringify(place)).toString('base64');
   const missing = Buffer.from(
     JSON.stringify({ error: { code: 'NO_PYTHON', message: 'there is no Python on the PATH' } }),
   ).toString('base64');
   const command = [
     'PATH="$PATH:/usr/local/bin:/usr/bin:/bin:/opt/homebrew/bin"',
-    `for python in ${INTERPRETERS}; do command -v "$python" >/dev/null 2>&1 && exec "$python" -I -S -B -c '${BOOT}' '${program}' '${request}' "$NX_EC2_ROOT"; done`,
+    `for python in ${INTERPRETERS}; do command -v "$python" >/dev/null 2>&1 && NX_EC2_SHELL_NONCE=${nonce} exec "$python" -I -S -B -c '${BOOT}' '${program}' '${request}' "$NX_EC2_ROOT"; done`,
     `printf '\\033_nx-ec2 ${nonce} ${missing}\\033\\\\'`,
   ].join('; ');
   return { command, nonce };

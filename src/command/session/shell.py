@@ -10,13 +10,33 @@ import sys
 
 BOOT = "import base64,sys,zlib;exec(zlib.decompress(base64.b64decode(sys.argv[1])))"
 RUN_ID = re.compile(r"\d{8}-\d{6}-[a-z0-9-]{1,40}-[a-z2-7]{6}")
+NONCE = "NX_EC2_SHELL_NONCE"
 request = json.loads(base64.b64decode(sys.argv[2]))
 root = request["root"] or sys.argv[3] or "/var/lib/nx-ec2"
 
 
+def find_nonce():
+    """Everybody on the instance can read the arguments of a process, and only its user and root its environment. sudo
+    passes no variable on, but has it itself."""
+    own, pid = os.environ.pop(NONCE, None), os.getpid()
+    while own is None and pid > 1:
+        try:
+            with open("/proc/%d/stat" % pid, "rb") as file:
+                pid = int(file.read().rpartition(b")")[2].split()[1])
+            with open("/proc/%d/environ" % pid, "rb") as file:
+                pairs = dict(each.partition(b"=")[::2] for each in file.read().split(b"\0"))
+        except OSError:
+            break
+        own = os.fsdecode(pairs[os.fsencode(NONCE)]) if os.fsencode(NONCE) in pairs else None
+    return own
+
+
+nonce = find_nonce() or ""
+
+
 def finish(**how):
     text = base64.b64encode(json.dumps(how).encode()).decode()
-    sys.stdout.write("\033_nx-ec2 %s %s\033\\" % (request["nonce"], text))
+    sys.stdout.write("\033_nx-ec2 %s %s\033\\" % (nonce, text))
     sys.stdout.flush()
     sys.exit(0)
 
@@ -50,6 +70,7 @@ def become_root():
         said = str(error)
     if said is not None:
         fail("NO_SUDO", "%s must become the training user, and may not by sudo: %s" % (pwd.getpwuid(os.geteuid()).pw_name, said))
+    os.environ[NONCE] = nonce
     os.execvp("sudo", ["sudo", "-n", sys.executable, "-I", "-S", "-B", "-c", BOOT] + sys.argv[1:])
 
 
