@@ -1,4 +1,5 @@
 import { PutObjectCommand } from '@aws-sdk/client-s3';
+import { putUnreadable } from '../../local-aws/unreadable.fixture';
 import { Workshop } from '../lib/executor-harness.fixture';
 
 describe('remote-cancel', () => {
@@ -8,13 +9,18 @@ describe('remote-cancel', () => {
   });
   afterAll(() => shop.close());
 
-  it('asks the configured instance if another program keeps overwriting the run record', async () => {
+  const forgeries: [string, (key: string, n: number) => Promise<unknown>][] = [
+    [
+      'keeps overwriting the run record',
+      (Key, n) => shop.at.s3.send(new PutObjectCommand({ Bucket: 'bucket', Key, Body: `{"v":3,"n":${n}}` })),
+    ],
+    ['keeps replacing the run record by one that S3 does not return', (key) => putUnreadable(shop.at, key, 'archived')],
+  ];
+
+  it.each(forgeries)('asks the configured instance if another program %s', async (_, write) => {
     const train = { command: ['sh', '-c', 'exec sleep 600'], environment: 'none' };
-    const { run } = await shop.run<{ run: string }>('remote-submit', { train });
-    const forge = (n: number) => {
-      const key = `v2/projects/model/run/${run}/record.json`;
-      return shop.at.s3.send(new PutObjectCommand({ Bucket: 'bucket', Key: key, Body: `{"v":3,"n":${n}}` }));
-    };
+    const { run } = await shop.run<{ run: string }>('remote-submit', { train, rerun: true });
+    const forge = (n: number) => write(`v2/projects/model/run/${run}/record.json`, n);
     await forge(0);
     let writes = true;
     const rewriting = (async () => {

@@ -1,3 +1,4 @@
+import { putUnreadable } from '../../local-aws/unreadable.fixture';
 import { hash } from 'node:crypto';
 import { deflateSync } from 'node:zlib';
 import { Problem } from '../../report/problem';
@@ -127,6 +128,16 @@ describe('a run whose objects another program has changed', () => {
     await expect(follow(running, LOG, offline, forge)).rejects.toMatchObject({
       code: 'RECORD_UNVERIFIED',
       message: expect.stringContaining(`nx run model:remote-cancel --run=${RUN}`),
+    });
+  });
+
+  it('is no longer followed if S3 does not return its record, and the message says why', async () => {
+    const running = recordOf({ state: 'running', outcome: null, exitCode: null, endedAt: null });
+    const spoil: typeof putRecord = (_, keys) => putUnreadable(at.local, `${keys.run(RUN)}record.json`, 'customer key');
+    const offline = new Problem('INSTANCE_OFFLINE', 'It does not answer.');
+    await expect(follow(running, LOG, offline, spoil)).rejects.toMatchObject({
+      code: 'RECORD_UNVERIFIED',
+      message: expect.stringMatching(/S3 does not return it[^]*InvalidRequest[^]*remote-cancel --run=/),
     });
   });
 
