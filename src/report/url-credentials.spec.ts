@@ -29,11 +29,18 @@ describe('a URL without credentials', () => {
     ['bot:pw@proxy:8080', 'proxy:8080'],
     ['bot:pw@git.example.com/x', 'git.example.com/x'],
     ['me@corp.example:pw@git.example.com:x', 'git.example.com:x'],
+    ['//bot:pw@host/simple', '//host/simple'],
+    ['//bot:p/w@host/simple', '//host/simple'],
+    ['https:/bot:pw@host/simple', 'https:/host/simple'],
+    ['https:\\\\bot:pw@host/simple', 'https:\\\\host/simple'],
+    ['\\\\bot:pw@host', '\\\\host'],
     ['ext::curl https://bot:pw@git.example.com/x', 'ext::curl https://git.example.com/x'],
   ])('%s', (url, expected) => expect(withoutCredentials(url)).toBe(expected));
 
   it.each([
     'git@git.example.com:team/x.git',
+    '/srv/git@example/x',
+    '//host/simple',
     'git@git.example.com:@scope/x',
     'https://git.example.com/@scope/x',
     'ssh://git.example.com:team/x',

@@ -1,5 +1,8 @@
-/** The scheme of a URL, behind the helper that git may have before it (`codecommit::eu-central-1://profile@repository`). */
-const SCHEME = /^(?:[a-z0-9][a-z0-9-]*::)?[a-z][a-z0-9+.-]*:\/\//i;
+/**
+ * The scheme of a URL, behind the helper that git may have before it (`codecommit::eu-central-1://profile@repository`).
+ * Without one, or with another number of slashes, it is no valid URL, but may have credentials all the same.
+ */
+const SCHEME = /^(?:(?:[a-z0-9][a-z0-9-]*::)?[a-z][a-z0-9+.-]*:\/\/|(?:(?:https?|ssh|git|ftp):)[/\\]+|[/\\]{2,})/i;
 /** A URL in a text, up to the next one: lists of URLs are divided by commas as well as by blanks. */
 const URL_IN_TEXT = /[a-z][a-z0-9+.-]{0,30}:\/\/(?:(?![a-z][a-z0-9+.-]{0,30}:\/\/)\S)+/gi;
 const QUERY_IN_TEXT = /[?#][^\s"'<>()]*/;
