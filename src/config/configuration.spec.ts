@@ -54,6 +54,12 @@ describe('resolveConfiguration', () => {
     expect(env).toEqual({ EPOCHS: '3', AMP: 'true' });
   });
 
+  it('takes no variable with a NUL character, which no process can have', () => {
+    expect(() => resolve({ ...base, train: { script: 'a.py', env: { A: 'x\0y' } } })).toThrow(
+      /train\.env\.A: must not contain a NUL character/,
+    );
+  });
+
   it.each([
     'ssm:/nx-ec2-callers/acme/secret',
     'ssm:/nx-ec2-callers/acme/team/secret:1',

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { launchSpecSchema } from './launch-spec';
+import { SENSITIVE_FILES } from './sensitive-files';
 import { duration, size } from '../syntax/units';
 
 const text = z.string().min(1);
@@ -114,7 +115,7 @@ export const syncSchema = z.strictObject({
     .describe('Send small edits inside the SSM command. AWS keeps commands in its command history.'),
   sensitive: z
     .array(text)
-    .default(['**/.env*', '**/*.pem', '**/*.key', '**/*secret*', '**/*credential*', '**/.netrc'])
+    .default(SENSITIVE_FILES)
     .describe('Globs of files that are never sent inside a command: relative to the project, or {workspaceRoot}/….'),
   compression: z
     .union([z.literal('auto'), z.int().min(0).max(9)])
@@ -124,6 +125,9 @@ export const syncSchema = z.strictObject({
     ),
   warnAbove: size.prefault('100MB').describe('If more than this will be sent, list the largest files first.'),
 });
+
+/** No variable of a process can have one. */
+const withoutNul = z.string().regex(/^[^\0]*$/, 'must not contain a NUL character');
 
 /** The folder of the parameters that hold the secrets of stores: callers may read them, instances may not. */
 export const CALLERS_FOLDER = '/nx-ec2-callers';
@@ -149,7 +153,7 @@ export const trainShape = {
       'Arguments of the script or command: a string that is split into words like in a shell, or a list of words.',
     ),
   env: z
-    .record(variable, z.union([z.string(), z.number().transform(String), z.boolean().transform(String)]))
+    .record(variable, z.union([withoutNul, z.number().transform(String), z.boolean().transform(String)]))
     .default({})
     .describe('Environment variables of the training. Their values never appear in the SSM command history.'),
   setup: z

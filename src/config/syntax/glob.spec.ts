@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import fc from 'fast-check';
+import { SENSITIVE_FILES } from '../schema/sensitive-files';
 import { assertGlob, globMatcher, portableExpression, rootedGlob, secretMatcher } from './glob';
 import { directory, glob, matchHere, matchInPython, path } from './portable.fixture';
 
@@ -57,6 +58,17 @@ describe('sync.sensitive', () => {
         expect(isSecret(['a-secret/model', ...parts].join('/'))).toBe(false);
       }),
     );
+  });
+
+  it('has the usual names of files with secrets by default, and no tokenizer', () => {
+    const isSecret = secretMatcher('model', SENSITIVE_FILES);
+    const secrets = ['id_rsa', '.npmrc', '.pypirc', '.aws/config', 'token.json', 'terraform.tfstate', '.htpasswd'];
+    secrets.push('a.p12', '.docker/config.json', 'prod.env', 'db-passwords.yml', 'hf_token', '.kube/config');
+    const others = ['tokenizer.json', 'tokens.py', 'train.py', 'environment.yml', 'keys.py', 'docker/Dockerfile'];
+    for (const place of ['', 'model/', 'libs/x/']) {
+      expect(secrets.filter((name) => !isSecret(place + name))).toEqual([]);
+      expect(others.filter((name) => isSecret(place + name))).toEqual([]);
+    }
   });
 
   it('is relative to the workspace only if it begins with {workspaceRoot}', () => {
