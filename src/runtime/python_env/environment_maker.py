@@ -77,7 +77,10 @@ class EnvironmentMaker:
                 except NotShareable as reason:
                     why = str(reason)
             if self._is_guarded() and detached:
-                accounts.guard(made, self.account)
+                try:
+                    accounts.guard(made, self.account)
+                except OSError as error:
+                    why = "it can't become root's alone: %s" % error.strerror
         except BaseException:
             remove_tree(made)
             raise

@@ -111,8 +111,9 @@ def own(path: str | bytes | int, account: pwd.struct_passwd) -> None:
 
 def guard(directory: str, account: pwd.struct_passwd, writable: int = 0) -> None:
     """Makes all of the account's that is in a directory root's, for everybody to read; `writable`:
-    more bits of a file's mode. What is another's stays as it is: names of other files that the
-    account put there are no reason to show these to everybody.
+    more bits of a file's mode. What is root's stays as it is: names of other files that the account
+    put there are no reason to show these to everybody. Raises OSError where a file would not be
+    root's alone: another user has it, or a process has it open for writing.
     """
     from . import safe_walk
 
@@ -124,7 +125,7 @@ def guard(directory: str, account: pwd.struct_passwd, writable: int = 0) -> None
 
 
 def _guard(descriptor: int, account: pwd.struct_passwd, writable: int) -> None:
-    if os.fstat(descriptor).st_uid != account.pw_uid:
+    if not _is_accounts(os.fstat(descriptor), account):
         return
     from . import safe_walk
 
@@ -139,12 +140,40 @@ def _guard(descriptor: int, account: pwd.struct_passwd, writable: int) -> None:
                 _guard(inner, account, writable)
             finally:
                 os.close(inner)
-        elif status.st_uid == account.pw_uid:
+        elif _is_accounts(status, account):
             os.chown(name, 0, 0, dir_fd=descriptor, follow_symlinks=False)
             if stat.S_ISREG(status.st_mode):
                 os.chmod(
                     name, (0o555 if status.st_mode & 0o111 else 0o444) | writable, dir_fd=descriptor
                 )
+                _assert_not_written(name, descriptor)
+
+
+def _is_accounts(status: os.stat_result, account: pwd.struct_passwd) -> bool:
+    """False: root's. The account has more user ids (/etc/subuid), as whose it can change files."""
+    if status.st_uid not in (0, account.pw_uid):
+        raise OSError(errno.EPERM, "user %d has a file of it" % status.st_uid)
+    return status.st_uid == account.pw_uid
+
+
+def _assert_not_written(name: str, directory: int) -> None:
+    """The kernel gives a read lease only on a file that nobody has open or mapped for writing:
+    neither owner nor mode keeps such a process from changing it.
+    """
+    import fcntl
+
+    if not hasattr(fcntl, "F_SETLEASE"):
+        return
+    descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError as error:
+        # Other errors are those of file systems without leases.
+        if error.errno == errno.EAGAIN:
+            raise OSError(errno.EBUSY, "a process has a file of it open for writing", name)
+    finally:
+        os.close(descriptor)
 
 
 def act(account: pwd.struct_passwd, work: Callable[[], T]) -> T:

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import mmap
 import os
 import stat
 import sys
@@ -228,6 +229,33 @@ class EnvironmentTest(Outside):
             },
         )
         self.assert_outside_unchanged()
+
+    def test_an_environment_is_not_root_s_alone_if_a_process_can_still_write_to_a_file(self):
+        path = os.path.join(self.work, "env/lib/a.py")
+        for mapped in (False, True):
+            self.write("work/env/lib/a.py", b"x", 0o664)
+            for each in (self.work, os.path.join(self.work, "env"), os.path.dirname(path), path):
+                os.lchown(each, NOBODY.pw_uid, NOBODY.pw_gid)
+            descriptor = os.open(path, os.O_RDWR)
+            held = mmap.mmap(descriptor, 1) if mapped else None
+            if held:
+                os.close(descriptor)
+            with self.assertRaisesRegex(OSError, "a process has a file of it open for writing"):
+                accounts.guard(self.work, NOBODY)
+            held.close() if held else os.close(descriptor)
+            for each in (self.work, os.path.join(self.work, "env"), os.path.dirname(path), path):
+                os.lchown(each, NOBODY.pw_uid, NOBODY.pw_gid)
+            accounts.guard(self.work, NOBODY)
+            self.assertEqual(os.stat(path).st_uid, 0)
+
+    def test_an_environment_is_not_root_s_alone_if_another_user_has_a_file_or_a_directory(self):
+        self.write("work/env/lib/a.py", b"x", 0o664)
+        for other in ("env/lib/a.py", "env/lib"):
+            for each in (".", "env", "env/lib", "env/lib/a.py"):
+                path = os.path.join(self.work, each)
+                os.lchown(path, 100000 if each == other else NOBODY.pw_uid, NOBODY.pw_gid)
+            with self.assertRaisesRegex(OSError, "user 100000 has a file of it"):
+                accounts.guard(self.work, NOBODY)
 
     def test_the_inputs_of_an_environment_are_read_as_the_user(self):
         os.mkdir(os.path.join(self.work, "p"))
