@@ -88,7 +88,10 @@ export function describeReply(printer: Printer, instance: string, reply: SyncRep
     printer.warn(
       `${formatCount(reply.revertedCount, 'synced file')} had been changed on the instance and ${reply.revertedCount === 1 ? 'was' : 'were'} put back: ${named}${kept}`,
     );
-  }
+  } else if (reply.kept)
+    printer.warn(
+      `Files on ${instance} were in the way of this sync, or had been changed there and were deleted here. They are in ${sanitizeForTerminal(reply.kept)} for 30 days (--force keeps no copy).`,
+    );
   if (reply.healed) printer.detail(`The tree on ${instance} was not what this machine expected; it was repaired.`);
   printer.detail(`${instance}: tree ${sanitizeForTerminal(reply.tree)} of ${sanitizeForTerminal(reply.user)}`);
 }

@@ -4,7 +4,7 @@ const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
  * of the tree. Within so many ms they count as one.
  */
 const DEBOUNCE_MS = 700;
-/** A second one within so many ms stops what continues, where it arrives: see `Printer.isPseudoTerminal`. */
+/** A second press within this time, ms, stops the run. It does not reach us through Nx's pseudo-terminal: `Printer.isPseudoTerminal`. */
 const DOUBLE_PRESS_MS = 2_000;
 
 /** Tells whether a person has pressed Ctrl+C once or twice, from the signals that a target gets; the end of Nx counts as one. */

@@ -65,7 +65,7 @@ export class SignalHandler {
 
   private firstAnswer(): string {
     if (this.stop?.immediate) return this.stop.say;
-    const isStoppedByAnother = this.stop && !this.printer.isPseudoTerminal;
-    return `${this.say()}${isStoppedByAnother ? `\nPress Ctrl+C again within 2 s to stop it.` : ''}`;
+    const canStopBySecondPress = this.stop && !this.printer.isPseudoTerminal;
+    return `${this.say()}${canStopBySecondPress ? `\nTo stop it, wait a second and press Ctrl+C again.` : ''}`;
   }
 }

@@ -74,8 +74,8 @@ export async function launchForRun(
 }
 
 /**
- * Terminates an instance that this command launched for a training which can't begin; one that was left by a signal has
- * its guards. One that another command launched meanwhile, for another run, is left.
+ * Terminates an instance that this command launched for a training which can't begin; after a signal it
+ * is left: its shutdown rules end it. One that another command launched meanwhile, for another run, is left.
  */
 export async function terminateUnused(
   context: RunContext,

@@ -63,8 +63,8 @@ class RunMetrics:
         self.read_files()
 
     def read_files(self, ended: bool = False) -> bool:
-        """Takes what is new in the files of metrics. Whether that is all there is: one look has its
-        limits.
+        """Takes what is new in the files of metrics. Returns whether everything was read: one call
+        reads a limited amount.
         """
         at, all_read = int(time.time() * 1000), True
         if self.file:
