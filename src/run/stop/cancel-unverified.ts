@@ -67,11 +67,21 @@ async function findRun(context: RunContext, id: string, signal: AbortSignal): Pr
   return null;
 }
 
-/** Waits until a run has ended, and until its results are saved where that is possible. */
+/**
+ * Waits until a run that was asked to stop has ended, and until its results are saved where that is possible. An
+ * instance may shut itself down after the run before it is asked again: the run has ended with it.
+ */
 async function waitForEnd(context: RunContext, run: RunState, signal: AbortSignal): Promise<RunState> {
   let ended: number | undefined;
   for (;;) {
-    const told: PollReply = await pollRun(context, run, 0, signal);
+    const told: PollReply | null = await pollRun(context, run, 0, signal).catch((error: unknown) => {
+      if (error instanceof Problem && error.code === 'INSTANCE_GONE') return null;
+      throw error;
+    });
+    if (!told) {
+      context.printer.line(`${run.instance} has ended, and ${run.id} with it.`);
+      return { ...run, state: 'ended', outcome: run.outcome ?? 'cancelled' };
+    }
     if (told.run.outcome !== null) {
       ended ??= steadyNow();
       if (told.report?.saved !== false || steadyNow() - ended > SAVING_MS) return told.run;
