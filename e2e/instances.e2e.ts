@@ -1,4 +1,4 @@
-import { guards } from './instances/guards';
+import { shutdownRules } from './instances/shutdown-rules';
 import { launched } from './instances/launched';
 import { NOTHING } from './instances/made';
 import { spot } from './instances/spot';
@@ -18,7 +18,7 @@ afterAll(() => worlds.close());
 describe('instances that are made when they are needed', () => {
   const here = () => ({ ...world, nx: worlds.machine(world.aws, worlds.workspace) });
   describe('launched', () => launched(here));
-  describe('guarded', () => guards(here));
+  describe('with shutdown rules', () => shutdownRules(here));
   describe('spot', () => spot(here));
 
   it('leave nothing behind', () => expect(world.aws.left()).toEqual(NOTHING));

@@ -58,7 +58,7 @@ export function imagine(name: string, random: Random): Scenario {
   return { name, instance, steps, end: random.of('trained', 'down', 'abandoned') };
 }
 
-/** Lives it. Whatever is left is its guards' to end. */
+/** Lives it. Its shutdown rules end whatever is left. */
 export async function live(world: World, environment: NodeJS.ProcessEnv, of: Scenario): Promise<void> {
   const { name } = of;
   project(world, name, of.instance, { args: '0.05' });

@@ -13,7 +13,7 @@ import type { RunContext } from '../../context/types';
 export function detachOnSignal(target: Target, runContext: RunContext, run: RunFacts, own: boolean): void {
   const { context, configuration } = target;
   const { gracePeriod, onSignal } = configuration.train;
-  target.onSignal(
+  target.answerSignal(
     () =>
       `Detached: ${run.id} continues on ${run.instance}.\n` +
       `  come back:  the same command, or ${targetCommand(context, 'remote-logs')} --run=${run.id}\n` +

@@ -28,7 +28,7 @@ export interface Target {
    * From now on: what is said at a signal, before anything is given up.
    * @param stop how what continues is stopped, where it can be.
    */
-  onSignal(say: () => string, stop?: Stop): void;
+  answerSignal(say: () => string, stop?: Stop): void;
 }
 
 interface ReportingOptions {
@@ -70,7 +70,7 @@ export async function runTarget<O extends ReportingOptions>(
       workspace,
       printer,
       signal,
-      onSignal: (say, stop) => signals.onSignal(say, stop),
+      answerSignal: (say, stop) => signals.answerSignal(say, stop),
     };
     work = recipe(target, options);
     const result = await signals.race(work);

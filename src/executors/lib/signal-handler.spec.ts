@@ -20,7 +20,7 @@ describe('what a signal does to a target', () => {
   });
 
   it('does not stop, or wait for another signal, if nothing can be stopped', async () => {
-    signals.onSignal(() => 'Detached.');
+    signals.answerSignal(() => 'Detached.');
     send();
     later(900);
     send();
@@ -28,7 +28,7 @@ describe('what a signal does to a target', () => {
   });
 
   it('is a stop, with its own message, at a second signal within two seconds', async () => {
-    signals.onSignal(() => 'Detached.', stopped(false));
+    signals.answerSignal(() => 'Detached.', stopped(false));
     send();
     later(900);
     send();
@@ -36,13 +36,13 @@ describe('what a signal does to a target', () => {
   });
 
   it('is a stop at the first signal if the target says so', async () => {
-    signals.onSignal(() => 'Detached.', stopped(true));
+    signals.answerSignal(() => 'Detached.', stopped(true));
     send();
     expect(await signals.outcome()).toEqual({ code: 'STOPPED', message: 'Stopping the run.', stop });
   });
 
   it('detaches from the run if no second signal comes', async () => {
-    signals.onSignal(() => 'Detached.', stopped(false));
+    signals.answerSignal(() => 'Detached.', stopped(false));
     send();
     const outcome = signals.outcome();
     await jest.advanceTimersByTimeAsync(2_000);

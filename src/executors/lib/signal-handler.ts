@@ -38,7 +38,7 @@ export class SignalHandler {
   }
 
   /** From now on: what a signal prints, and how it stops what runs on the instance, if it can be stopped. */
-  onSignal(say: () => string, stop?: Stop): void {
+  answerSignal(say: () => string, stop?: Stop): void {
     this.say = say;
     this.stop = stop;
   }

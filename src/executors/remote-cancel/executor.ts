@@ -48,7 +48,7 @@ export default function remoteCancel(
           next: 'To stop it anyway, add --force.',
         });
       }
-      target.onSignal(() => `Interrupted. ${record.id} is still being stopped.`);
+      target.answerSignal(() => `Interrupted. ${record.id} is still being stopped.`);
       const between = await cancelWithFleet(runContext, found, force);
       const { run, already } = between ? { run: between, already: false } : await cancelRun(runContext, record, signal);
       return tell(run, already);

@@ -12,7 +12,7 @@ export default function remoteDown(
   return runTarget('remote-down', given, context, false, async (target, options) => {
     const { configuration, printer, project, signal } = target;
     const runContext = createRunContext(configuration, project, context.root, printer);
-    target.onSignal(
+    target.answerSignal(
       () =>
         'Interrupted. EC2 continues what it was asked to do; run the same command to do the rest and to wait for it.',
     );

@@ -24,7 +24,7 @@ export default function remoteExec(
     try {
       const run = options.run ? (await resolveRun(instanceContext, options.run)).record : null;
       const done = await execute(instanceContext, run, argv, signal, (started) =>
-        target.onSignal(() => `Detached: the command continues on ${started.instance} as ${started.id}.`, {
+        target.answerSignal(() => `Detached: the command continues on ${started.instance} as ${started.id}.`, {
           // It is a command in the foreground, as one's own.
           immediate: true,
           say: 'The command is asked to stop.',

@@ -13,7 +13,7 @@ export default function remoteLogs(
 ): Promise<{ success: boolean }> {
   return runTarget('remote-logs', given, context, false, async (target, options) => {
     const { configuration, printer, project, signal } = target;
-    target.onSignal(() => 'Interrupted. The run was not stopped.');
+    target.answerSignal(() => 'Interrupted. The run was not stopped.');
     const runContext = createRunContext(configuration, project, context.root, printer);
     try {
       const run = await showLogs(runContext, options, signal);

@@ -18,7 +18,7 @@ export default function remotePull(
     const { outputs, maxArtifactSize } = configuration.train;
     const root = join(context.root, projectRoot);
     const output = resolve(root, options.output ?? '.');
-    target.onSignal(() => 'Interrupted. Run the same command to continue.');
+    target.answerSignal(() => 'Interrupted. Run the same command to continue.');
     const runContext = createRunContext(configuration, project, context.root, printer);
     try {
       const { record } = await resolveRun(runContext, options.run);

@@ -14,7 +14,7 @@ export default function remoteShell(
 ): Promise<{ success: boolean }> {
   return runTarget('remote-shell', given, context, false, async (target, options) => {
     const { configuration, printer, project, signal } = target;
-    target.onSignal(() => 'The shell was closed.');
+    target.answerSignal(() => 'The shell was closed.');
     const instanceContext = await createInstanceContext(configuration, project, context.root, printer);
     try {
       const shell = shellCommand({

@@ -11,7 +11,7 @@ export default function remoteStatus(
 ): Promise<{ success: boolean }> {
   return runTarget('remote-status', given, context, false, async (target, options) => {
     const { configuration, printer, project, signal } = target;
-    target.onSignal(() => 'Interrupted. Nothing was changed.');
+    target.answerSignal(() => 'Interrupted. Nothing was changed.');
     const runContext = createRunContext(configuration, project, context.root, printer);
     try {
       return { runs: await showStatus(runContext, options, signal) };

@@ -16,7 +16,7 @@ export default function remoteSync(
   return runTarget('remote-sync', given, context, false, async (target, options) => {
     const { configuration, printer, project, workspace, signal } = target;
     if (options.dryRun) return describeFiles(printer, await scanProject(workspace));
-    target.onSignal(() => 'Interrupted. The tree on the instance is complete. Run the same command to continue.');
+    target.answerSignal(() => 'Interrupted. The tree on the instance is complete. Run the same command to continue.');
     // Files are looked at while AWS is asked who and where.
     const opening = createInstanceContext(configuration, project, context.root, printer);
     const first = scanProject(workspace);

@@ -33,9 +33,9 @@ export default function remoteTrain(
       const ended = await followWithRecovery(runContext, started, {
         signal,
         recovery: (own && made?.recovery) || null,
-        onAgain: (again) => detachOnSignal(target, runContext, again, own),
+        onNextAttempt: (again) => detachOnSignal(target, runContext, again, own),
       });
-      target.onSignal(
+      target.answerSignal(
         () =>
           `Interrupted. The training ${ended.id} ${describeOutcome(ended)}.` +
           (ended.outcome === 'succeeded' ? ' The same command brings its results.' : ''),

@@ -17,7 +17,7 @@ export default function remoteUp(
     const { configuration, printer, project, signal } = target;
     const { instance } = configuration;
     const runContext = createRunContext(configuration, project, context.root, printer);
-    target.onSignal(
+    target.answerSignal(
       () =>
         `Interrupted. To continue, run the same command. To terminate the instance: ${nxRun(project, 'remote-down')}`,
     );

@@ -17,7 +17,7 @@ export default function remoteWatch(
       const { events, rescan, close } = await openWorkspace(workspace);
       try {
         const watch = new Watch(instanceContext, workspace, { events, rescan, signal, force: options.force });
-        target.onSignal(() => watch.stats.summary());
+        target.answerSignal(() => watch.stats.summary());
         return await watch.run();
       } finally {
         await close();

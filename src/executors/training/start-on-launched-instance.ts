@@ -40,7 +40,7 @@ export async function startOnLaunchedInstance(
     const made: RunInstanceLifecycle = {
       recovery: launchSpec.recovery === 'client' ? start : null,
       waitForShutdown: (run) => {
-        target.onSignal(() => `Interrupted. The training has ended, and ${run.instance} shuts itself down.`);
+        target.answerSignal(() => `Interrupted. The training has ended, and ${run.instance} shuts itself down.`);
         return waitForShutdown(runs, run, start.broughtUp, signal);
       },
     };
@@ -110,7 +110,7 @@ class LaunchedStart implements Recovery {
 
   async continueRun(gone: RunRecord, next: NextAttempt): Promise<StartedRun> {
     const { context, signal } = this.target;
-    this.target.onSignal(
+    this.target.answerSignal(
       () => `Interrupted before ${gone.id} was resumed. To resume it: ${targetCommand(context, 'remote-train')}`,
     );
     const before = await endInterrupted(this.runs, gone, this.broughtUp, signal);
@@ -141,9 +141,9 @@ class LaunchedStart implements Recovery {
   private async makeReady(run: string, deadline?: number): Promise<InstanceContext> {
     const { target, runs } = this;
     const { configuration, context, project, printer, signal } = target;
-    target.onSignal(() => `Interrupted while an instance was being launched. ${this.endIt}`);
+    target.answerSignal(() => `Interrupted while an instance was being launched. ${this.endIt}`);
     const up = ({ id }: EnsuredInstance) =>
-      target.onSignal(
+      target.answerSignal(
         () =>
           `Interrupted: ${id} is running. Run the same command to use it; otherwise it shuts itself down. ${this.endIt}`,
       );
@@ -182,7 +182,7 @@ class LaunchedStart implements Recovery {
         onSend: () => {
           sent = true;
           const status = targetCommand(context, 'remote-status');
-          target.onSignal(
+          target.answerSignal(
             () => `Interrupted while the training was being started. To see whether it is active: ${status}`,
           );
         },

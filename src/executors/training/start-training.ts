@@ -32,7 +32,7 @@ export async function startTraining(
     printer.detail(environment);
     return describeFiles(printer, scanned);
   }
-  target.onSignal(() => 'Interrupted before the training was started.');
+  target.answerSignal(() => 'Interrupted before the training was started.');
   if (options.rerun) changeKey(context.root, configuration.projectRoot);
   if ('launchSpec' in configuration.instance && configuration.instance.launchSpec.recovery === 'fleet') {
     const { startWithFleet } = await import('./start-with-fleet.js');
@@ -89,7 +89,7 @@ async function start(
     rerun,
     force: options.force,
     onSend: () =>
-      target.onSignal(
+      target.answerSignal(
         () =>
           `Interrupted while the training was being started. To see whether it is active: ${targetCommand(context, 'remote-status')}`,
       ),

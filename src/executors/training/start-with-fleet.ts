@@ -32,7 +32,7 @@ export async function startWithFleet(
       aws: runContext.aws,
     });
     assertVolume(launchSpec, planned.needs(), printer);
-    target.onSignal(
+    target.answerSignal(
       () =>
         `Interrupted while the fleet was being created. Run the same command to continue; otherwise the fleet deletes itself. To see what was created: npx nx-ec2 instances list`,
     );
@@ -45,7 +45,7 @@ export async function startWithFleet(
       rerun,
       wait: configuration.instance.startupTimeout,
       onLaunched: (run) =>
-        target.onSignal(
+        target.answerSignal(
           () =>
             `Detached: the fleet of ${run} continues.\n` +
             `  come back:  the same command\n` +
@@ -55,7 +55,7 @@ export async function startWithFleet(
     return await then(runContext, started, {
       recovery: null,
       waitForShutdown: (run) => {
-        target.onSignal(() => 'Interrupted. The training has ended, and its instance deletes the fleet.');
+        target.answerSignal(() => 'Interrupted. The training has ended, and its instance deletes the fleet.');
         return waitForFleetDeletion(runContext, run, launchSpec, signal);
       },
     });

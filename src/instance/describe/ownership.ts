@@ -38,7 +38,7 @@ export function tagText(text: string): string {
 
 /**
  * What an instance is found by again: the same for the same owner and what can't be changed of a machine that is there.
- * Guards, what becomes of it afterwards and tags may change without another one being made.
+ * Shutdown rules, what becomes of it afterwards and tags may change without another one being made.
  */
 export function specHash(owner: Owner, launchSpec: LaunchSpec): string {
   const { types, ami, spot, volumeSize, subnets, securityGroups, instanceProfile, publicIp, userData } = launchSpec;

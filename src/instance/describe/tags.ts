@@ -16,7 +16,7 @@ export interface ReadTags {
   deadline: number | null;
   /** ms. */
   idle: number | null;
-  /** ms that it is kept after its run's success, or failure; null: until a guard ends it. */
+  /** ms that it is kept after its run's success, or failure; null: until a shutdown rule ends it. */
   finish: { shutdown: 'terminate' | 'stop'; success: number | null; failure: number | null } | null;
 }
 

@@ -25,7 +25,7 @@ export interface ExpiredResource {
   made: InventoryResource;
   why: string;
   /** Of an instance: whether its disk is to stay. */
-  how: 'end' | 'stop';
+  how: 'terminate' | 'stop';
 }
 
 /** Tolerance for a late watchdog or a wrong clock, ms. */
@@ -42,7 +42,7 @@ const UNHEARD_MS = 30 * 60_000;
 export function findExpired(inventory: Inventory, runs: RunStates, now: number): ExpiredResource[] {
   const late: ExpiredResource[] = [];
   const add = (kind: Kind, made: InventoryResource, why: string | null) => {
-    if (why !== null) late.push({ kind, id: made.id, made, why, how: stops(kind, made) ? 'stop' : 'end' });
+    if (why !== null) late.push({ kind, id: made.id, made, why, how: stops(kind, made) ? 'stop' : 'terminate' });
   };
   for (const each of inventory.fleets) {
     const own = inventory.instances.filter(({ fleet }) => fleet === each.id);

@@ -22,7 +22,7 @@ export interface WatchdogConfig {
   idle: number | null;
   /** How long the first run may be waited for; null: for ever. */
   start: number | null;
-  /** How long it is kept after its last run; null, of the whole or of an outcome: until a guard ends it. */
+  /** How long it is kept after its last run; null, of the whole or of an outcome: until a shutdown rule ends it. */
   finish: { success: number | null; failure: number | null } | null;
   shutdown: 'terminate' | 'stop';
   /** The object that starts its run with no command. */

@@ -19,7 +19,7 @@ export interface RecoveryOptions {
   /** null: a run that is interrupted has ended. */
   recovery: Recovery | null;
   /** Another attempt has started, on another instance. */
-  onAgain?: (run: RunFacts) => void;
+  onNextAttempt?: (run: RunFacts) => void;
 }
 
 /**
@@ -29,7 +29,7 @@ export interface RecoveryOptions {
 export async function followWithRecovery(
   context: RunContext,
   started: StartedRun,
-  { signal, recovery, onAgain }: RecoveryOptions,
+  { signal, recovery, onNextAttempt }: RecoveryOptions,
 ): Promise<RunRecord> {
   for (;;) {
     const { run, log, formSince, settled } = started;
@@ -54,7 +54,7 @@ export async function followWithRecovery(
     } catch (error) {
       throw signal.aborted ? error : withRetryHint(error, ended.id);
     }
-    onAgain?.(started.run);
+    onNextAttempt?.(started.run);
     printer.line(
       `Attempt ${started.run.attempt} of ${ended.id} on ${started.run.instance}, ${formatDuration(steadyNow() - since)} later`,
     );

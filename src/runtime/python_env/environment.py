@@ -88,11 +88,11 @@ class Setup:
             for line in self.spec["setup"]:
                 steps.run(line, {}, self.project)
             if self.manager == "none":
-                return self._command().alone()
+                return self._command().without_environment()
             self.tools.require(None)
             return self._command().by_tool(self.env)
         if self.manager == "none":
-            return self._command().alone()
+            return self._command().without_environment()
         dependency_files = self._read_dependency_files()
         maker = EnvironmentMaker(
             self.spec,

@@ -39,7 +39,7 @@ class TrainingCommand:
         self.spec, self.project, self.variables, self.poetry = spec, project, variables, poetry
         self.manager = spec["environment"]["manager"]
 
-    def alone(self) -> Command:
+    def without_environment(self) -> Command:
         """The command with no environment of the project's."""
         return self._command([], {})
 

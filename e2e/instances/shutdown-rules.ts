@@ -9,7 +9,7 @@ const SILENT = 'import time; print("begun", flush=True); time.sleep(600)';
 const PRICE = onDemandPrice(instanceType('t3.micro')!);
 
 /** Each shutdown rule ends an instance without a client. */
-export function guards(at: () => World): void {
+export function shutdownRules(at: () => World): void {
   /** What the store says of a run whose instance is gone. */
   const outcome = async (name: string, id: string) => {
     const status = await at()
