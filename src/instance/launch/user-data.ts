@@ -46,6 +46,7 @@ export const MAX_USER_DATA_BYTES = 16 * 1024;
 const WATCHDOG = [
   'system/boot_clock',
   'system/atomic_files',
+  'system/digest',
   'system/file_lock',
   'system/daemonize',
   'system/processes',
