@@ -13,6 +13,7 @@ import { startFixture, type Fixture } from '../../local-aws/local-aws.fixture';
 import { Aws } from '../clients';
 import { watchLoads } from '../sdk-loads.fixture';
 import { directEndpoint } from './endpoint';
+import { isPlainKey } from './objects';
 
 /** Object keys: any text that S3 takes for one. */
 const key = fc
@@ -24,8 +25,8 @@ const key = fc
     { minLength: 1, maxLength: 5 },
   )
   .map((parts) => parts.join('/'))
-  // Those with "." or ".." between slashes are left to the SDK.
-  .filter((text) => !/(^|\/)\.{1,2}(\/|$)/.test(text))
+  // The others are left to the SDK.
+  .filter((text) => isPlainKey(text))
   .filter((text) => !/[\0-\x1f\x7f\ufffe\uffff\ud800-\udfff]/.test(text) && Buffer.byteLength(text) < 900);
 
 describe('calls without the SDK', () => {
@@ -68,6 +69,12 @@ describe('calls without the SDK', () => {
       { numRuns: 60 },
     );
     expect(loaded).toEqual([]);
+  });
+
+  it.each(['./a', 'a/../b', 'a//b', '/a', '..'])('leave the key %s to the SDK', async (Key) => {
+    expect(await aws.presignGet('bucket', Key, 60)).toBeUndefined();
+    await put(Key, Key);
+    expect(await read((await aws.call('GetObject', { Bucket: 'bucket', Key })).Body)).toBe(Key);
   });
 
   it('load no part of the SDK', async () => {
