@@ -14,9 +14,9 @@ export const CLIENT_VERSION = '1.2.312.0';
 const OPEN_TIMEOUT_MS = 15_000;
 /** bytes of a message: an agent sends at most some kilobytes in one. */
 const MAX_MESSAGE_BYTES = 1024 * 1024;
-/** A connection is asked now and then whether it still is one, ms, and is none where it has said nothing for so long. */
+/** A connection is pinged at this interval, and closed if nothing has come from it for the time-out, ms. */
 const PING_INTERVAL_MS = 10_000;
-const LEASE_MS = 25_000;
+const SILENCE_TIMEOUT_MS = 25_000;
 
 /**
  * Opens a WebSocket to a session's stream and says the token.
@@ -47,7 +47,7 @@ export async function connectStream(
   let heard = performance.now();
   const hear = () => (heard = performance.now());
   const timer = setInterval(() => {
-    if (performance.now() - heard > LEASE_MS) socket.terminate();
+    if (performance.now() - heard > SILENCE_TIMEOUT_MS) socket.terminate();
     else socket.ping();
   }, PING_INTERVAL_MS);
   let trouble = '';

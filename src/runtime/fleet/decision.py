@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from ..run.take_over import LEASE_S
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..system.documents import RunRecord
 
-
-# An attempt whose record was not written for this long, by S3's clock, is lost.
-HEARTBEAT_TIMEOUT_S = 60
 
 # If this many attempts in a row are lost and have saved nothing, the run itself is the cause.
 MAX_LOST = 4
@@ -34,7 +33,7 @@ def next_step(
     """
     if record is not None and not is_unfinished(record):
         return FINISH
-    if record is not None and record["state"] != "ended" and (age or 0) < HEARTBEAT_TIMEOUT_S:
+    if record is not None and record["state"] != "ended" and (age or 0) < LEASE_S:
         return HAND_OVER if interrupted else WAIT
     if stopped:
         return CANCEL
@@ -51,7 +50,7 @@ def unverified_step(age: float, interrupted: bool, stopped: bool) -> str:
     """
     if interrupted:
         return HAND_OVER
-    return WAIT if age < HEARTBEAT_TIMEOUT_S else CANCEL if stopped else ABANDON
+    return WAIT if age < LEASE_S else CANCEL if stopped else ABANDON
 
 
 def lost_in_a_row(record: RunRecord) -> int:

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from .signed_record import SigningKey
 
 
-# No other instance resumes a run within HEARTBEAT_TIMEOUT_S (run/take_over.py) of the last write of
+# No other instance resumes a run within LEASE_S (run/take_over.py) of the last write of
 # its record. An instance that has not written it for this time first checks that it still owns it.
-LEASE_S = 30
+OWNERSHIP_CHECK_S = 30
 
 
 class Superseded(Exception):
@@ -127,7 +127,9 @@ class Fenced:
         with self.lock:
             self._refuse_lost()
             # Without a claim, the condition of the record's next write says whether it is ours.
-            if self.claimed and (self.since is None or self.clock() - self.since > LEASE_S):
+            if self.claimed and (
+                self.since is None or self.clock() - self.since > OWNERSHIP_CHECK_S
+            ):
                 self._read()
 
     def _read(self) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .taken_over_files import Objects
 
 # A run whose record was written within this time, by S3's clock, may still be active.
-HEARTBEAT_TIMEOUT_S = 60
+LEASE_S = 60
 # The outcomes of an attempt after which another one may resume.
 INTERRUPTED = ("interrupted", "lost")
 
@@ -139,7 +139,7 @@ def refuse(record: RunRecord, found: Object, spec: RunSpec) -> None:
     has_ended = record["state"] == "ended"
     if has_ended and outcome not in INTERRUPTED:
         raise Failure("NOT_RESUMABLE", "%s has ended: %s" % (run, outcome), outcome=outcome)
-    if not has_ended and found.age < HEARTBEAT_TIMEOUT_S:
+    if not has_ended and found.age < LEASE_S:
         shown = (run, instance, found.age)
         how = "%s is active on %s: its last heartbeat is %d s old" % shown
         raise Failure("RUN_ACTIVE", how, instance=instance)

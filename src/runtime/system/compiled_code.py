@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 
 SUFFIX = ".code"
-# Each client knows its own: so many stay, the newest ones.
+# How many files stay, the newest ones: clients name different files.
 NEWEST_KEPT = 16
-# What was left by a kill while it was written.
+# After this time, a file whose writer was killed is removed.
 UNFINISHED_AGE_S = 3600
 
 

@@ -717,7 +717,7 @@ class FenceTest(Fencing):
         old = self.fenced()
         self.tell(old)
         self.tell(self.fenced("i-2", 2, old.etag))
-        self.now = fencing.LEASE_S + 1
+        self.now = fencing.OWNERSHIP_CHECK_S + 1
         with self.assertRaises(fencing.Superseded):
             old.put("log/0", b"x")
         self.assertNotIn("log/0", self.store.objects())
@@ -749,7 +749,7 @@ class FenceTest(Fencing):
             b"x" * (2 << 20),
         )):
             self.overwrite(forged)
-            self.now += fencing.LEASE_S + 1
+            self.now += fencing.OWNERSHIP_CHECK_S + 1
             with self.assertRaises(Failure):
                 it.put("log/0", b"x")
             self.tell(it, heartbeat=5 + n)
@@ -839,7 +839,7 @@ class FencedByS3Test(Fencing):
             with self.subTest(kind):
                 it = self.own()
                 self.s3.overwrite("record.json", b"x", kind)
-                self.now += fencing.LEASE_S + 1
+                self.now += fencing.OWNERSHIP_CHECK_S + 1
                 with self.assertRaises(Failure):
                     it.put("log/0", b"x")
                 self.tell(it, heartbeat=3)
@@ -872,7 +872,7 @@ class FencedByS3Test(Fencing):
         it = self.own()
         self.s3.denied = {"list"}
         self.s3.overwrite("record.json", b"x", "foreign-key")
-        for silent in (0, fencing.LEASE_S + 1):
+        for silent in (0, fencing.OWNERSHIP_CHECK_S + 1):
             self.now += silent
             with self.assertRaises(Failure):
                 it.put("log/0", b"x") if silent else self.tell(it, heartbeat=3)
