@@ -176,7 +176,7 @@ function say(printer: Printer, pruned: Pruned, options: PruneOptions & { prefix:
     );
     list(staleRefs);
   }
-  nameUnread(printer, pruned, list);
+  reportUnread(printer, pruned, list);
   if (unknown.count)
     printer.line(
       `Left alone: ${formatCount(unknown.count, 'object')} (${formatSize(unknown.bytes)}) of unknown kinds.`,
@@ -189,8 +189,8 @@ function say(printer: Printer, pruned: Pruned, options: PruneOptions & { prefix:
   if (!options.apply) printer.line('Nothing was changed. To mark and remove objects: --apply');
 }
 
-/** What could not be read, and what is kept for it. */
-function nameUnread(
+/** Reports the objects that could not be read, and what prune keeps because of them. */
+function reportUnread(
   printer: Printer,
   { damaged, unverified, unreadable }: Pruned,
   list: (names: string[]) => void,

@@ -210,7 +210,7 @@ describe('nx-ec2 runs diff and runs checkout', () => {
     expect(existsSync(join(home, 'none'))).toBe(false);
   });
 
-  it('compares what is left if code or file lists are no longer in the store', async () => {
+  it('compares the rest of two runs if their code or file lists are no longer in the store', async () => {
     const { store, keys } = pipe.context;
     await store.delete([keys.manifest(before.snapshot), `${keys.run(before.id)}artifacts.json`]);
     const { out, error } = await printed((printer) => diff(before.id, after.id, where(), printer));

@@ -5,16 +5,16 @@ import type { InstanceName, NamedInstance } from './schema/instance-name';
 /** Images that AWS and Canonical publish. */
 const PUBLISHED_IMAGES = ['auto', 'al2023', 'ubuntu-24.04', 'ubuntu-22.04', 'deep-learning'];
 
-/** Where a policy names the instances that may be used, others may be made only if it says which. */
+/** If a policy lists the instances that may be used, an instance may be launched only if the policy allows its type. */
 export function instanceRules(policy: Policy, name: InstanceName): Rule[] {
   if (!('launchSpec' in name)) return [['instance', policy.instances, selectorText(name)]];
   const { types, instanceProfile, ami, subnets = [], securityGroups = [] } = name.launchSpec;
-  // The networks that a launch reaches are not the repository's to choose where its types are not.
+  // If a policy limits the types, it must also allow the networks.
   const unnamed = policy.instanceTypes && [];
   return [
     ...types.map((type): Rule => ['instance.type', policy.instanceTypes ?? (policy.instances && []), type]),
     ['instance.instanceProfile', policy.instanceProfiles, instanceProfile],
-    // An image can run anything as root: where users are limited, one of anybody's is not the repository's to choose.
+    // An image can run anything as root: if a policy limits the users, it must allow an image that is not published.
     ['instance.ami', policy.images ?? (policy.users && PUBLISHED_IMAGES), ami],
     ...subnets.map((subnet): Rule => ['instance.subnet', policy.subnets ?? unnamed, subnet]),
     ...securityGroups.map((group): Rule => ['instance.securityGroups', policy.securityGroups ?? unnamed, group]),
@@ -30,7 +30,7 @@ function selectorText(name: NamedInstance): string {
 }
 
 /**
- * Root runs the script of a launch spec: where users are limited, it needs a policy's word.
+ * Root runs the script of a launch spec: if a policy limits the users, it must allow the script.
  * @throws Problem that does not show the script, which may hold secrets.
  */
 export function assertUserDataAllowed(policy: Policy, instances: readonly InstanceName[]): void {

@@ -26,7 +26,7 @@ describe('a sync whose command is sent while its last packs are uploaded', () =>
 
   /**
    * Holds the uploads of packs until `then` settles, which learns when the first command was sent and has ended.
-   * @param free so many uploads are not held.
+   * @param free the number of uploads, the first ones, that are not held.
    * @param wait how long the instance is to look for a pack, s.
    */
   function hold(

@@ -9,7 +9,7 @@ import type { Transfer } from '../sync/transport/transport';
 import type { SyncContext } from '../sync/context';
 import type { PackName } from '../store/packs/index-format';
 
-/** Contents that were sent inside edits are put into the manifest up to so many bytes; the rest is requested when needed. */
+/** Contents that were sent inside edits are put into the manifest up to this size; the rest is requested when needed. */
 const MAX_INLINE_BYTES = 1024 * 1024;
 
 /**

@@ -30,8 +30,10 @@ export class ReadableObjects {
 
   /** @param except the key of the object that was refused, below the store's base. */
   async exist(except: string): Promise<boolean> {
+    if (this.isProven) return true;
     this.sampled ??= this.sample(except);
-    return this.isProven || (await this.sampled) || this.isProven;
+    // Another read may have succeeded meanwhile.
+    return (await this.sampled) || this.isProven;
   }
 
   private async sample(except: string): Promise<boolean> {

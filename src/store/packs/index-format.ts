@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 const HEADER = Buffer.from('NX-EC2 index 1\n');
 const HASH_BYTES = 32;
 const NAME = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)(\d{3})-[0-9a-f]{16}$/;
-/** An index object holds so many chunks at the most: as many as the directory of one pack can name. */
+/** The most chunks of an index object: as many as the directory of one pack can name. */
 export const MAX_CHUNKS = 512 * 1024;
 /** The most bytes of an index as it is stored, and inflated. */
 export const MAX_INDEX_BYTES = 32 * 1024 * 1024;

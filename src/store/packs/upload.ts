@@ -17,9 +17,9 @@ const PACK_DURATION_S = 2;
 /** On its way at once: bytes in all while the link is slow, and packs. */
 const WINDOW_BYTES = MAX_PACK_BYTES;
 const MAX_CONNECTIONS = 4;
-/** An upload is nearly settled if what is on its way takes no longer than this, s; bytes while the rate is not known. */
-const NEARLY_SETTLED_S = 2;
-const NEARLY_SETTLED_BYTES = 4 * 1024 * 1024;
+/** An upload has nearly ended if the rest takes no longer than this, s; while the rate is not known: has no more bytes. */
+const NEARLY_SENT_S = 2;
+const NEARLY_SENT_BYTES = 4 * 1024 * 1024;
 /** Trouble on the way to S3 is waited out so long, ms, beyond the SDK's own retries. */
 const OUTAGE_TIMEOUT_MS = 120_000;
 /** A pack that was stored less than this ago, ms, can't be marked for deletion before it is named. */
@@ -92,14 +92,14 @@ export class PackUploads {
    * Waits until the packs that are still on their way are likely to arrive within seconds.
    * @param accepted the store is known to accept packs; otherwise one must have been accepted first.
    */
-  async nearlySettle(accepted: boolean): Promise<void> {
-    while (!this.failed && this.flying.size && !this.isNearlySettled(accepted)) await Promise.race(this.flying);
+  async waitUntilNearlySent(accepted: boolean): Promise<void> {
+    while (!this.failed && this.flying.size && !this.isNearlySent(accepted)) await Promise.race(this.flying);
     if (this.failed) throw this.failed;
   }
 
-  private isNearlySettled(accepted: boolean): boolean {
+  private isNearlySent(accepted: boolean): boolean {
     if (!accepted && !this.sent) return false;
-    const limit = this.rate ? this.rate * NEARLY_SETTLED_S : NEARLY_SETTLED_BYTES;
+    const limit = this.rate ? this.rate * NEARLY_SENT_S : NEARLY_SENT_BYTES;
     return this.inFlight <= limit;
   }
 

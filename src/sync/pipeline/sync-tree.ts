@@ -213,7 +213,10 @@ async function sendCommand<R extends SyncReply>(
   return { published };
 }
 
-/** Without its contents a command is of no use: if their upload fails, the command is left alone, and ends by itself. */
+/**
+ * Sends the command while the last packs are uploaded. If the upload fails, so does the sync: the instance waits in vain
+ * for the packs, changes nothing, and ends the command by itself.
+ */
 async function sendBesideUpload<R>(
   { remote, signal }: SyncContext,
   pending: readonly string[],

@@ -98,7 +98,7 @@ export async function uploadChunks(context: SyncContext, pieces: Piece[]): Promi
   return {
     packs,
     sent,
-    nearlySent: (accepted) => uploads.nearlySettle(accepted),
+    nearlySent: (accepted) => uploads.waitUntilNearlySent(accepted),
     uploading: uploads.uploading,
     bytes: () => uploads.sent,
   };
