@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { Operation } from '../command/plan';
 import type { Fixture } from '../local-aws/local-aws.fixture';
 import { Problem } from '../report/problem';
+import { sleep } from '../system/sleep';
 import { Pipeline, startPipeline } from './pipeline.fixture';
 
 jest.setTimeout(120_000);
@@ -133,7 +134,8 @@ describe('a sync whose command is sent while its last packs are uploaded', () =>
   });
 
   it('uploads everything first if the run must be in the store before its command', async () => {
-    const seen = hold(0, async () => undefined);
+    // Long enough for a command that does not wait for the upload to be sent.
+    const seen = hold(1, () => sleep(500));
     await pipe.sync({ storeFirst: true });
     expect(new Set(seen.waits)).toEqual(new Set([0]));
   });
