@@ -8,7 +8,10 @@ module.exports = {
   roots: ['<rootDir>/src', '<rootDir>/bench'],
   testMatch: ['**/*.spec.ts'],
   globalSetup: '<rootDir>/scripts/package/strip-runtime.mjs',
-  moduleNameMapper: { '/runtime-directory$': '<rootDir>/src/command/runtime-directory.fixture.ts' },
+  moduleNameMapper: {
+    '/runtime-directory$': '<rootDir>/src/command/runtime-directory.fixture.ts',
+    '^fast-check$': '<rootDir>/scripts/test/fast-check.js',
+  },
   transform: {
     '^.+\\.ts$': [
       '@swc/jest',
