@@ -13,7 +13,7 @@ from email.utils import parsedate_to_datetime
 from ..system.errors import Failure
 from .endpoints import bucket_url, encode
 from .http_pool import RETRY_PAUSE_S, Connections
-from .list_objects import find_object, list_objects
+from .list_objects import find_object, holds_objects, list_objects
 from .presigned import MAX_TRIES, form
 from .signed_requests import (
     NOT_IMPLEMENTED,
@@ -236,6 +236,17 @@ class Bucket:
                 limit=limit,
                 value=len(answer.body),
             )
+
+    def holds(self, prefix: str) -> bool:
+        """Whether there is an object whose name begins so. By the role alone: else NO_ROLE.
+        ACCESS_DENIED, FETCH_FAILED.
+        """
+        return holds_objects(
+            self._role(),
+            self.url,
+            prefix=self.access["prefix"] + prefix,
+            owner=self.access["owner"],
+        )
 
     def list(self, prefix: str = "") -> builtins.list[tuple[str, int]]:
         """(name, size) of each object whose name begins so, sorted. By the role alone: else

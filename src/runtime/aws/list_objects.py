@@ -55,6 +55,12 @@ def find_object(
     return None
 
 
+def holds_objects(service: Service, url: str, *, prefix: str, owner: str | None) -> bool:
+    """Whether the key of any object begins so. FETCH_FAILED, ACCESS_DENIED."""
+    _, page, space = list_page(service, url, prefix=prefix, owner=owner, values={"max-keys": "1"})
+    return page.find(space + "Contents") is not None
+
+
 def list_page(
     service: Service, url: str, *, prefix: str, owner: str | None, values: Mapping[str, str]
 ) -> tuple[Answer, xml.etree.ElementTree.Element, str]:

@@ -78,6 +78,10 @@ UNREADABLE = (
     "correct it: another program has overwritten it, or the role lacks s3:GetObject. "
     "The outcome of the run is not known"
 )
+DELETED = (
+    "another program has deleted the run's record, and no instance was left to write it again: "
+    "the outcome of the run is not known"
+)
 MAY_NOT_DELETE = (
     "the instance's role may not delete its fleet, which would launch more instances: "
     "allow it ec2:%s on the fleet "
@@ -105,6 +109,8 @@ class Fleet:
         self.record = StoredRecord(boot, bucket, instance)
         ec2 = Ec2(boot["fleet"]["region"], boot["fleet"]["endpoint"])
         self.fleet = OwnFleet(boot, ec2, instance, log=log)
+        # Since when the run's record is known to be deleted, by the monotonic clock.
+        self.deleted_since: float | None = None
         # How often the next attempt could not be started.
         self.tries = 0
         # The last failure, for the record of a run that never starts.
@@ -146,10 +152,10 @@ class Fleet:
                 self.fleet.delete(terminate=True)
             return True
         stopped = self.record.is_stop_requested()
-        if found and record is None:
-            step = unverified_step(found.age, interrupted, stopped)
+        age = found.age if found else self._deleted_for()
+        if record is None and age is not None:
+            step = unverified_step(age, interrupted, stopped)
         else:
-            age = found.age if found else None
             step = next_step(record, age, interrupted=interrupted, stopped=stopped)
         if step == START and not self._may_start():
             return True
@@ -185,13 +191,24 @@ class Fleet:
     def _end_unstarted(self) -> None:
         """Writes the end of a run that has no record, or none that can be verified."""
         found, record = self.record.read()
-        if found and record is None:
+        if record is None and (found or self.record.is_deleted()):
             self._end_unverified(found)
         elif record is None:
             trouble = atomic_files.read_object(self.trouble_path).get("trouble")
             why = trouble or "the instance shut down before the run started"
             failure = failure_cause.failure("NOT_STARTED", why, None)
             self.record.end(found, None, "setup-failed", failure=failure)
+
+    def _deleted_for(self) -> float | None:
+        """How long, in seconds, this instance has known that the run's record is deleted; None
+        where the run has not begun.
+        """
+        if not self.record.is_deleted():
+            self.deleted_since = None
+            return None
+        now = time.monotonic()
+        self.deleted_since = self.deleted_since or now
+        return now - self.deleted_since
 
     def _is_active_here(self) -> bool:
         """Whether a process on this instance still runs the run, or uploads it."""
@@ -235,7 +252,7 @@ class Fleet:
             attempt = start_attempt(self.boot, self.root, record)
         except Failure as failure:
             self.tries += 1
-            if failure.code in TEMPORARY or self.tries < MAX_TRIES:
+            if may_pass(failure) or self.tries < MAX_TRIES:
                 raise
             self._log_trouble(failure)
             self.record.end(found, record, "setup-failed", failure=failure_dict(failure))
@@ -255,7 +272,10 @@ class Fleet:
         self.record.end(None, None, "setup-failed", failure=failure_dict(failure))
 
     def _end_unverified(self, found: Object | None) -> None:
-        message = UNREADABLE % found.refused if found and found.refused else FORGED
+        if found is None:
+            message = DELETED
+        else:
+            message = UNREADABLE % found.refused if found.refused else FORGED
         failure = failure_cause.failure("RECORD_UNVERIFIED", message, None)
         self.record.end(found, None, "failed", failure=failure)
 
@@ -273,6 +293,13 @@ class Fleet:
         if text != known:
             self.log(text)
             atomic_files.write_json(self.trouble_path, {"trouble": text})
+
+
+def may_pass(failure: Failure) -> bool:
+    """Whether an attempt that could not be started is tried again without limit. S3 says 400 of an
+    object that only the holder of its key can read, and of expired credentials.
+    """
+    return failure.code in TEMPORARY and failure.detail.get("status") != 400
 
 
 def failure_dict(failure: Failure) -> RunRecordFailure:

@@ -9,6 +9,7 @@ import time
 from ..aws.signed_requests import Unreadable
 from ..report.signed_record import RECORD as RECORD_NAME
 from ..report.signed_record import SigningKey, version
+from ..system.errors import Failure
 from .ended_record import ended_record
 
 TYPE_CHECKING = False
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from .boot_loader import BootDocument
 
 MAX_STOP_BYTES = 1024 * 1024
+WRITTEN_AFTER_RECORD = ("log/", "checkpoint/")
 
 
 class StoredRecord:
@@ -39,6 +41,18 @@ class StoredRecord:
                 return found, None
             self.seen = version(record)
         return found, record
+
+    def is_deleted(self) -> bool:
+        """Whether the run has begun although the store has no record of it: an attempt writes its
+        log and its checkpoints after its record. A role that may not list can't resume a run
+        either: False.
+        """
+        try:
+            return any(self.bucket.holds(each) for each in WRITTEN_AFTER_RECORD)
+        except Failure as failure:
+            if failure.code != "ACCESS_DENIED":
+                raise
+            return False
 
     def is_stop_requested(self) -> bool:
         """Whether a client has stopped the run: whoever writes something else there has not."""
@@ -62,8 +76,8 @@ class StoredRecord:
         whole = ended_record(
             self.boot, self.instance, outcome, before=before, failure=failure, stop=stop
         )
-        if found and before is None:
-            # The heartbeat of the run's own record is not known: this one is surely larger.
+        if before is None:
+            # The heartbeat of a record that the run may have had is not known: this one is larger.
             whole["heartbeat"] = int(time.time())
         condition = {"If-Match": found.etag} if found else {"If-None-Match": "*"}
         self.bucket.put(

@@ -85,6 +85,11 @@ class World:
         found = self.read(name)
         return found and found.data
 
+    def holds(self, prefix):
+        return self.step(
+            "list " + prefix, lambda: any(each.startswith(prefix) for each in self.objects)
+        )
+
     def put(self, name, data, content_type=None, condition=None):
         def write():
             there = self.objects.get(name)
@@ -491,6 +496,24 @@ class FleetTest(FleetWorld):
         self.assertEqual(self.world.record()["outcome"], "succeeded")
         self.assertEqual(self.said.count("silence"), 1)
 
+    def test_an_object_that_s3_does_not_return_ends_the_run_after_some_tries(self):
+        tried = []
+
+        def refuse(plan, root):
+            tried.append(plan)
+            message, detail = "the manifest could not be fetched: HTTP 400", {"status": 400}
+            error = {"code": "FETCH_FAILED", "message": message, "detail": detail}
+            return {"ok": False, "error": error}
+
+        with mock.patch("nx_ec2_runtime.main.run", refuse):
+            self.instance().run_to_completion()
+        self.over()
+        record = self.world.record()
+        self.assertEqual(
+            (record["outcome"], record["failure"]["code"], len(tried)),
+            ("setup-failed", "FETCH_FAILED", fleet_run.MAX_TRIES),
+        )
+
     def test_an_instance_that_shuts_down_ends_a_run_that_never_started(self):
         self.instance().close()
         self.over()
@@ -586,6 +609,41 @@ class UnreadableTest(FleetWorld):
                 self.instance().run_to_completion()
                 self.over()
                 self.assertEqual(self.began, [1])
+
+    def test_a_run_whose_record_was_deleted_between_two_instances_is_not_started_again(self):
+        genuine = recorded(3, "interrupted", {"reason": "interruption"}, heartbeat=7)
+        for name in ("log/0", "checkpoint/4.json"):
+            with self.subTest(name):
+                self.began.clear()
+                self.s3.objects.clear()
+                self.s3.overwrite(name, b"x")
+                it = self.instance()
+                for _ in range(3):
+                    self.assertFalse(it.step())
+                self.assertEqual((self.began, self.world.fleet), ([], True))
+                self.assertNotIn("record.json", self.s3.objects)
+                # The instance that has the run writes it again.
+                self.s3.overwrite("record.json", genuine)
+                it.step()
+                self.assertEqual(self.began, [4])
+
+    def test_a_deleted_record_that_nobody_writes_again_fails_the_run(self):
+        self.s3.overwrite("log/0", b"x")
+        with mock.patch.object(decision, "LEASE_S", 0.05):
+            self.instance().run_to_completion()
+        self.over()
+        record = self.record()
+        self.assertEqual(
+            (record["outcome"], record["failure"]["code"], self.began),
+            ("failed", "RECORD_UNVERIFIED", []),
+        )
+        self.assertIn("deleted the run's record", record["failure"]["message"])
+        self.assertGreater(record["heartbeat"], 1_000_000)
+
+    def test_an_instance_that_shuts_down_says_that_the_record_was_deleted(self):
+        self.s3.overwrite("checkpoint/1.json", b"x")
+        self.instance().close()
+        self.assertEqual(self.record()["failure"]["code"], "RECORD_UNVERIFIED")
 
     def test_a_role_that_may_list_the_runs_alone_starts_the_run(self):
         self.s3.denied = {"missing"}
