@@ -14,7 +14,7 @@ import { dateOf, DirectClient, type Answer } from './direct/direct-client';
 import { directEndpoint } from './direct/endpoint';
 import { OPERATIONS, type Input, type OperationName, type Output } from './direct/operations';
 import { customEndpoint } from './endpoint-variable';
-import { httpHandler } from './http-handler';
+import { httpHandler, type CountedUpload } from './http-handler';
 import { unknownProfile } from './profiles';
 import { sdk } from './sdk';
 
@@ -32,7 +32,10 @@ type Next = (request: unknown) => Promise<{ response: { headers?: Record<string,
 
 /** A client of the SDK's, as `call` uses it. */
 interface Sender<O> {
-  send(command: Command, options: { abortSignal?: AbortSignal }): Promise<O & { $metadata: { attempts?: number } }>;
+  send(
+    command: Command,
+    options: { abortSignal?: AbortSignal } & CountedUpload,
+  ): Promise<O & { $metadata: { attempts?: number } }>;
 }
 
 /**
@@ -116,9 +119,14 @@ export class Aws {
     });
   }
 
-  /** One of the calls of a warm command: without the SDK where that is possible, else, and after any failure, by the SDK. */
-  async call<K extends OperationName>(name: K, input: Input<K>, abortSignal?: AbortSignal): Promise<Answer<K>> {
-    const direct = await this.direct.call(name, input, abortSignal);
+  /** One of the calls of a sync: without the SDK where that is possible, else, and after any failure, by the SDK. */
+  async call<K extends OperationName>(
+    name: K,
+    input: Input<K>,
+    abortSignal?: AbortSignal,
+    onWritten?: CountedUpload['onWritten'],
+  ): Promise<Answer<K>> {
+    const direct = await this.direct.call(name, input, { signal: abortSignal, onWritten });
     if (direct) return direct;
     const { service } = OPERATIONS[name];
     const commands = sdk[service]() as unknown as Record<string, new (input: Input<K>) => Command>;
@@ -133,7 +141,7 @@ export class Aws {
       },
       { step: 'deserialize' },
     );
-    const answer = await client.send(command, { abortSignal });
+    const answer = await client.send(command, { abortSignal, onWritten });
     return { ...answer, attempts: answer.$metadata.attempts ?? 1, date };
   }
 

@@ -1,19 +1,14 @@
 import { awsStatus } from '../aws/reason';
-import { sdk } from '../aws/sdk';
 import { missingBucket, namedRegion } from './objects/bucket';
 import type { BucketRequests } from './objects/bucket-requests';
 import { storeBase } from './keys';
 
 /** The bucket's region; throws a `Problem` that says what is wrong with the bucket. */
 export async function bucketRegion(requests: BucketRequests): Promise<string | undefined> {
-  const { HeadBucketCommand } = sdk.s3();
-  const s3 = await requests.aws.s3();
   const bucket = requests.settings.bucket;
   try {
-    const answer = await s3.send(
-      new HeadBucketCommand({ Bucket: bucket, ExpectedBucketOwner: requests.settings.bucketOwner }),
-    );
-    return answer.BucketRegion;
+    const input = { Bucket: bucket, ExpectedBucketOwner: requests.settings.bucketOwner };
+    return (await requests.aws.call('HeadBucket', input)).BucketRegion;
   } catch (error) {
     const status = awsStatus(error);
     const region = namedRegion(error);
@@ -42,11 +37,9 @@ export async function bucketRegion(requests: BucketRequests): Promise<string | u
 }
 
 async function mayList(requests: BucketRequests, prefix: string): Promise<boolean> {
-  const { ListObjectsV2Command } = sdk.s3();
-  const s3 = await requests.aws.s3();
   const { bucket, bucketOwner } = requests.settings;
   const request = { Bucket: bucket, ExpectedBucketOwner: bucketOwner, Prefix: prefix, MaxKeys: 1 };
-  return s3.send(new ListObjectsV2Command(request)).then(
+  return requests.aws.call('ListObjectsV2', request).then(
     () => true,
     () => false,
   );

@@ -113,8 +113,8 @@ export class Store extends ObjectReader {
     { signal, onWritten }: Pick<PutOptions, 'signal' | 'onWritten'> = {},
   ): Promise<{ ETag?: string }> {
     const { aws } = this.requests;
-    if (!onWritten && !this.refusesChecksums) return aws.call('PutObject', input, signal);
-    const s3 = await (this.refusesChecksums ? aws.s3WithoutChecksums() : aws.s3());
+    if (!this.refusesChecksums) return aws.call('PutObject', input, signal, onWritten);
+    const s3 = await aws.s3WithoutChecksums();
     const command = new (sdk.s3().PutObjectCommand)(input as PutObjectCommandInput);
     // The client hands its options on to our handler.
     return s3.send(command, { abortSignal: signal, onWritten } as { abortSignal?: AbortSignal });

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { CreateTagsCommand, DescribeInstancesCommand } from '@aws-sdk/client-ec2';
-import { GetObjectCommand } from '@aws-sdk/client-s3';
+import { GetObjectCommand, HeadObjectCommand, ListObjectsV2Command } from '@aws-sdk/client-s3';
 import fc from 'fast-check';
 import { toInstanceInfo } from '../../instance/describe/describe-instances';
 import { startFixture, type Fixture } from '../../local-aws/local-aws.fixture';
@@ -77,13 +77,69 @@ describe('calls without the SDK', () => {
     expect(await read((await aws.call('GetObject', { Bucket: 'bucket', Key })).Body)).toBe(Key);
   });
 
+  it('list objects of any key as the SDK does, in pages and in "directories"', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.uniqueArray(key, { minLength: 1, maxLength: 6 }), fc.boolean(), async (keys, grouped) => {
+        for (const Key of keys) await put(`list/${Key}`, Key);
+        const Delimiter = grouped ? '/' : undefined;
+        let token: string | undefined;
+        let pages = 0;
+        do {
+          const input = { Bucket: 'bucket', Prefix: 'list/', Delimiter, MaxKeys: 3, ContinuationToken: token };
+          const { Contents, CommonPrefixes, ...direct } = await aws.call('ListObjectsV2', input);
+          const bySdk = await at.s3.send(new ListObjectsV2Command(input));
+          const told = (bySdk.Contents ?? []).map(({ Key, ETag, Size, LastModified }) => ({
+            Key,
+            ETag,
+            Size,
+            LastModified,
+          }));
+          expect(Contents).toEqual(told);
+          expect(CommonPrefixes).toEqual(bySdk.CommonPrefixes ?? []);
+          expect(direct.IsTruncated).toBe(bySdk.IsTruncated);
+          token = direct.NextContinuationToken;
+        } while (token && ++pages < 100);
+        expect(token).toBeUndefined();
+      }),
+      { numRuns: 30 },
+    );
+    expect(loaded).toEqual([]);
+  });
+
+  it('tell what S3 keeps of an object as the SDK does', async () => {
+    await put('a head', 'text');
+    const input = { Bucket: 'bucket', Key: 'a head', ChecksumMode: 'ENABLED' as const };
+    const { ETag, ContentLength, LastModified, ChecksumSHA256 } = await at.s3.send(new HeadObjectCommand(input));
+    expect(ChecksumSHA256).toBeTruthy();
+    const head = await aws.call('HeadObject', input);
+    expect(head).toMatchObject({ ETag, ContentLength, LastModified, ChecksumSHA256 });
+    expect(loaded).toEqual([]);
+  });
+
+  it('tell how much of a body was written, and its parts make the whole', async () => {
+    const Body = Buffer.alloc(3 * 1024 * 1024 + 1, 'a');
+    const written: number[] = [];
+    await aws.call('PutObject', { Bucket: 'bucket', Key: 'large', Body }, undefined, (bytes) => written.push(bytes));
+    expect(written.length).toBeGreaterThan(10);
+    expect(written.reduce((sum, bytes) => sum + bytes, 0)).toBe(Body.length);
+    const { ContentLength } = await aws.call('HeadObject', { Bucket: 'bucket', Key: 'large' });
+    expect(ContentLength).toBe(Body.length);
+    expect(loaded).toEqual([]);
+  });
+
   it('load no part of the SDK', async () => {
     await put('a key', 'text');
+    expect((await aws.call('GetCallerIdentity', {})).Arn).toMatch(/^arn:aws:/);
+    expect((await aws.call('HeadBucket', { Bucket: 'bucket' })).BucketRegion).toBe('eu-west-1');
     await aws.call('GetObject', { Bucket: 'bucket', Key: 'a key' });
     for await (const instance of aws.instances({})) expect(instance.InstanceId).toMatch(/^i-/);
     await aws.presignGet('bucket', 'a key', 60);
     await aws.presignPost('bucket', 'a/', { fields: {}, conditions: [], lifetime: 60 });
     const [{ id }] = at.aws.instances.all();
+    const { InstanceInformationList } = await aws.call('DescribeInstanceInformation', {
+      Filters: [{ Key: 'InstanceIds', Values: [id] }],
+    });
+    expect(InstanceInformationList).toMatchObject([{ InstanceId: id, PingStatus: 'Online' }]);
     const { Command } = await aws.call('SendCommand', {
       DocumentName: 'AWS-RunShellScript',
       InstanceIds: [id],
@@ -153,6 +209,7 @@ describe('calls without the SDK', () => {
       '304',
       304,
     ]);
+    expect(await status(aws.call('HeadObject', { Bucket: 'bucket', Key: 'none' }))).toEqual(['NotFound', 404]);
     const after = aws.call('GetObject', { Bucket: 'bucket', Key: 'once', Range: 'bytes=100-' });
     expect(await status(after)).toEqual(['InvalidRange', 416]);
     const [{ id: InstanceId }] = at.aws.instances.all();

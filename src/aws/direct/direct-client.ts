@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import type { ServiceAgents, ServiceName } from '../connections';
 import { isWebPage, limitsOf } from '../http-handler';
 import { directEndpoint } from './endpoint';
-import { sendSigned, type Identity, type Route } from './http';
+import { sendSigned, type Identity, type Route, type SendOptions } from './http';
 import { OPERATIONS, type Input, type OperationName, type Output } from './operations';
 import { isPlainKey } from './objects';
 import { presignGet, presignPost } from './presign';
@@ -26,7 +26,7 @@ interface DirectSettings {
 const CLOCK_SKEW_MS = 5 * 60_000;
 
 /**
- * Makes the few calls of a warm command without the SDK, which takes longer to load than the call takes. It never explains a
+ * Makes the few calls of a sync without the SDK, which takes longer to load than the call takes. It never explains a
  * failure: whatever is not the plain answer is left to the SDK, which sends the request again, and all later ones of that service.
  */
 export class DirectClient {
@@ -41,7 +41,11 @@ export class DirectClient {
    * @returns undefined where the call is the SDK's to make.
    * @throws what the caller has to expect of the operation, and an AbortError.
    */
-  async call<K extends OperationName>(name: K, input: Input<K>, signal?: AbortSignal): Promise<Answer<K> | undefined> {
+  async call<K extends OperationName>(
+    name: K,
+    input: Input<K>,
+    options: SendOptions = {},
+  ): Promise<Answer<K> | undefined> {
     const operation = OPERATIONS[name];
     const { service } = operation;
     const { Bucket } = input as { Bucket?: string };
@@ -52,14 +56,14 @@ export class DirectClient {
     let answer: IncomingMessage;
     let code: string | undefined;
     try {
-      answer = await sendSigned(unsigned, route, signal);
+      answer = await sendSigned(unsigned, route, options);
       this.noteClock(answer.headers.date);
       const { statusCode: status = 0 } = answer;
       if (status < 200 || status > 299) code = await operation.expected?.(answer);
       else if (!isWebPage(answer.headers))
         return { ...(await this.parsed(name, answer)), attempts: 1, date: dateOf(answer.headers) };
     } catch (error) {
-      if (signal?.aborted || error instanceof AnswerLost) throw error;
+      if (options.signal?.aborted || error instanceof AnswerLost) throw error;
       return this.leaveToSdk(service);
     }
     if (code === undefined) {

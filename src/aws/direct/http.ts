@@ -1,4 +1,4 @@
-import { request as httpRequest, type Agent as HttpAgent, type IncomingMessage } from 'node:http';
+import { request as httpRequest, type Agent as HttpAgent, type ClientRequest, type IncomingMessage } from 'node:http';
 import { request as httpsRequest, type Agent as HttpsAgent } from 'node:https';
 import { sign } from 'aws4';
 import type { Limits } from '../http-handler';
@@ -11,7 +11,7 @@ export interface Identity {
 
 /** A request before it is signed. */
 export interface Unsigned {
-  method: 'GET' | 'POST' | 'PUT';
+  method: 'GET' | 'HEAD' | 'POST' | 'PUT';
   /** Percent-encoded. */
   path: string;
   headers: Record<string, string>;
@@ -29,8 +29,22 @@ export interface Route {
   limits: Limits;
 }
 
+/** How a request is sent. */
+export interface SendOptions {
+  signal?: AbortSignal;
+  /** Called with the bytes of the body that were written since the last call. */
+  onWritten?: (bytes: number) => void;
+}
+
+/** A body whose progress is told is written in pieces of this size, bytes. */
+const PIECE_BYTES = 64 * 1024;
+
 /** Signs a request and sends it once. Resolves with the head of the answer. @throws what Node's http throws */
-export function sendSigned(unsigned: Unsigned, route: Route, signal?: AbortSignal): Promise<IncomingMessage> {
+export function sendSigned(
+  unsigned: Unsigned,
+  route: Route,
+  { signal, onWritten }: SendOptions = {},
+): Promise<IncomingMessage> {
   const { url, service, region, agent, identity, limits } = route;
   const { method, path, headers, body } = sign(
     {
@@ -62,8 +76,17 @@ export function sendSigned(unsigned: Unsigned, route: Route, signal?: AbortSigna
     request.on('timeout', endLate);
     request.on('error', reject);
     request.on('close', () => clearTimeout(timer));
-    request.end(body);
+    if (onWritten && Buffer.isBuffer(body)) writeCounted(request, body, onWritten);
+    else request.end(body);
   });
+}
+
+function writeCounted(request: ClientRequest, body: Buffer, onWritten: (bytes: number) => void): void {
+  for (let at = 0; at < body.length; at += PIECE_BYTES) {
+    const piece = body.subarray(at, at + PIECE_BYTES);
+    request.write(piece, (error) => void (error ?? onWritten(piece.length)));
+  }
+  request.end();
 }
 
 /** 20261129T200000Z */

@@ -1,10 +1,16 @@
 import { createHash } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
-import type { GetObjectCommandInput, GetObjectCommandOutput, PutObjectCommandInput } from '@aws-sdk/client-s3';
+import type {
+  GetObjectCommandInput,
+  GetObjectCommandOutput,
+  HeadObjectCommandInput,
+  HeadObjectCommandOutput,
+  PutObjectCommandInput,
+} from '@aws-sdk/client-s3';
 import type { Unsigned } from './http';
 
-/** Larger bodies are the SDK's, bytes: it counts and repeats what is sent. */
-export const MAX_BODY_BYTES = 1024 * 1024;
+/** Larger bodies are the SDK's, bytes. */
+export const MAX_BODY_BYTES = 32 * 1024 * 1024;
 
 export type GetObjectInput = Pick<
   GetObjectCommandInput,
@@ -14,6 +20,13 @@ export type GetObjectInput = Pick<
 export interface GetObjectOutput extends Pick<GetObjectCommandOutput, 'ETag' | 'ContentLength' | 'LastModified'> {
   Body?: unknown;
 }
+
+export type HeadObjectInput = Pick<HeadObjectCommandInput, 'Bucket' | 'Key' | 'ExpectedBucketOwner' | 'ChecksumMode'>;
+
+export type HeadObjectOutput = Pick<
+  HeadObjectCommandOutput,
+  'ETag' | 'ContentLength' | 'LastModified' | 'ChecksumSHA256' | 'StorageClass'
+>;
 
 export type PutObjectInput = Pick<
   PutObjectCommandInput,
@@ -34,12 +47,15 @@ export interface PutObjectOutput {
 
 /** The path of a key, as S3 signs it: everything but the slashes is percent-encoded. */
 export function keyPath(key: string): string {
-  const encode = (part: string) =>
-    encodeURIComponent(part).replace(
-      /[!'()*]/g,
-      (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`,
-    );
-  return `/${key.split('/').map(encode).join('/')}`;
+  return `/${key.split('/').map(encodeStrictly).join('/')}`;
+}
+
+/** All but letters, digits and `-_.~` percent-encoded. */
+export function encodeStrictly(text: string): string {
+  return encodeURIComponent(text).replace(
+    /[!'()*]/g,
+    (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`,
+  );
 }
 
 export function getObjectRequest({
@@ -64,6 +80,31 @@ export function parseGetObject(answer: IncomingMessage): GetObjectOutput {
     ETag: headers.etag,
     ContentLength: number(headers['content-length']),
     LastModified: headers['last-modified'] ? new Date(headers['last-modified']) : undefined,
+  };
+}
+
+export function headObjectRequest(input: HeadObjectInput): Unsigned | undefined {
+  if (!isPlainKey(input.Key)) return undefined;
+  return {
+    method: 'HEAD',
+    path: keyPath(input.Key),
+    headers: given({
+      'x-amz-expected-bucket-owner': input.ExpectedBucketOwner,
+      'x-amz-checksum-mode': input.ChecksumMode,
+    }),
+  };
+}
+
+export function parseHeadObject(answer: IncomingMessage): HeadObjectOutput {
+  const { ETag, ContentLength, LastModified } = parseGetObject(answer);
+  answer.resume();
+  const text = (name: string) => answer.headers[name] as string | undefined;
+  return {
+    ETag,
+    ContentLength,
+    LastModified,
+    ChecksumSHA256: text('x-amz-checksum-sha256'),
+    StorageClass: text('x-amz-storage-class') as HeadObjectOutput['StorageClass'],
   };
 }
 
@@ -98,7 +139,7 @@ export function isPlainKey(key: string | undefined): key is string {
   return key !== undefined && key !== '' && !/(^|\/)\.{1,2}(\/|$)|\/\/|^\//.test(key);
 }
 
-function given(headers: Record<string, string | undefined>): Record<string, string> {
+export function given(headers: Record<string, string | undefined>): Record<string, string> {
   return Object.fromEntries(
     Object.entries(headers).filter((header): header is [string, string] => header[1] !== undefined),
   );

@@ -1,5 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type {
+  DescribeInstanceInformationCommandInput,
+  DescribeInstanceInformationCommandOutput,
   GetCommandInvocationCommandInput,
   GetCommandInvocationCommandOutput,
   SendCommandCommandInput,
@@ -11,11 +13,16 @@ import {
   type DescribeInstancesInput,
   type DescribeInstancesOutput,
 } from './describe-instances';
+import { callerRequest, parseCaller, type GetCallerIdentityOutput } from './caller-identity';
 import { readAnswer, type Unsigned } from './http';
-import { getObjectRequest, parseGetObject, parsePutObject, putObjectRequest } from './objects';
-import type { GetObjectInput, GetObjectOutput, PutObjectInput, PutObjectOutput } from './objects';
+import { headBucketRequest, listObjectsRequest, parseHeadBucket, parseListObjects } from './list-objects';
+import type { HeadBucketInput, HeadBucketOutput, ListObjectsInput, ListObjectsOutput } from './list-objects';
+import { getObjectRequest, headObjectRequest, parseGetObject, parseHeadObject } from './objects';
+import { parsePutObject, putObjectRequest } from './objects';
+import type { GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput } from './objects';
+import type { PutObjectInput, PutObjectOutput } from './objects';
 
-/** The calls of a warm command, with the SDK's names of what goes in and comes out. */
+/** The calls of a sync, with the SDK's names of what goes in and comes out. */
 export interface Operations {
   DescribeInstances: { input: DescribeInstancesInput; output: DescribeInstancesOutput };
   SendCommand: { input: SendCommandCommandInput; output: Pick<SendCommandCommandOutput, 'Command'> };
@@ -23,6 +30,14 @@ export interface Operations {
     input: GetCommandInvocationCommandInput;
     output: Omit<GetCommandInvocationCommandOutput, '$metadata'>;
   };
+  DescribeInstanceInformation: {
+    input: DescribeInstanceInformationCommandInput;
+    output: Pick<DescribeInstanceInformationCommandOutput, 'InstanceInformationList'>;
+  };
+  GetCallerIdentity: { input: Record<string, never>; output: GetCallerIdentityOutput };
+  HeadBucket: { input: HeadBucketInput; output: HeadBucketOutput };
+  ListObjectsV2: { input: ListObjectsInput; output: ListObjectsOutput };
+  HeadObject: { input: HeadObjectInput; output: HeadObjectOutput };
   GetObject: { input: GetObjectInput; output: GetObjectOutput };
   PutObject: { input: PutObjectInput; output: PutObjectOutput };
 }
@@ -32,7 +47,7 @@ export type Input<K extends OperationName> = Operations[K]['input'];
 export type Output<K extends OperationName> = Operations[K]['output'];
 
 interface Operation<K extends OperationName> {
-  service: 'ec2' | 'ssm' | 's3';
+  service: 'ec2' | 'ssm' | 's3' | 'sts';
   /** Undefined: something that only the SDK does. */
   request(input: Input<K>): Unsigned | undefined;
   /** Of an answer with 2xx. @throws Error where it is not what the operation answers. */
@@ -52,6 +67,25 @@ export const OPERATIONS: { [K in OperationName]: Operation<K> } = {
   },
   SendCommand: ssm('SendCommand'),
   GetCommandInvocation: ssm('GetCommandInvocation', 'InvocationDoesNotExist'),
+  DescribeInstanceInformation: ssm('DescribeInstanceInformation'),
+  GetCallerIdentity: {
+    service: 'sts',
+    request: callerRequest,
+    parse: async (answer) => parseCaller((await readAnswer(answer, MAX_ANSWER_BYTES)).toString('utf8')),
+  },
+  HeadBucket: { service: 's3', request: headBucketRequest, parse: parseHeadBucket },
+  ListObjectsV2: {
+    service: 's3',
+    request: listObjectsRequest,
+    parse: async (answer) => parseListObjects((await readAnswer(answer, MAX_ANSWER_BYTES)).toString('utf8')),
+  },
+  HeadObject: {
+    service: 's3',
+    request: headObjectRequest,
+    parse: parseHeadObject,
+    // HEAD has no body that would say whether it is the bucket.
+    expected: ({ statusCode }) => (statusCode === 404 ? 'NotFound' : undefined),
+  },
   GetObject: {
     service: 's3',
     request: getObjectRequest,
@@ -72,7 +106,10 @@ export const OPERATIONS: { [K in OperationName]: Operation<K> } = {
 };
 
 /** AWS JSON 1.1. @param expected the error that callers expect. */
-function ssm<K extends 'SendCommand' | 'GetCommandInvocation'>(name: K, expected?: string): Operation<K> {
+function ssm<K extends 'SendCommand' | 'GetCommandInvocation' | 'DescribeInstanceInformation'>(
+  name: K,
+  expected?: string,
+): Operation<K> {
   return {
     service: 'ssm',
     request: (input) => ({

@@ -5,7 +5,6 @@ import type { Aws } from '../../aws/clients';
 import { awsProblem } from '../../aws/reason';
 import { readCache, writeCache } from '../../system/cache-file';
 import { machineState } from '../../workspace/state';
-import { sdk } from '../../aws/sdk';
 
 const asked = new WeakMap<Aws, Promise<string>>();
 
@@ -17,11 +16,8 @@ export function callerArn(aws: Aws): Promise<string> {
 }
 
 async function ask(aws: Aws): Promise<string> {
-  const { GetCallerIdentityCommand } = sdk.sts();
-  const sts = await aws.sts();
   try {
-    const answer = await sts.send(new GetCallerIdentityCommand({}));
-    return answer.Arn!;
+    return (await aws.call('GetCallerIdentity', {})).Arn!;
   } catch (error) {
     throw awsProblem('CREDENTIALS', 'Could not determine the identity of the caller.', error);
   }

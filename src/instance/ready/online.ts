@@ -4,19 +4,14 @@ import { sleep } from '../../system/sleep';
 import { Problem } from '../../report/problem';
 import { formatDuration } from '../../report/units';
 import { findInstance, type FoundInstance } from '../describe/find';
-import { sdk } from '../../aws/sdk';
 import { steadyNow } from '../../system/moment';
 
 const ONLINE_POLL_MS = 2_000;
 
 /** Whether SSM reaches the instance: PingStatus (refreshed every 5 min only) or an open channel counts. */
 export async function isOnline(aws: Aws, id: string): Promise<{ online: boolean; ping?: string; agent?: string }> {
-  const { DescribeInstanceInformationCommand } = sdk.ssm();
-  const ssm = await aws.ssm();
   try {
-    const answer = await ssm.send(
-      new DescribeInstanceInformationCommand({ Filters: [{ Key: 'InstanceIds', Values: [id] }] }),
-    );
+    const answer = await aws.call('DescribeInstanceInformation', { Filters: [{ Key: 'InstanceIds', Values: [id] }] });
     const information = answer.InstanceInformationList?.[0];
     return {
       online: information?.PingStatus === 'Online',

@@ -1,5 +1,4 @@
-import type { ListObjectsV2CommandInput, ListObjectsV2CommandOutput } from '@aws-sdk/client-s3';
-import { sdk } from '../../aws/sdk';
+import type { ListObjectsInput, ListObjectsOutput } from '../../aws/direct/list-objects';
 import { Problem } from '../../report/problem';
 import { formatCount } from '../../report/units';
 import type { BucketRequests } from './bucket-requests';
@@ -79,13 +78,18 @@ export class ObjectListing {
   }
 
   private async *answers(
-    request: Omit<ListObjectsV2CommandInput, 'Bucket' | 'Prefix'> & { Prefix: string },
-  ): AsyncGenerator<ListObjectsV2CommandOutput> {
+    request: Omit<ListObjectsInput, 'Bucket' | 'Prefix'> & { Prefix: string },
+  ): AsyncGenerator<ListObjectsOutput> {
     const { bucket, bucketOwner } = this.requests.settings;
-    const client = await this.requests.aws.s3();
     const input = { ...request, Bucket: bucket, ExpectedBucketOwner: bucketOwner };
     try {
-      yield* sdk.s3().paginateListObjectsV2({ client }, input);
+      let token: string | undefined;
+      do {
+        const page = await this.requests.aws.call('ListObjectsV2', { ...input, ContinuationToken: token });
+        yield page;
+        if (token && page.NextContinuationToken === token) throw new Error('S3 answered with the same page again.');
+        token = page.NextContinuationToken;
+      } while (token);
     } catch (error) {
       throw this.requests.problem('STORE_LIST', `Could not list ${this.requests.name(request.Prefix)}.`, error);
     }

@@ -43,10 +43,8 @@ export class ObjectReader {
 
   /** Whether something is there under a key: asked where writing it again would cost more. */
   async has(key: string): Promise<boolean> {
-    const { HeadObjectCommand } = sdk.s3();
-    const s3 = await this.requests.aws.s3();
     try {
-      await s3.send(new HeadObjectCommand(this.requests.target(key)));
+      await this.requests.aws.call('HeadObject', this.requests.target(key));
       return true;
     } catch {
       // Whoever writes it next says what is wrong.
@@ -61,10 +59,11 @@ export class ObjectReader {
 
   /** When it was written, ms since the epoch; null where it is not what its name says. */
   protected async headByChecksum(key: string, sha256: string, size: number): Promise<{ modified: number } | null> {
-    const { HeadObjectCommand } = sdk.s3();
-    const s3 = await this.requests.aws.s3();
     try {
-      const head = await s3.send(new HeadObjectCommand({ ...this.requests.target(key), ChecksumMode: 'ENABLED' }));
+      const head = await this.requests.aws.call('HeadObject', {
+        ...this.requests.target(key),
+        ChecksumMode: 'ENABLED',
+      });
       const named = head.ChecksumSHA256 === Buffer.from(sha256, 'hex').toString('base64');
       const isUsable = named && head.ContentLength === size && !ARCHIVED.includes(head.StorageClass ?? '');
       return isUsable ? { modified: head.LastModified?.getTime() ?? 0 } : null;
@@ -143,10 +142,8 @@ export class ObjectReader {
 
   /** What tells this version of an object from others; null where there is none. */
   async etag(key: string): Promise<string | null> {
-    const { HeadObjectCommand } = sdk.s3();
-    const s3 = await this.requests.aws.s3();
     try {
-      return (await s3.send(new HeadObjectCommand(this.requests.target(key)))).ETag ?? null;
+      return (await this.requests.aws.call('HeadObject', this.requests.target(key))).ETag ?? null;
     } catch (error) {
       if (awsStatus(error) === 404) return null;
       throw this.requests.problem('STORE_GET', `Could not check ${this.requests.name(key)}.`, error);
