@@ -17,6 +17,7 @@ import { customEndpoint } from './endpoint-variable';
 import { httpHandler, type CountedUpload } from './http-handler';
 import { unknownProfile } from './profiles';
 import { sdk } from './sdk';
+import { requireWholeLists } from './whole-lists';
 
 // Which Node this package runs on is said by its own `engines`, not in the output of each target.
 process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
@@ -234,7 +235,7 @@ export class Aws {
 
   private once<T>(name: string, make: () => Promise<T>): Promise<T> {
     let made = this.made.get(name) as Promise<T> | undefined;
-    if (!made) this.made.set(name, (made = make().then(marksCalls)));
+    if (!made) this.made.set(name, (made = make().then((client) => requireWholeLists(marksCalls(client)))));
     return made;
   }
 

@@ -22,7 +22,8 @@ describe('the version of data in S3', () => {
     await at.close();
     process.env = environment;
   });
-  const put = (Key: string, Body: string) => at.s3.send(new PutObjectCommand({ Bucket: 'bucket', Key, Body }));
+  const put = (Key: string, Body: string) =>
+    at.s3.send(new PutObjectCommand({ Bucket: 'bucket', Key, Body: Buffer.from(Body) }));
 
   it.each(['s3://bucket/data', 's3://bucket/data/', 's3://bucket', 's3://bucket/other'])(
     'of %s is the same here and on the instance',
@@ -43,6 +44,15 @@ answer = list_source(given["source"], region="eu-west-1", endpoint=given["endpoi
       elsewhere.close();
     },
   );
+
+  it('differs where the paths of the same objects differ', async () => {
+    await put('outer/inner/a.txt', 'a');
+    const sources = ['s3://bucket/outer', 's3://bucket/outer/inner', 's3://bucket/outer/inner/a.txt'];
+    const versions = await Promise.all(sources.map((source) => dataVersion(aws, source)));
+    expect(new Set(versions).size).toBe(3);
+    await put('outer/inner/empty/', '');
+    expect(await dataVersion(aws, sources[1])).not.toBe(versions[1]);
+  });
 
   it('changes only with the data', async () => {
     const before = await dataVersion(aws, 's3://bucket/data');

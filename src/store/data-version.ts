@@ -23,24 +23,28 @@ export async function dataVersion(aws: Aws, source: string): Promise<string> {
   const [, bucket, rest = ''] = /^s3:\/\/([^/]+)(?:\/(.*))?$/s.exec(source)!;
   const prefix = rest.replace(/\/+$/, '');
   const what = `The data ${source} could not be listed.`;
+  // Of one object, that is its key: its copy is named otherwise than the copy of a prefix with this object alone.
+  let start = prefix && `${prefix}/`;
   let objects: DataObject[];
   try {
     const s3 = await clientOf(aws, bucket);
-    objects = await list(s3, bucket, prefix && `${prefix}/`);
-    if (!objects.length && prefix) objects = await one(s3, bucket, prefix);
+    objects = await list(s3, bucket, start);
+    if (!objects.length && prefix) objects = await one(s3, bucket, (start = prefix));
   } catch (error) {
     throw awsProblem('DATA', what, error, awsStatus(error) === 403 ? DENIED : undefined, ['train.datasets']);
   }
   if (!objects.some(({ Key }) => !Key.endsWith('/')))
     throw new Problem('DATA', `${what} No object has this name.`, { settings: ['train.datasets'] });
-  return versionOf(bucket, objects);
+  return versionOf(bucket, start, objects);
 }
 
-/** SHA-256 over the bucket and each key, ETag and size, sorted by the keys' bytes. Objects that stand for directories do not count. */
-export function versionOf(bucket: string, objects: DataObject[]): string {
-  const hash = createHash('sha256').update(`nx-ec2 data 1\0${bucket}\0`);
+/**
+ * SHA-256 over the bucket, the start of the keys that the paths in the copy lack, and each key, ETag and size, sorted by
+ * the keys' bytes. Empty objects that stand for directories count as well: the copy has these directories.
+ */
+export function versionOf(bucket: string, start: string, objects: DataObject[]): string {
+  const hash = createHash('sha256').update(`nx-ec2 data 2\0${bucket}\0${start}\0`);
   const sorted = objects
-    .filter(({ Key }) => !Key.endsWith('/'))
     .map((object) => ({ ...object, bytes: Buffer.from(object.Key) }))
     .sort((a, b) => Buffer.compare(a.bytes, b.bytes));
   for (const { bytes, ETag, Size } of sorted) hash.update(bytes).update(`\0${ETag.replace(/^"+|"+$/g, '')}\0${Size}\0`);

@@ -24,7 +24,9 @@ MAX_LISTING_BYTES = 16 * 1024 * 1024
 def list_objects(
     service: Service, url: str, *, prefix: str, owner: str | None = None
 ) -> Iterator[tuple[str, int, str]]:
-    """Yields (key, size, ETag) of each object, sorted by key. FETCH_FAILED, ACCESS_DENIED."""
+    """Yields (key, size, ETag) of each object, sorted by key. FETCH_FAILED, also where the server
+    answers with the same page again, or does not say how to get the next one; ACCESS_DENIED.
+    """
     token = None
     while True:
         values = {"continuation-token": token} if token else {}
@@ -32,9 +34,11 @@ def list_objects(
         for each in page.iter(space + "Contents"):
             size = int(each.findtext(space + "Size", ""))
             yield key_of(each, space), size, each.findtext(space + "ETag", "")
-        token = page.findtext(space + "NextContinuationToken")
-        if page.findtext(space + "IsTruncated") != "true" or not token:
+        if page.findtext(space + "IsTruncated") != "true":
             return
+        last, token = token, page.findtext(space + "NextContinuationToken")
+        if not token or token == last:
+            raise unlisted(prefix, "the server sends no next page", status=200)
 
 
 def find_object(
@@ -72,16 +76,20 @@ def list_page(
         limit=MAX_LISTING_BYTES,
     )
     if answer.status != 200:
-        code = "ACCESS_DENIED" if answer.status == 403 else "FETCH_FAILED"
-        raise Failure(
-            code,
-            "the objects below %s can't be listed: %s" % (prefix, answer.words),
-            what="list",
-            status=answer.status,
-            aws=answer.words,
-        )
-    page = xml.etree.ElementTree.fromstring(bytes(answer.body))
+        raise unlisted(prefix, answer.words, status=answer.status)
+    try:
+        page = xml.etree.ElementTree.fromstring(bytes(answer.body))
+    except xml.etree.ElementTree.ParseError as error:
+        raise unlisted(prefix, "the answer is no list: %s" % error, status=200)
+    if page.tag.rpartition("}")[2] != "ListBucketResult":
+        raise unlisted(prefix, "the answer is no list, but %s" % page.tag[:100], status=200)
     return answer, page, page.tag.partition("}")[0] + "}" if page.tag.startswith("{") else ""
+
+
+def unlisted(prefix: str, why: str, *, status: int) -> Failure:
+    code = "ACCESS_DENIED" if status == 403 else "FETCH_FAILED"
+    message = "the objects below %s can't be listed: %s" % (prefix, why)
+    return Failure(code, message, what="list", status=status, aws=why)
 
 
 def key_of(listed: xml.etree.ElementTree.Element, space: str) -> str:

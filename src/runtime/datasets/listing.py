@@ -42,12 +42,13 @@ class Listed:
         *,
         objects: Sequence[Object],
         directories: Sequence[str],
+        version: str,
         is_object: bool = False,
     ) -> None:
         self.source, self.service, self.url = source, service, url
         self.objects, self.directories, self.is_object = objects, directories, is_object
         self.bytes = sum(each.size for each in objects)
-        self.version = version(source, [(each.key, each.etag, each.size) for each in objects])
+        self.version = version
 
     def failure(self, message: str, answer: Answer | None = None, **detail: Any) -> Failure:
         """What went wrong with it, with S3's own words."""
@@ -61,10 +62,12 @@ class Listed:
         )
 
 
-def version(source: str, objects: Sequence[tuple[str, str, int]]) -> str:
-    """SHA-256 over the source's bucket and each (key, ETag, size), sorted by the keys' bytes."""
-    digest = hashlib.sha256(b"nx-ec2 data 1\0" + split(source)[0].encode() + b"\0")
-    for key, etag, size in sorted(objects, key=lambda each: each[0].encode()):
+def version_of(bucket: str, start: str, found: Sequence[tuple[str, int, str]]) -> str:
+    """SHA-256 over the bucket, the start of the keys that the paths in the copy lack, and each
+    (key, size, ETag), sorted by the keys' bytes.
+    """
+    digest = hashlib.sha256(("nx-ec2 data 2\0%s\0%s\0" % (bucket, start)).encode())
+    for key, size, etag in sorted(found, key=lambda each: each[0].encode()):
         digest.update(("%s\0%s\0%d\0" % (key, etag.strip('"'), size)).encode())
     return digest.hexdigest()
 
@@ -102,7 +105,7 @@ def list_source(
             **failure.detail,
         )
     if not found and prefix:
-        listed = one_object(source, service, url, key=prefix)
+        listed = one_object(source, service, url, bucket=bucket, key=prefix)
         if listed:
             return listed
     objects: list[Object] = []
@@ -122,13 +125,14 @@ def list_source(
         else:
             objects.append(Object(key, safe(path, source), size=size, etag=etag))
     check_clashes(source, objects, directories)
-    listed = Listed(source, service, url, objects=objects, directories=directories)
+    version = version_of(bucket, start, found)
+    listed = Listed(source, service, url, objects=objects, directories=directories, version=version)
     if not objects:
         raise listed.failure("no object has this name")
     return listed
 
 
-def one_object(source: str, service: Service, url: str, *, key: str) -> Listed | None:
+def one_object(source: str, service: Service, url: str, *, bucket: str, key: str) -> Listed | None:
     answer = service.ask("HEAD", url + encode(key, "/"))
     if answer.status != 200:
         return None
@@ -138,7 +142,10 @@ def one_object(source: str, service: Service, url: str, *, key: str) -> Listed |
         size=int(answer.headers["Content-Length"]),
         etag=answer.headers["ETag"],
     )
-    return Listed(source, service, url, objects=[found], directories=[], is_object=True)
+    version = version_of(bucket, key, [(key, found.size, found.etag)])
+    return Listed(
+        source, service, url, objects=[found], directories=[], version=version, is_object=True
+    )
 
 
 def locate_bucket(

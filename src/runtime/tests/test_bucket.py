@@ -193,6 +193,27 @@ class ReadTest(unittest.TestCase):
             self.assertEqual(raised.exception.code, "ACCESS_DENIED")
             self.assertIn("s3:ListBucket on b for that prefix", raised.exception.detail["fix"])
 
+    def test_an_answer_that_is_no_list_or_does_not_go_on_is_an_error(self):
+        page = (
+            "<ListBucketResult><Contents><Key>k</Key><Size>1</Size></Contents>%s</ListBucketResult>"
+        )
+        cut, token = (
+            "<IsTruncated>true</IsTruncated>",
+            "<NextContinuationToken>t%s</NextContinuationToken>",
+        )
+        for kind, body in {
+            "nothing": "",
+            "no list": "<html/>",
+            "no next page": page % cut,
+            "the same page": page % (cut + token),
+        }.items():
+            answers = mock.Mock(return_value=(200, body.encode(), {}))
+            with self.subTest(kind), mock.patch.object(self.s3, "list", answers):
+                with self.assertRaises(Failure) as raised:
+                    self.bucket.list()
+                self.assertEqual(raised.exception.code, "FETCH_FAILED")
+                self.assertLessEqual(answers.call_count, 2)
+
     def test_refused_credentials_do_not_make_an_object_unreadable(self):
         answer = signed_requests.Answer
         for status, code in ((403, "InvalidAccessKeyId"), (400, "ExpiredToken"), (503, "SlowDown")):
