@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -38,7 +38,7 @@ describe('a local change while a successful run is collected', () => {
 
   const train = async () => (await pipe.follow((await pipe.launch()).run)).run;
   const read = (path: string) => readFileSync(join(pipe.workspace, 'model', path), 'utf8');
-  const WHY = 'the file at this path was changed while the artifacts were fetched';
+  const WHY = 'what is at this path was changed while the artifacts were fetched';
 
   it.each([
     ['tracked by git', true],
@@ -60,6 +60,57 @@ describe('a local change while a successful run is collected', () => {
     expect(heldBack).toEqual(['new.csv', 'results.csv'].map((path) => ({ path, why: WHY })));
     expect([read('results.csv'), read('new.csv')]).toEqual(['an edit', 'a new file']);
     expect(pipe.said.join('\n')).toContain(`results.csv: ${WHY}`);
+  });
+
+  it('is kept if the run has a directory where a file was, or a file where a directory was', async () => {
+    const first = 'import os\nopen("notes", "w").write("1")\nos.makedirs("d/e")\nopen("d/e/x", "w").write("1")';
+    const second =
+      'import os, shutil\nos.remove("notes")\nshutil.rmtree("d")\nos.makedirs("notes")\nopen("notes/a", "w").write("2")\nopen("d", "w").write("2")';
+    pipe.write('model/train.py', first);
+    await pipe.open({ outputs: ['notes', 'd'] });
+    await collectArtifacts(pipe.context, await train());
+    pipe.write('model/train.py', second);
+    await pipe.open({ outputs: ['notes', 'd'] });
+    const run = await train();
+    whileFetching(() => {
+      pipe.write('model/notes', 'an edit');
+      pipe.write('model/d/e/x', 'an edit');
+    });
+    const { heldBack } = await collectArtifacts(pipe.context, run);
+    expect(heldBack).toEqual(['d', 'notes/a'].map((path) => ({ path, why: WHY })));
+    expect([read('notes'), read('d/e/x')]).toEqual(['an edit', 'an edit']);
+    // Known as what was brought no more: nothing that a collection may replace.
+    jest.restoreAllMocks();
+    rmSync(join(pipe.workspace, 'model/notes'));
+    rmSync(join(pipe.workspace, 'model/d'), { recursive: true });
+    expect(await collectArtifacts(pipe.context, run)).toMatchObject({ heldBack: [] });
+    expect([read('notes/a'), read('d')]).toEqual(['2', '2']);
+  });
+
+  it('is kept if a directory is where the file that says what was brought names a file', async () => {
+    pipe.write('model/train.py', 'open("data", "w").write("of the run")');
+    await pipe.open({ outputs: ['data'] });
+    const run = await train();
+    const mine = 'model/data/sub/mine.csv';
+    pipe.write(mine, 'precious');
+    const marker = 'model/artifacts/.nx-ec2.json';
+    const sha256 = createHash('sha256').update('precious').digest('hex');
+    const content = (path: string) => ({ files: [path], artifacts: [{ path, size: 8, sha256 }] });
+    const blocked = { code: 'ARTIFACT_BLOCKED', message: expect.stringContaining('a directory is at data') };
+    pipe.write(marker, JSON.stringify(content('data')));
+    await expect(collectArtifacts(pipe.context, run)).rejects.toMatchObject(blocked);
+    // That of a repository says what its author wants.
+    pipe.write(marker, JSON.stringify(content('data/sub/mine.csv')));
+    const written = readFileSync(join(pipe.workspace, marker), 'utf8');
+    execFileSync('git', ['init', '-q'], { cwd: pipe.workspace });
+    execFileSync('git', ['add', '-f', marker], { cwd: pipe.workspace });
+    await expect(collectArtifacts(pipe.context, run)).rejects.toMatchObject(blocked);
+    expect(read('data/sub/mine.csv')).toBe('precious');
+
+    rmSync(join(pipe.workspace, 'model/data'), { recursive: true });
+    expect(await collectArtifacts(pipe.context, run)).toMatchObject({ heldBack: [] });
+    expect([read('data'), readFileSync(join(pipe.workspace, marker), 'utf8')]).toEqual(['of the run', written]);
+    expect(pipe.said.join('\n')).toContain('artifacts/.nx-ec2.json is not written: git tracks it');
   });
 
   it('counts as the artifact if it has the same content', async () => {

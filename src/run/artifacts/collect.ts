@@ -10,6 +10,8 @@ import { makeScratch } from '../../workspace/scratch';
 import { listArtifacts, type Artifacts, type ListedArtifact, type UnsavedFile } from './artifact-list';
 import { assertArtifactSize } from './artifact-paths';
 import { screenArtifacts } from './write/screen-artifacts';
+import { findBlocking, type Blocking } from './write/blocking';
+import { COLLECTED, type CollectedFiles } from './write/collected';
 import { switchIn } from './write/switch-in';
 import { fetchFile, forEachFile, Semaphore } from './write/download-file';
 import { reportExtra } from './extra-files';
@@ -67,7 +69,7 @@ export async function collectArtifacts(
   assertSaved(record, project);
   const root = join(workspaceRoot, projectRoot);
   const selection = await selectArtifacts(context, record, root);
-  const { list, artifacts, wanted, kept, heldBack, standing } = selection;
+  const { list, artifacts, wanted, kept, heldBack, standing, blocking, collected } = selection;
   const scratch = makeScratch(root, OUTPUT_DIRECTORY);
   const stage = join(scratch, 'files');
   mkdirSync(stage);
@@ -75,8 +77,10 @@ export async function collectArtifacts(
     const paths = await stageArtifacts(context, record, selection, stage, signal);
     // The directory may have been replaced by a link while the files were on their way.
     assertNoSymlinkInPath(root, OUTPUT_DIRECTORY);
-    const left = new Set(switchIn({ stage, root, paths, standing, run: record, artifacts }));
+    const left = new Set(switchIn({ stage, root, paths, standing, blocking, collected, run: record, artifacts }));
     const changed = await findChanged(root, wanted, left);
+    if (left.has(TRAINING_LOG))
+      printer.warn(`${TRAINING_LOG} was not written: something else is at this path. To show the log: remote-logs`);
     heldBack.push(...changed);
     reportHeldBack(printer, project, record.id, changed, []);
     const unwritten = new Set(changed.map(({ path }) => path));
@@ -107,6 +111,10 @@ interface Selection {
   heldBack: HeldBack[];
   /** What is in the places of artifacts and pointers now. */
   standing: Standing;
+  /** What has to give way. */
+  blocking: Blocking;
+  /** What an earlier collection brought. */
+  collected: CollectedFiles;
   fold: FoldNames;
   isTracked: (path: string) => boolean;
 }
@@ -126,7 +134,7 @@ async function selectArtifacts(context: RunContext, record: RunRecord, root: str
   assertArtifactSize(artifacts, train.maxArtifactSize);
   reportSkipped(printer, list.skipped);
   const standing = new Standing(root, [...artifacts.flatMap(({ path }) => [path, pointerPath(path)]), TRAINING_LOG]);
-  const { accepted, heldBack, ignored, fold, tracked } = await screenArtifacts(artifacts, {
+  const { accepted, heldBack, ignored, fold, tracked, collected } = await screenArtifacts(artifacts, {
     output: root,
     sent: new SentFiles(store, keys, record.snapshot),
   });
@@ -139,7 +147,10 @@ async function selectArtifacts(context: RunContext, record: RunRecord, root: str
     return !why;
   });
   reportHeldBack(printer, project, record.id, heldBack, ignored);
-  return { list, artifacts, wanted, kept, heldBack, standing, fold, isTracked };
+  if (collected.isTracked) printer.warn(`${COLLECTED} is not written: git tracks it. Remove it with git rm --cached.`);
+  const places = [...wanted.map(({ path }) => path), ...kept.map(({ path }) => pointerPath(path)), COLLECTED];
+  const blocking = await findBlocking(root, places, collected, standing);
+  return { list, artifacts, wanted, kept, heldBack, standing, blocking, collected, fold, isTracked };
 }
 
 /** Fetches the artifacts, the pointers and the log into a directory. @returns their paths. */
@@ -187,7 +198,7 @@ async function findChanged(
   const changed: HeldBack[] = [];
   for (const file of wanted)
     if (left.has(file.path) && !(await hasContent(join(root, file.path), file)))
-      changed.push({ path: file.path, why: 'the file at this path was changed while the artifacts were fetched' });
+      changed.push({ path: file.path, why: 'what is at this path was changed while the artifacts were fetched' });
   return changed;
 }
 

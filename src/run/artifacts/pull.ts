@@ -10,7 +10,7 @@ import { lookUp } from '../../workspace/look-up';
 import type { FoldNames } from '../../workspace/name-folding';
 import { assertArtifactList, assertArtifactSize } from './artifact-paths';
 import { screenArtifacts } from './write/screen-artifacts';
-import { readCollected } from './write/collected';
+import type { CollectedFiles } from './write/collected';
 import { fetchFile, forEachFile, recoverUnfinished, Semaphore, unfinished } from './write/download-file';
 import { reportHeldBack } from './held-back';
 import { assertNoSymlinkInPath } from '../../workspace/no-symlinks';
@@ -61,13 +61,13 @@ export async function pullRun(
     files.map(({ path }) => path),
   );
   const screened = await screenArtifacts(files, { output, sent, named: new Set(options.paths), takesEdited: true });
-  const { accepted, unchanged, heldBack, ignored, fold } = screened;
+  const { accepted, unchanged, heldBack, ignored, fold, collected } = screened;
   reportHeldBack(printer, project, record.id, heldBack, ignored);
   assertNotBlocked(
     output,
     accepted.map(({ path }) => path),
   );
-  const present = await compareWithPresent(output, accepted, sent, fold);
+  const present = await compareWithPresent(accepted, { output, sent, collected }, fold);
   if (!options.overwrite) assertSameArtifacts(output, present.differ);
   mkdirSync(output, { recursive: true });
   for (const directory of new Set(accepted.map(({ path }) => dirname(join(output, path)))))
@@ -167,12 +167,10 @@ interface Present {
 
 /** What is here of the files that are wanted. */
 async function compareWithPresent(
-  output: string,
   wanted: readonly Artifact[],
-  sent: SentFiles,
+  { output, sent, collected }: { output: string; sent: SentFiles; collected: CollectedFiles },
   fold: FoldNames,
 ): Promise<Present> {
-  const collected = readCollected(output).contents;
   const present: Present = { same: new Set(), differ: [] };
   const queue = [...wanted];
   const compare = async () => {
@@ -185,7 +183,7 @@ async function compareWithPresent(
         continue;
       }
       const was = file.sentAs === undefined ? null : await sent.contentOf(file.sentAs, fold);
-      const known = [...(collected.get(path) ?? []), ...(was ? [was] : [])];
+      const known = [...(collected.contents.get(path) ?? []), ...(was ? [was] : [])];
       const isKnown = (await Promise.all(known.map((each) => hasContent(target, each)))).some(Boolean);
       if (!isKnown) present.differ.push(path);
     }

@@ -1,5 +1,6 @@
 import type { SentFiles } from '../../../project/sent-files';
 import type { FoldNames } from '../../../workspace/name-folding';
+import type { CollectedFiles } from './collected';
 
 /** One artifact as the instance lists it: docs/reference/formats.md, "Artifacts". */
 export interface Artifact {
@@ -40,4 +41,6 @@ export interface Screened<T extends Artifact> {
   fold: FoldNames;
   /** Paths relative to the directory, folded. */
   tracked: Set<string>;
+  /** What an earlier collection brought to the directory. */
+  collected: CollectedFiles;
 }

@@ -15,8 +15,8 @@ export type CollectedContent = z.infer<typeof contents>[number];
 type Content = Omit<CollectedContent, 'path'>;
 
 export interface CollectedFiles {
-  /** Project-relative. */
-  paths: string[];
+  /** Whether git tracks the file that says it: it is not read, and not written. */
+  isTracked: boolean;
   /**
    * The contents of those that are artifacts, by the same paths: after a collection that was killed, also those that it
    * was to replace.
@@ -24,9 +24,13 @@ export interface CollectedFiles {
   contents: Map<string, Content[]>;
 }
 
-/** The files that the last collection brought into a project's directory; none where that can't be read. */
-export function readCollected(root: string): CollectedFiles {
-  const none = { paths: [], contents: new Map<string, Content[]>() };
+/**
+ * The files that the last collection brought into a project's directory; none where that can't be read.
+ * @param isTracked git tracks the file that says it: it came with the repository, and says what its author wanted.
+ */
+export function readCollected(root: string, isTracked: boolean): CollectedFiles {
+  const none = { isTracked, contents: new Map<string, Content[]>() };
+  if (isTracked) return none;
   try {
     const parsed = schema.safeParse(JSON.parse(readFileSync(join(root, COLLECTED), 'utf8')));
     if (!parsed.success) return none;
@@ -34,7 +38,7 @@ export function readCollected(root: string): CollectedFiles {
     const paths = files.filter((path) => path.split('/').every((part) => !['', '.', '..'].includes(part)));
     const known = new Map<string, Content[]>(paths.map((path) => [path, []]));
     for (const { path, ...content } of [...artifacts, ...before]) known.get(path)?.push(content);
-    return { paths, contents: known };
+    return { isTracked, contents: known };
   } catch {
     return none;
   }

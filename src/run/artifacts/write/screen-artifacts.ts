@@ -10,6 +10,7 @@ import { POINTER } from '../../../config/settings/outputs';
 import { hasContent } from './same-content';
 import { isTooLong } from './path-limits';
 import { parentsOf, Names } from './names';
+import { COLLECTED, readCollected } from './collected';
 import { editedSince } from './edited-since';
 import { ToolNames } from './tool-names';
 import type { Artifact, Target, Screened } from './artifact';
@@ -27,7 +28,8 @@ export async function screenArtifacts<T extends Artifact>(
 ): Promise<Screened<T>> {
   const { output, sent, named = new Set(), takesEdited = false } = target;
   const tracked = new Set([...trackedFiles(output)].map(fold));
-  const screened: Screened<T> = { accepted: [], unchanged: [], heldBack: [], ignored: [], fold, tracked };
+  const collected = readCollected(output, tracked.has(fold(COLLECTED)));
+  const screened: Screened<T> = { accepted: [], unchanged: [], heldBack: [], ignored: [], fold, tracked, collected };
   const hold = ({ path }: Artifact, why: string) => void screened.heldBack.push({ path, why });
   const without = (files: readonly T[], reason: (file: T) => string | null) =>
     files.filter((file) => {
@@ -68,7 +70,7 @@ export async function screenArtifacts<T extends Artifact>(
         continue;
       }
     }
-    const edited = takesEdited ? null : await editedSince(output, file, sent, fold);
+    const edited = takesEdited ? null : await editedSince(output, file, { sent, collected }, fold);
     if (edited !== null) {
       hold(file, edited);
       continue;

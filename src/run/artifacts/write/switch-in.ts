@@ -1,13 +1,11 @@
-import { mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { POINTER } from '../../../config/settings/outputs';
-import { Problem } from '../../../report/problem';
-import { printablePath } from '../../../report/terminal-text';
-import { lookUp } from '../../../workspace/look-up';
 import { assertNoSymlinkInPath } from '../../../workspace/no-symlinks';
 import type { StoredFile } from '../../record/file-lists';
 import type { RunRecord } from '../../record/record';
-import { COLLECTED, readCollected, type CollectedContent } from './collected';
+import { blockedBy, blockedProblem, filesAt, removeFiles, type Blocking } from './blocking';
+import { COLLECTED, type CollectedContent, type CollectedFiles } from './collected';
 import type { Standing } from './standing';
 
 /** Files that are complete in a directory beside the project's own, and are to take their places. */
@@ -20,6 +18,10 @@ export interface StagedArtifacts {
   paths: readonly string[];
   /** What stood there before they were fetched. */
   standing: Standing;
+  /** What has to give way. */
+  blocking: Blocking;
+  /** What an earlier collection brought. */
+  collected: CollectedFiles;
   run: RunRecord;
   /** All artifacts of the run, for the record of what was collected. */
   artifacts: readonly StoredFile[];
@@ -30,13 +32,14 @@ export interface StagedArtifacts {
  * @returns the paths of those that were not put in place: what stands there was changed since it was looked at.
  */
 export function switchIn(staged: StagedArtifacts): string[] {
-  const { stage, root, paths, standing } = staged;
-  const collected = readCollected(root);
-  const blocking = findBlocking(root, paths, new Set(collected.paths));
+  const { stage, root, paths, standing, collected } = staged;
   const left = new Set(paths.filter((path) => standing.hasChanged(path)));
-  for (const path of blocking) {
-    rmSync(join(root, path), { recursive: true, force: true });
-    standing.renew(path);
+  makeRoom(staged);
+  for (const path of [...paths, COLLECTED]) {
+    const inTheWay = blockedBy(root, path);
+    if (inTheWay === null) continue;
+    if (path === COLLECTED) throw blockedProblem(root, path, inTheWay);
+    left.add(path);
   }
   // Before the files: after a kill in between, the next collection or pull knows each as one that was brought, by this
   // collection or by the one before it.
@@ -55,11 +58,26 @@ export function switchIn(staged: StagedArtifacts): string[] {
   return [...left];
 }
 
+/** Removes what has to give way, unless it was changed meanwhile. */
+function makeRoom({ root, blocking, standing }: StagedArtifacts): void {
+  for (const [path, known] of blocking) {
+    assertNoSymlinkInPath(root, dirname(path));
+    const files = filesAt(root, path);
+    if (files.some((file) => !known.includes(file) || standing.hasChanged(file))) continue;
+    removeFiles(root, path, files);
+    for (const each of [path, ...files]) standing.renew(each);
+  }
+}
+
 /**
- * Writes down what this collection brings.
+ * Writes down what this collection brings; nothing where git tracks the file that says it.
  * @param before the contents that an earlier one brought, while files may still have them.
  */
-function writeCollected({ stage, root, paths, run, artifacts }: StagedArtifacts, before?: CollectedContent[]): void {
+function writeCollected(
+  { stage, root, paths, run, artifacts, collected: { isTracked } }: StagedArtifacts,
+  before?: CollectedContent[],
+): void {
+  if (isTracked) return;
   const { id, snapshot, exitCode, startedAt, endedAt } = run;
   const collected = {
     run: id,
@@ -75,46 +93,4 @@ function writeCollected({ stage, root, paths, run, artifacts }: StagedArtifacts,
   writeFileSync(file, `${JSON.stringify(collected, null, 2)}\n`);
   mkdirSync(join(root, dirname(COLLECTED)), { recursive: true });
   renameSync(file, join(root, COLLECTED));
-}
-
-/**
- * What has to give way: directories and files that an earlier collection brought.
- * @throws Problem `ARTIFACT_BLOCKED` where something else is in the way.
- */
-function findBlocking(root: string, paths: readonly string[], earlier: ReadonlySet<string>): Set<string> {
-  const blocking = new Set<string>();
-  for (const path of [...paths, COLLECTED]) {
-    assertNoSymlinkInPath(root, dirname(path));
-    const inTheWay = blockedBy(root, path);
-    if (inTheWay === null) continue;
-    // What an earlier collection brought gives way, as it would to the training here.
-    if (!isBrought(root, earlier, inTheWay)) {
-      throw new Problem(
-        'ARTIFACT_BLOCKED',
-        `The artifact ${printablePath(path)} can't be written: ${inTheWay === path ? 'a directory' : 'a file'} is at ${printablePath(inTheWay)} in ${root}.`,
-        { next: 'Move it away and run the same command again.' },
-      );
-    }
-    blocking.add(inTheWay);
-  }
-  return blocking;
-}
-
-/** What is where a file is to be written: a directory, or a file where one of its directories has to be; null: nothing. */
-function blockedBy(root: string, path: string): string | null {
-  const parts = path.split('/');
-  for (let depth = 1; depth < parts.length; depth++) {
-    const parent = parts.slice(0, depth).join('/');
-    const stat = lookUp(join(root, parent));
-    if (!stat) return null;
-    if (!stat.isDirectory()) return parent;
-  }
-  return lookUp(join(root, path))?.isDirectory() ? path : null;
-}
-
-/** Whether a path is, or holds nothing but, what an earlier collection brought. */
-function isBrought(root: string, ours: ReadonlySet<string>, path: string): boolean {
-  if (ours.has(path)) return true;
-  if (!lookUp(join(root, path))?.isDirectory()) return false;
-  return readdirSync(join(root, path)).every((name) => isBrought(root, ours, `${path}/${name}`));
 }
