@@ -66,6 +66,24 @@ describe('nx-ec2 cache-key', () => {
     expect(await key()).toEqual(keys[0]);
   });
 
+  it('changes with the policies, which a result in the cache may not satisfy', async () => {
+    const policy = join(shop.memory, 'policy.json');
+    const keys = [await key()];
+    try {
+      process.env.NX_EC2_POLICY = policy;
+      for (const callers of [['arn:aws:iam::1:user/a'], ['arn:aws:iam::1:user/b']]) {
+        writeFileSync(policy, JSON.stringify({ callers }));
+        keys.push(await key());
+      }
+      writeFileSync(policy, '{');
+      expect((await key()).at(-1)).toContain(`error: The policy ${policy} can't be used`);
+    } finally {
+      delete process.env.NX_EC2_POLICY;
+    }
+    expect(new Set(keys.map(String)).size).toBe(3);
+    expect(await key()).toEqual(keys[0]);
+  });
+
   it('changes with every file that a training can read, whatever its name and its time of change', async () => {
     const seen = new Set(await key());
     const changes = [

@@ -1,7 +1,7 @@
 import { declaredConfiguration, readConfigFile } from '../config/sources/config-file';
 import { findConfigurationProblem } from '../config/configuration';
 import { pluginOptions } from '../config/sources/plugin-options';
-import { enforcePolicy } from '../config/policy';
+import { enforcePolicy, policyDigest } from '../config/policy';
 import { settingsDigest } from '../config/targets/result-settings';
 import { writtenPaths, type WrittenOutput } from '../config/settings/outputs';
 import { Aws } from '../aws/clients';
@@ -37,7 +37,7 @@ export async function cacheKey(
 
 /**
  * Yields the identity of a training: the digest of its settings, the id of the snapshot of what it is sent, the
- * version of each data in S3 that is part of the cache key, and what `--rerun` changed last. Nx makes it part of the key of remote-train, and the
+ * version of each data in S3 that is part of the cache key, the digest of the policies, and what `--rerun` changed last. Nx makes it part of the key of remote-train, and the
  * executor, which finds it again in the key log, compares it with what it sends.
  */
 async function* keyOf(
@@ -87,9 +87,10 @@ async function* keyOf(
     enforcePolicy({ ...asked, prefix: '', projectRoot, train: { datasets } }, workspaceRoot, process.env);
     versions.push(...(await dataVersions(asked, datasets)));
   }
+  const policy = policyDigest(process.env, workspaceRoot);
   reportKey(workspaceRoot, projectRoot, { at, settings, snapshot: snapshot.id, versions });
   const change = keyChange(workspaceRoot, projectRoot);
-  yield* [snapshot.id, ...versions, ...(change ? [change] : [])];
+  yield* [snapshot.id, ...versions, ...(policy ? [`policy ${policy}`] : []), ...(change ? [change] : [])];
 }
 
 /** Data that is part of the key, each with its version. */

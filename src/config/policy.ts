@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { realpathSync, statSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { join, relative, resolve, sep } from 'node:path';
@@ -196,6 +197,16 @@ function assertNotSetByWorkspace(name: string, file: string | undefined): void {
   throw new Problem('POLICY', `${file} sets ${name}, which a file of the workspace may not set.`, {
     next: `Remove it from ${file} and set it in the shell, or in the settings of the CI service.`,
   });
+}
+
+/**
+ * SHA-256 over the policies that apply, null where there are none. A result that was made under other policies, which Nx
+ * has in its cache, may be one that these do not allow.
+ * @throws Problem where one can't be used
+ */
+export function policyDigest(environment: NodeJS.ProcessEnv, workspaceRoot: string): string | null {
+  const policies = policyPaths(environment).map((path) => ({ ...readPolicy(path, workspaceRoot), path: null }));
+  return policies.length ? createHash('sha256').update(JSON.stringify(policies)).digest('hex') : null;
 }
 
 /** The policy that the environment names, and those of the user and of the machine where there are any. */
