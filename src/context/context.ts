@@ -97,6 +97,7 @@ export async function createInstanceContext(
   try {
     await aws.region();
     const check = new Preflight(runs);
+    const upload = createUploadContext(runs);
     const isLaunched = 'launchSpec' in configuration.instance;
     const caller = configuration.sync.tree && !isLaunched ? '' : await rememberedCaller(aws);
     if (caller === undefined) {
@@ -104,6 +105,8 @@ export async function createInstanceContext(
       aws.connect('s3', configuration.bucket);
       aws.connect('sts');
       check.begin();
+      // What is wrong with it is the preflight's to say.
+      upload.index.refresh().catch(() => undefined);
     }
     const asking = caller === undefined ? learnCaller(aws) : Promise.resolve(caller);
     const [instances, arn] = await Promise.all([findNamed(runs, asking), asking]).catch(async (error: unknown) => {
@@ -126,7 +129,7 @@ export async function createInstanceContext(
         tree: configuration.sync.tree,
       }),
       stateDirectory: stateDirectory(workspaceRoot),
-      ...createUploadContext(runs),
+      ...upload,
       caller: async () => arn || runs.caller(),
       preflight: (signal) => check.run(signal),
     };

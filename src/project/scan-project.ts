@@ -4,6 +4,7 @@ import { formatCount } from '../report/units';
 import type { Printer } from '../report/printer';
 import type { Recipes } from '../snapshot/recipes';
 import { scan, type ScanResult } from '../snapshot/scan';
+import type { ScannedContents } from '../snapshot/scanned-contents';
 import type { Snapshot } from '../snapshot/snapshot';
 import { findFiles } from '../workspace/files/find-files';
 import { lfsPointers } from '../workspace/git/lfs-pointers';
@@ -25,13 +26,16 @@ export interface Scanned {
   recipes: Recipes;
 }
 
-/** The project's files as they are now. Warns of files that disappeared or are pointers of Git LFS, and of
- * patterns that match nothing. */
-export async function scanProject(workspace: Workspace): Promise<Scanned> {
+/**
+ * The project's files as they are now. Warns of files that disappeared or are pointers of Git LFS, and of patterns that
+ * match nothing.
+ * @param contents gets what is read.
+ */
+export async function scanProject(workspace: Workspace, contents?: ScannedContents): Promise<Scanned> {
   const { printer } = workspace;
   const files = await findFiles(filesInput(workspace));
   for (const warning of files.warnings) printer.warn(warning);
-  const { snapshot, disappeared, recipes } = await scanFiles(workspace, files);
+  const { snapshot, disappeared, recipes } = await scanFiles(workspace, files, contents);
   if (disappeared.length) {
     printer.warn(
       `not sent, because they were deleted during the scan: ${disappeared.slice(0, 10).map(printablePath).join(', ')}${disappeared.length > 10 ? ` and ${disappeared.length - 10} more` : ''}`,
@@ -74,11 +78,16 @@ export function filesInput({ workspaceRoot, projectGraph, project, configuration
   };
 }
 
-export function scanFiles({ workspaceRoot, project }: Workspace, files: FoundFiles): Promise<ScanResult> {
+export function scanFiles(
+  { workspaceRoot, project }: Workspace,
+  files: FoundFiles,
+  contents?: ScannedContents,
+): Promise<ScanResult> {
   return scan({
     workspaceRoot,
     cache: scanCache(workspaceRoot, project),
     paths: files.paths,
     emptyDirectories: files.emptyDirectories,
+    contents,
   });
 }

@@ -3,7 +3,10 @@ import type { Printer } from '../report/printer';
 import { formatCount, formatDuration, formatSize } from '../report/units';
 import { sanitizeForTerminal } from '../report/terminal-text';
 import { selectTransport } from '../sync/transport/select-transport';
+import { knowsBase } from '../sync/pipeline/find-base';
 import { syncTree } from '../sync/pipeline/sync-tree';
+import { EarlyUpload } from '../sync/transport/early-upload';
+import type { ScannedContents } from '../snapshot/scanned-contents';
 import type { SyncResult, SyncOptions } from '../sync/pipeline/types';
 import { assertReady } from './assert-ready';
 import type { EnvironmentNeeds } from './environment-needs';
@@ -11,6 +14,21 @@ import { describeLeftOut, warnLarge } from './describe-files';
 import { scanProject, type Scanned, type Workspace } from './scan-project';
 import { steadyNow } from '../system/moment';
 import type { InstanceContext } from '../context/types';
+
+/**
+ * Begins to upload what a scan reads, if this machine does not know what the instances hold: otherwise little is to be
+ * sent, and what that is the scan tells. The push that follows ends it.
+ */
+export function uploadDuringScan(
+  context: InstanceContext,
+  contents: ScannedContents,
+  signal: AbortSignal,
+): EarlyUpload | undefined {
+  const isArchive = context.configuration.sync.transport === 'archive';
+  if (!isArchive && !knowsBase(context)) return new EarlyUpload({ ...context, signal }, contents);
+  contents.close();
+  return undefined;
+}
 
 /** Brings the instance to the workspace's state, and starts a run or a watcher with the same command where one is given. */
 export async function push<R extends SyncReply>(
@@ -25,7 +43,7 @@ export async function push<R extends SyncReply>(
     onSend?: () => void;
     /** What the run to start needs of the instance. */
     needs?: () => EnvironmentNeeds | null;
-  } & Pick<SyncOptions, 'force' | 'run' | 'watch' | 'storeFirst'>,
+  } & Pick<SyncOptions, 'early' | 'force' | 'run' | 'watch' | 'storeFirst'>,
 ): Promise<SyncResult<R>> {
   const { printer, configuration } = context;
   const started = steadyNow();
@@ -50,13 +68,14 @@ export async function push<R extends SyncReply>(
         planned = `${snapshot.id} ${head?.id}`;
         warnLarge(printer, snapshot, send.bytes, configuration.sync.warnAbove);
       },
+      early: options.early,
       force: options.force,
       run: options.run,
       watch: options.watch,
       storeFirst: options.storeFirst,
       onSend: options.onSend,
     },
-  );
+  ).finally(() => options.early?.cancel());
   describeSync(context, result, steadyNow() - started);
   return result;
 }

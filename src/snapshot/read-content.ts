@@ -2,6 +2,7 @@ import { createHash, hash } from 'node:crypto';
 import { closeSync, constants, fstatSync, openSync, readSync, type Stats } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { Worker, parentPort, workerData } from 'node:worker_threads';
+import type { ScannedContents } from './scanned-contents';
 import { Chunker, WHOLE_BYTES, type Chunk } from './chunk';
 
 /** The content of a file that did not change while it was read. */
@@ -18,10 +19,19 @@ const BLOCK_BYTES = 4 * 1024 * 1024;
 const MIN_THREAD_BYTES = 64 * 1024 * 1024;
 let block: Buffer | undefined;
 
-/** @returns null where the file changed while it was read. */
-export function readContent(path: string, old?: readonly Chunk[]): Content | null {
+/**
+ * @param contents gets the content of a small file.
+ * @returns null where the file changed while it was read.
+ */
+export function readContent(path: string, old?: readonly Chunk[], contents?: ScannedContents): Content | null {
   return reading(path, (file, stat) => {
-    if (stat.size <= WHOLE_BYTES) return { sha256: hash('sha256', readWhole(file, stat.size), 'hex'), size: stat.size };
+    if (stat.size <= WHOLE_BYTES) {
+      const data = readWhole(file, stat.size);
+      const sha256 = hash('sha256', data, 'hex');
+      // One that changed is not in the snapshot, and this is what it held.
+      if (data.length <= WHOLE_BYTES) contents?.add(sha256, data);
+      return { sha256, size: stat.size };
+    }
     const whole = createHash('sha256');
     const chunker = new Chunker(old);
     const size = eachBlock(file, (data) => {

@@ -2,11 +2,14 @@ import { lstatSync, readlinkSync, realpathSync, type Stats } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { Problem } from '../report/problem';
 import { printablePath } from '../report/terminal-text';
+import { steadyNow } from '../system/moment';
+import { nextTurn } from '../system/sleep';
 import { WHOLE_BYTES } from './chunk';
 import { targetFault, type Entry } from './entry';
 import { HashCache } from './hash-cache';
 import { readContent, readContents, type Content } from './read-content';
 import { Recipes } from './recipes';
+import type { ScannedContents } from './scanned-contents';
 import { Snapshot } from './snapshot';
 
 export interface ScanInput {
@@ -18,6 +21,8 @@ export interface ScanInput {
   emptyDirectories?: readonly string[];
   /** Where what was read is remembered from scan to scan, absolute, without an ending. */
   cache?: string;
+  /** Gets the small contents that are read. */
+  contents?: ScannedContents;
 }
 
 export interface ScanResult {
@@ -30,6 +35,8 @@ export interface ScanResult {
 
 /** A file that changes while it is read is read again, so often in all. */
 const MAX_READS = 3;
+/** So long, ms, files are looked at before anything else that is to be done has its turn. */
+const SLICE_MS = 5;
 
 /**
  * What the paths hold: lstat, and SHA-256 of what is not known from the last scan. Files are read in blocks, so memory
@@ -37,12 +44,13 @@ const MAX_READS = 3;
  * @throws Problem for what can't be sent: special files, links that leave the workspace, names that are not Unicode, a
  * file that keeps changing.
  */
-export async function scan({ workspaceRoot, paths, emptyDirectories = [], cache }: ScanInput): Promise<ScanResult> {
+export async function scan(input: ScanInput): Promise<ScanResult> {
+  const { workspaceRoot, paths, emptyDirectories = [], cache, contents } = input;
   const now = Date.now();
   const root = realpathSync(workspaceRoot);
   const known = HashCache.load(cache && `${cache}.hashes`);
   const recipes = new Recipes(cache && `${cache}.recipes`);
-  const found = list(root, paths, known);
+  const found = await list(root, paths, known, contents);
   await readLarge(root, found, recipes);
   const seen = new Set<string>();
   for (const { path } of found)
@@ -96,10 +104,26 @@ interface Found {
   entry?: Entry | null;
 }
 
-function list(root: string, paths: readonly string[], known: HashCache): Found[] {
+async function list(
+  root: string,
+  paths: readonly string[],
+  known: HashCache,
+  contents?: ScannedContents,
+): Promise<Found[]> {
   const checkedParents = new Set<string>();
   const cursor = known.cursor();
-  return paths.map((path): Found => {
+  const found: Found[] = [];
+  let since = steadyNow();
+  for (const path of paths) {
+    found.push(look(path));
+    if (steadyNow() - since < SLICE_MS) continue;
+    // Requests to AWS are sent and answered meanwhile.
+    await nextTurn();
+    since = steadyNow();
+  }
+  return found;
+
+  function look(path: string): Found {
     assertInside(root, path, checkedParents);
     const absolute = `${root}/${path}`;
     let stat: Stats | undefined;
@@ -118,9 +142,9 @@ function list(root: string, paths: readonly string[], known: HashCache): Found[]
     const row = cursor(path);
     if (row !== null && known.holds(row, stat)) return { path, stat, row, entry: file(path, stat, known.sha256(row)) };
     if (stat.size > WHOLE_BYTES) return { path, stat, row: null };
-    const content = readStable(path, () => readContent(absolute));
+    const content = readStable(path, () => readContent(absolute, undefined, contents));
     return { path, stat: content?.stat ?? null, row: null, entry: content && file(path, content.stat, content.sha256) };
-  });
+  }
 }
 
 async function readLarge(root: string, found: Found[], recipes: Recipes): Promise<void> {

@@ -8,3 +8,8 @@ export async function sleep(ms: number, signal?: AbortSignal): Promise<void> {
     throw signal?.aborted ? signal.reason : error;
   }
 }
+
+/** Lets everything else that is due be done first. */
+export function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}

@@ -2,8 +2,10 @@ import type { ExecutorContext } from '@nx/devkit';
 import type { SyncReply } from '../../command/plan';
 import { Problem } from '../../report/problem';
 import { describeFiles, totalSize } from '../../project/describe-files';
-import { push } from '../../project/sync-project';
+import { push, uploadDuringScan } from '../../project/sync-project';
 import { scanProject } from '../../project/scan-project';
+import { ScannedContents } from '../../snapshot/scanned-contents';
+import { nextTurn } from '../../system/sleep';
 import { createInstanceContext } from '../../context/context';
 import { runTarget } from '../lib/run-target';
 import type { ExecutorOptions } from '../../config/schema/executor-options';
@@ -19,11 +21,13 @@ export default function remoteSync(
     target.answerSignal(() => 'Interrupted. The tree on the instance is complete. Run the same command to continue.');
     // Files are looked at while AWS is asked who and where.
     const opening = createInstanceContext(configuration, project, context.root, printer);
-    const first = scanProject(workspace);
+    const contents = new ScannedContents();
+    const first = nextTurn().then(() => scanProject(workspace, contents));
     first.catch(() => undefined);
     const runContext = await opening;
     try {
-      const result = await push<SyncReply>(runContext, workspace, { signal, first, force: options.force });
+      const early = uploadDuringScan(runContext, contents, signal);
+      const result = await push<SyncReply>(runContext, workspace, { signal, first, early, force: options.force });
       await result.settled;
       const { snapshot, sent, commands, replies, failures } = result;
       const instances = [...replies].map(([instance, reply]) => ({

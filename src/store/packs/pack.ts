@@ -84,16 +84,17 @@ export class PackWriter {
 
   private async store(raw: Buffer): Promise<[Buffer, 'z' | 'r']> {
     const level = this.level();
-    if (level === 0 || !isWorthIt(raw)) return [raw, 'r'];
+    if (level === 0 || !(await isWorthIt(raw))) return [raw, 'r'];
     const stored = await compress(raw, { level });
     return stored.length < raw.length * MAX_COMPRESSED_RATIO ? [stored, 'z'] : [raw, 'r'];
   }
 }
 
-function isWorthIt(raw: Buffer): boolean {
+async function isWorthIt(raw: Buffer): Promise<boolean> {
   const from = Math.max(0, (raw.length - SAMPLE_BYTES) >> 1);
   const sample = raw.subarray(from, from + SAMPLE_BYTES);
-  return deflateSync(sample, { level: constants.Z_BEST_SPEED }).length < sample.length * MAX_COMPRESSED_RATIO;
+  const { length } = await compress(sample, { level: constants.Z_BEST_SPEED });
+  return length < sample.length * MAX_COMPRESSED_RATIO;
 }
 
 function assemble(segments: Buffer[], directory: string, chunks: Chunk[]): Pack {

@@ -11,7 +11,7 @@ import { steadyNow } from '../../system/moment';
 /** The largest pack, bytes: what a killed upload sends twice at the most is about one. */
 export const MAX_PACK_BYTES = 8 * 1024 * 1024;
 /** The smallest that is closed while more is to come. */
-const MIN_PACK_BYTES = 1024 * 1024;
+export const MIN_PACK_BYTES = 1024 * 1024;
 /** A pack should take so long to send, s. */
 const PACK_DURATION_S = 2;
 /** On its way at once: bytes in all while the link is slow, and packs. */

@@ -8,7 +8,7 @@ import { isFresh, loadCachedHead, readHead, type Head } from '../manifest/head';
  * the index of others' uploads is read at the same time.
  */
 export async function findBase(context: SyncContext, preflight: () => Promise<void>): Promise<Head | null> {
-  let heads = context.instances.map((instance) => loadCachedHead(context, instance));
+  let heads = loadHeads(context);
   if (!heads.every((head) => head && isFresh(head))) {
     const reading = Promise.all(context.instances.map((instance) => readHead(context, instance)));
     reading.catch(() => undefined);
@@ -21,6 +21,15 @@ export async function findBase(context: SyncContext, preflight: () => Promise<vo
   }
   const [first] = heads;
   return heads.every((each) => each && each.snapshot === first?.snapshot) ? first : null;
+}
+
+/** Whether this machine remembers what the instances hold. */
+export function knowsBase(context: SyncContext): boolean {
+  return loadHeads(context).every((head) => head && isFresh(head));
+}
+
+function loadHeads(context: SyncContext): (Head | null)[] {
+  return context.instances.map((instance) => loadCachedHead(context, instance));
 }
 
 /** The base's snapshot; null where there is no base, or it can't be read. */

@@ -67,6 +67,7 @@ async function begin<R extends SyncReply>(
   return {
     transport,
     scanned,
+    early: request.early,
     base,
     isWarm: base !== null,
     diagnosed: false,
@@ -126,10 +127,11 @@ async function uploadChanges(
   { snapshot, recipes, base, before, delta, missing, bytes, isUnchanged }: Changes,
   { storeFirst = false }: SyncOptions,
 ): Promise<Upload> {
-  const { transport, leftovers, sent, uploadFirst } = progress;
+  const { transport, early, leftovers, sent, uploadFirst } = progress;
+  progress.early = undefined;
   const runtime = context.remote.uploadRuntime();
   runtime.catch(() => undefined);
-  const transfer = await transport.deliver(context, { wanted: snapshot, base: before, missing, recipes });
+  const transfer = await transport.deliver(context, { wanted: snapshot, base: before, missing, recipes, early });
   transfer.sent.catch(() => undefined);
   leftovers.push(...transfer.leftovers);
   const { where, packByChunk } = transfer;

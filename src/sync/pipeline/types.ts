@@ -3,6 +3,7 @@ import type { Recipes } from '../../snapshot/recipes';
 import type { Snapshot } from '../../snapshot/snapshot';
 import type { PackName } from '../../store/packs/index-format';
 import type { Head } from '../manifest/head';
+import type { EarlyUpload } from '../transport/early-upload';
 import type { Transport } from '../transport/transport';
 
 export interface SyncResult<R extends SyncReply> {
@@ -33,6 +34,8 @@ export interface SyncOptions {
   preflight: () => Promise<void>;
   /** Called when it is known what will be sent, before anything is. */
   onPlan: (snapshot: Snapshot, head: Snapshot | null, send: { files: number; bytes: number }) => void;
+  /** An upload that has begun while the workspace is scanned. */
+  early?: EarlyUpload;
   /** What was changed on the instance is overwritten, and not kept. */
   force?: boolean;
   /** The run to start with the same command. It learns the snapshot's id. */
@@ -52,6 +55,8 @@ export class SyncNotNeeded extends Error {}
 export interface SyncProgress<R extends SyncReply = SyncReply> {
   transport: Transport;
   scanned: ScannedTree;
+  /** Only the first attempt goes on with it. */
+  early?: EarlyUpload;
   /** What the trees should hold; null where that is not known, or was wrong: then everything is named. */
   base: Head | null;
   /** Something was known of the trees at first, so that the command was sent without a preflight. */

@@ -28,9 +28,10 @@ const MIN_ASKED_BYTES = 64 * 1024;
 export const packTransport: Transport = {
   async deliver(context, request): Promise<Transfer> {
     const transfer = nothing();
-    if (request.missing.length === 0) return transfer;
-    const data = inlineData(context, request.missing);
+    const { early } = request;
+    const data = request.missing.length ? inlineData(context, request.missing) : {};
     if (data) {
+      await early?.cancel();
       transfer.part.inline = transfer.where.inline = data;
       return transfer;
     }
@@ -51,14 +52,16 @@ export const packTransport: Transport = {
         offset += chunk[1];
       }
     }
-    const unknown = () => pieces.filter(({ chunk }) => !context.index.find(chunk[0]));
+    const begun = await early?.end();
+    // What was sent early counts as sent.
+    const unknown = () => pieces.filter(({ chunk: [name] }) => begun?.packs.has(name) || !context.index.find(name));
     let missing = unknown();
     if (total(missing) > MIN_ASKED_BYTES) {
       // Not being able to list costs an upload, not the sync.
       await context.index.refresh().catch((error: Error) => context.printer.detail(error.message.split('\n')[0]));
       missing = unknown();
     }
-    const uploaded = await uploadChunks(context, missing);
+    const uploaded = await uploadChunks(context, missing, begun, (chunk) => early?.take(chunk));
     transfer.packByChunk = uploaded.packs;
     transfer.sent = uploaded.sent;
     transfer.nearlySent = uploaded.nearlySent;

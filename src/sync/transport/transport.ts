@@ -5,6 +5,7 @@ import type { Snapshot } from '../../snapshot/snapshot';
 import type { ContentLocations } from '../manifest/manifest';
 import type { SyncContext } from '../context';
 import type { PackName } from '../../store/packs/index-format';
+import type { EarlyUpload } from './early-upload';
 
 /** What is to be delivered. */
 export interface TransferRequest {
@@ -14,6 +15,8 @@ export interface TransferRequest {
   /** The entries whose content the instance is not known to have, each content once. */
   missing: FileEntry[];
   recipes: Recipes;
+  /** An upload that began before this was known. */
+  early?: EarlyUpload;
 }
 
 /** Contents on their way: how the plan names them, what a manifest keeps of that, and what is to be removed afterwards. */

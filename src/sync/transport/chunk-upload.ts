@@ -1,0 +1,114 @@
+import { formatCount } from '../../report/units';
+import type { Chunk } from '../../snapshot/chunk';
+import type { PackName } from '../../store/packs/index-format';
+import { PackWriter } from '../../store/packs/pack';
+import { MIN_PACK_BYTES, PackUploads } from '../../store/packs/upload';
+import type { SyncContext } from '../context';
+
+/** From these rates on, bytes a second, the link is faster than better compression is. */
+const RATES = [
+  { from: 20 * 1024 * 1024, level: 1 },
+  { from: 3 * 1024 * 1024, level: 4 },
+];
+/** Of zlib, while the link is slower than that. */
+const BEST_LEVEL = 6;
+/** Of zlib, while no rate is known: the first pack should leave soon. */
+const FIRST_LEVEL = 4;
+/** What is collected for one pack at the most, bytes before compression: a pack holds 16 MiB. */
+const MAX_PACK_INPUT_BYTES = 14 * 1024 * 1024;
+/** What compression is taken to leave until it was measured. */
+const ASSUMED_COMPRESSION_RATIO = 0.35;
+/** Packs that are being compressed while others are on their way. */
+const MAX_PREPARED_PACKS = 1;
+
+/** Makes packs of chunks and uploads them, while more chunks come. */
+export class ChunkUpload {
+  /** Where the chunks of packs that are made will be. */
+  readonly packs = new Map<string, PackName>();
+  readonly uploads: PackUploads;
+  private readonly writer: PackWriter;
+  private readonly added = new Set<string>();
+  private readonly begun: Promise<void>[] = [];
+  private progress?: { update(bytes: number): void; end(): void };
+  private taken = 0;
+  private stored = 0;
+
+  constructor(
+    private readonly context: Pick<SyncContext, 'store' | 'keys' | 'index' | 'printer' | 'transferOptions' | 'signal'>,
+  ) {
+    const { store, keys, index, printer, transferOptions, signal } = context;
+    this.uploads = new PackUploads(store, keys, index, {
+      signal,
+      onSent: ({ bytes, chunks }) => {
+        this.stored += bytes.length;
+        this.taken += chunks.reduce((sum, [, size]) => sum + size, 0);
+      },
+      onProgress: (bytes) => this.progress?.update(bytes),
+      onWait: (why) => printer.line(`Upload interrupted (${why}); trying again.`),
+    });
+    const { compression } = transferOptions;
+    this.writer = new PackWriter(() => (compression === 'auto' ? levelFor(this.uploads.rate) : compression));
+  }
+
+  /** Whether a chunk was added. */
+  has(chunk: string): boolean {
+    return this.added.has(chunk);
+  }
+
+  /** From now on the progress is shown. @param total bytes of all chunks. */
+  show(total: number): void {
+    this.progress = this.context.printer.progress('Uploading', total);
+  }
+
+  /** Adds a chunk, each once; waits while enough is on its way. @throws what went wrong with an earlier pack. */
+  async add(chunk: Chunk, data: Buffer): Promise<void> {
+    this.context.signal?.throwIfAborted();
+    this.added.add(chunk[0]);
+    this.writer.add(chunk, data);
+    const ratio = this.taken ? Math.max(0.02, this.stored / this.taken) : ASSUMED_COMPRESSION_RATIO;
+    // While nothing is on its way, a smaller pack leaves sooner.
+    const size = this.uploads.uploading.size ? this.uploads.packSize : MIN_PACK_BYTES;
+    if (this.writer.waiting >= Math.min(MAX_PACK_INPUT_BYTES, size / ratio)) await this.closePack();
+  }
+
+  /** Ends when all packs are made: the last ones are on their way then. */
+  async finish(): Promise<{ sent: Promise<void> }> {
+    await this.closePack();
+    await Promise.all(this.begun);
+    const sent = this.uploads.settle().then(() => this.report());
+    sent.finally(() => this.progress?.end()).catch(() => undefined);
+    return { sent };
+  }
+
+  /** Waits for the packs that are on their way, after a failure: none outlives this call. */
+  async settle(): Promise<void> {
+    this.progress?.end();
+    await Promise.allSettled(this.begun);
+    await this.uploads.settle().catch(() => undefined);
+  }
+
+  private async closePack(): Promise<void> {
+    const closing = this.writer.finish().then(async (pack) => {
+      if (!pack) return;
+      for (const [chunk] of pack.chunks) this.packs.set(chunk, { sha256: pack.sha256, size: pack.bytes.length });
+      await this.uploads.send(pack);
+    });
+    closing.catch(() => undefined);
+    this.begun.push(closing);
+    if (this.begun.length > MAX_PREPARED_PACKS) await this.begun.shift();
+  }
+
+  private report(): void {
+    const { replaced } = this.uploads;
+    if (!replaced.length) return;
+    this.context.printer.warn(
+      `${formatCount(replaced.length, 'pack')} in the store did not match ${replaced.length === 1 ? 'its name and was' : 'their names and were'} replaced: ${replaced[0]}`,
+    );
+  }
+}
+
+/** @param rate of the link, bytes a second; 0: not measured. */
+function levelFor(rate: number): number {
+  if (!rate) return FIRST_LEVEL;
+  return RATES.find(({ from }) => rate > from)?.level ?? BEST_LEVEL;
+}
