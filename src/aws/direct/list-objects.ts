@@ -48,7 +48,7 @@ export function listObjectsRequest(input: ListObjectsInput): Unsigned {
   };
 }
 
-/** @throws Error where it is no answer of ListObjectsV2. */
+/** @throws Error where it is no answer of ListObjectsV2, or a part of one that does not say how to get the next. */
 export function parseListObjects(xml: string): ListObjectsOutput {
   if (!/<ListBucketResult[\s>]/.test(xml) || !/<\/ListBucketResult>\s*$/.test(xml) || xml.includes('<!['))
     throw new Error('no ListBucketResult');
@@ -56,6 +56,10 @@ export function parseListObjects(xml: string): ListObjectsOutput {
     [...xml.matchAll(new RegExp(`<${name}>([^]*?)</${name}>`, 'g'))].map(([, text]) => text);
   // What lies around them has elements of the same names.
   const around = xml.replace(/<(Contents|CommonPrefixes)>[^]*?<\/\1>/g, '');
+  const IsTruncated = element(around, 'IsTruncated') === 'true';
+  const NextContinuationToken = element(around, 'NextContinuationToken');
+  if (!/<(Name|KeyCount|IsTruncated)>/.test(around) || (IsTruncated && !NextContinuationToken))
+    throw new Error('not the whole of a list');
   return {
     Contents: within('Contents').map((object) => {
       const [size, modified] = [element(object, 'Size'), element(object, 'LastModified')];
@@ -67,8 +71,8 @@ export function parseListObjects(xml: string): ListObjectsOutput {
       };
     }),
     CommonPrefixes: within('CommonPrefixes').map((group) => ({ Prefix: element(group, 'Prefix') })),
-    IsTruncated: element(around, 'IsTruncated') === 'true',
-    NextContinuationToken: element(around, 'NextContinuationToken'),
+    IsTruncated,
+    NextContinuationToken,
   };
 }
 

@@ -87,7 +87,8 @@ export class ObjectListing {
       do {
         const page = await this.requests.aws.call('ListObjectsV2', { ...input, ContinuationToken: token });
         yield page;
-        if (token && page.NextContinuationToken === token) throw new Error('S3 answered with the same page again.');
+        if (token && page.NextContinuationToken === token)
+          throw new Error('The server answered with the same page of a list again.');
         token = page.NextContinuationToken;
       } while (token);
     } catch (error) {
