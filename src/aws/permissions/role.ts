@@ -25,13 +25,31 @@ export const AGENT: Statement[] = [
   },
 ];
 
+/**
+ * What an instance writes of a run. `boot/`, which instances of a fleet start from, and `stop` are clients': who replaces
+ * them keeps fleets from continuing their runs.
+ */
+const WRITTEN = [
+  'record.json',
+  'probe',
+  'times.json',
+  'artifacts.json',
+  ...['log', 'metrics', 'part', 'checkpoint'].map((folder) => `${folder}/*`),
+];
+
 /** Runs alone: packs, records, refs and what commands fetch are out of reach, and nothing can be removed. */
 export const RUNS: Statement[] = [
   {
-    Sid: 'Runs',
-    Action: ['s3:GetObject', 's3:PutObject'],
+    Sid: 'ReadRuns',
+    Action: ['s3:GetObject'],
     Resource: stored('projects/*/run/*'),
     on: '`v2/projects/*/run/*` below the prefix (parameter `Prefix` of the template; any by default)',
+  },
+  {
+    Sid: 'WriteRuns',
+    Action: ['s3:PutObject'],
+    Resource: stored(...WRITTEN.map((name) => `projects/*/run/*/${name}`)),
+    on: `${WRITTEN.map((name) => `\`${name}\``).join(', ')} of the same`,
   },
   {
     Sid: 'ListRuns',

@@ -90,9 +90,19 @@ describe('aws-setup', () => {
       ({ Effect, Action }) => Effect === 'Allow' && !String(Action).includes('sts:'),
     );
     const granted = (action: string) => role.filter(({ Action }) => [Action].flat().includes(action));
-    expect(granted('s3:PutObject').flatMap(({ Resource }) => named(Resource))).toEqual([
-      '${Bucket.Arn}/${Prefix}v2/projects/*/run/*',
-    ]);
+    const written = [
+      'record.json',
+      'probe',
+      'times.json',
+      'artifacts.json',
+      'log/*',
+      'metrics/*',
+      'part/*',
+      'checkpoint/*',
+    ];
+    expect(granted('s3:PutObject').flatMap(({ Resource }) => named(Resource))).toEqual(
+      written.map((name) => `\${Bucket.Arn}/\${Prefix}v2/projects/*/run/*/${name}`),
+    );
     expect(granted('s3:GetObject').flatMap(({ Resource }) => named(Resource))).toEqual([
       '${Bucket.Arn}/${Prefix}v2/projects/*/run/*',
       { Ref: 'DataArns' },
