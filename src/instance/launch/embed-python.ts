@@ -28,9 +28,9 @@ importlib.import_module("${PACKAGE}.${main}").main(sys.argv[1:])
 `;
 }
 
-/** A source as Python's raw string. */
+/** A source as Python's raw string, indented by one space: user data is small. */
 function literal(source: string): string {
-  if (/'''|[^\n -~]/.test(source) || !source.endsWith('\n'))
-    throw new Error("a module of a program must be ASCII, end in a newline, and hold no '''");
-  return `r'''${source}'''`;
+  if (/'''|"""|[^\n -~]/.test(source) || !source.endsWith('\n'))
+    throw new Error('a module of a program must be ASCII, end in a newline, and hold no string of several lines');
+  return `r'''${source.replace(/^( {4})+/gm, (indent) => ' '.repeat(indent.length / 4))}'''`;
 }
