@@ -45,6 +45,7 @@ interface Sender<O> {
  * `AWS_ENDPOINT_URL` and `AWS_ENDPOINT_URL_<SERVICE>` are the SDK's own; nothing here knows local AWS from AWS.
  */
 export class Aws {
+  private isClosed = false;
   private readonly made = new Map<string, Promise<unknown>>();
   private readonly connections = new Connections(() => this.namedRegion());
   private readonly credentials: Credentials;
@@ -129,6 +130,8 @@ export class Aws {
   ): Promise<Answer<K>> {
     const direct = await this.direct.call(name, input, { signal: abortSignal, onWritten });
     if (direct) return direct;
+    // What was cut off by it is not sent again.
+    if (this.isClosed) throw new Error('AWS is not called any more.');
     const { service } = OPERATIONS[name];
     const commands = sdk[service]() as unknown as Record<string, new (input: Input<K>) => Command>;
     const client = (await this[service]()) as unknown as Sender<Output<K>>;
@@ -230,6 +233,7 @@ export class Aws {
   }
 
   close(): void {
+    this.isClosed = true;
     this.connections.close();
   }
 

@@ -16,6 +16,7 @@ import { finishCommand } from './finish-command';
 import { noReplyError } from './no-reply';
 import { commandScript } from './script';
 import { seal } from './seal';
+import { WaitingCommand } from './waiting-command';
 
 export interface RemoteSettings {
   remoteRoot?: string;
@@ -36,6 +37,10 @@ export interface SendOptions {
   signal?: AbortSignal;
   /** Called when the command has been sent: what may go beside it goes then. */
   onSent?: () => void;
+  /** A command that waits for the plan of this operation. Where it does not take it, another is sent. */
+  waiting?: Promise<WaitingCommand>;
+  /** Called where another is sent. */
+  onNotTaken?: (why: string) => void;
 }
 
 export interface RemoteOptions {
@@ -124,8 +129,13 @@ export class Remote {
     options: SendOptions,
   ): Promise<Map<string, T | Error>> {
     await Promise.all(instances.map((instance) => this.options.assertAllowed?.(instance)));
+    const early = options.waiting
+      ? await this.deliver<T>(options.waiting, operation, options)
+      : new Map<string, T | Error>();
+    const others = instances.filter((instance) => !early.has(instance));
+    if (!others.length) return early;
     await this.uploadRuntime();
-    const results = await this.attempt<T>(instances, operation, options);
+    const results = new Map([...early, ...(await this.attempt<T>(others, operation, options))]);
     const troubled = instances.filter((instance) => isRuntimeTrouble(results.get(instance)!));
     if (troubled.length) {
       // The store's copy is gone or not ours: it is replaced, once.
@@ -134,6 +144,56 @@ export class Remote {
         results.set(instance, result);
     }
     return results;
+  }
+
+  /** Sends a command whose plan follows: until then, it changes nothing. */
+  async sendAhead(
+    instances: readonly string[],
+    tree: string,
+    options: Pick<SendOptions, 'comment' | 'executionTimeout' | 'signal'>,
+  ): Promise<WaitingCommand> {
+    await Promise.all(instances.map((instance) => this.options.assertAllowed?.(instance)));
+    const compiled = this.compiledCode.named(instances, this.runtime);
+    const root = this.options.settings?.remoteRoot ?? null;
+    const command = { executionTimeout: DEFAULT_EXECUTION_TIMEOUT_S, ...options };
+    return WaitingCommand.send(this.options, instances, { tree, root, compiled }, command);
+  }
+
+  /** Gives a waiting command its plan. @returns the results; none of an instance on which the command had no effect. */
+  private async deliver<T>(
+    sent: Promise<WaitingCommand>,
+    operation: Operation,
+    options: SendOptions,
+  ): Promise<Map<string, T | Error>> {
+    const results = new Map<string, T | Error>();
+    const notTaken = (why: string) => options.onNotTaken?.(why);
+    let waiting: WaitingCommand | undefined;
+    try {
+      waiting = await sent;
+      const why = await waiting.deliver(await this.plan(operation));
+      if (why) notTaken(why === 'late' ? 'the plan took too long' : 'the plan is too large');
+      if (why) return results;
+    } catch (error) {
+      if (options.signal?.aborted) throw error;
+      await waiting?.forget();
+      notTaken((error as Error).message);
+      return results;
+    }
+    options.onSent?.();
+    try {
+      const command = { ...options, script: waiting.script, executionTimeout: timeoutOf(options) };
+      const ids = await waiting.ids;
+      await Promise.all(
+        [...ids].map(async ([instance, id]) => {
+          const result = await this.result<T>(instance, id, operation, command).catch((error: Error) => error);
+          if (result instanceof RemoteFailure && result.remoteCode === 'NO_PLAN') notTaken(result.message);
+          else results.set(instance, result);
+        }),
+      );
+      return results;
+    } finally {
+      await waiting.forget();
+    }
   }
 
   private async attempt<T>(
@@ -146,7 +206,7 @@ export class Remote {
     const command: Command = {
       script,
       comment: options.comment,
-      executionTimeout: options.executionTimeout ?? DEFAULT_EXECUTION_TIMEOUT_S,
+      executionTimeout: timeoutOf(options),
       signal: options.signal,
     };
     try {
@@ -171,16 +231,10 @@ export class Remote {
     operation: Operation,
     { key: signingKey, confidential }: SendOptions,
   ): Promise<{ script: string; storedPlan?: string }> {
-    const { store, keys, settings } = this.options;
+    const { store, keys } = this.options;
     const { sha256: runtime, bootstrap } = runtimeProgram();
     const compiled = this.compiledCode.named(instances, runtime);
-    const plan: Plan & Operation = {
-      v: 1,
-      root: settings?.remoteRoot ?? null,
-      runtime: { url: await store.presignGet(keys.runtime(runtime)) },
-      user: settings?.user ?? null,
-      ...operation,
-    };
+    const plan = await this.plan(operation);
     const json = Buffer.from(JSON.stringify(plan));
     if (!confidential) {
       const script = commandScript(bootstrap, {
@@ -204,6 +258,17 @@ export class Remote {
     return { script: commandScript(bootstrap, { v: 1, runtime, compiled, signingKey, fetch }), storedPlan };
   }
 
+  private async plan(operation: Operation): Promise<Plan & Operation> {
+    const { store, keys, settings } = this.options;
+    return {
+      v: 1,
+      root: settings?.remoteRoot ?? null,
+      runtime: { url: await store.presignGet(keys.runtime(this.runtime)) },
+      user: settings?.user ?? null,
+      ...operation,
+    };
+  }
+
   /** Waits for a command's end on one instance. @throws RemoteFailure what the runtime refused or could not do. */
   private async result<T>(instance: string, id: string, operation: Operation, command: Command): Promise<T> {
     const { aws, assertInstanceExists } = this.options;
@@ -219,6 +284,10 @@ export class Remote {
     this.compiledCode.learn(instance, this.runtime, reply);
     return checkReply<T>(instance, operation, reply);
   }
+}
+
+function timeoutOf({ executionTimeout = DEFAULT_EXECUTION_TIMEOUT_S }: SendOptions): number {
+  return executionTimeout;
 }
 
 function isRuntimeTrouble(result: unknown): boolean {

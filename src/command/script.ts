@@ -9,6 +9,8 @@ export type Request = {
 } & (
   | { plan: string }
   /** `encryptionKey`: base64, of a sealed plan; `sha256` is that of the sealed bytes. */
+  /** The plan follows: see WaitingCommand. `key`: base64; `seconds`: how long it is waited for. */
+  | { await: { url: string; key: string; seconds: number; tree: string; root: string | null } }
   | { fetch: { url: string; sha256: string; encryptionKey?: string } }
 );
 

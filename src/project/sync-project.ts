@@ -73,6 +73,12 @@ export async function push<R extends SyncReply>(
       run: options.run,
       watch: options.watch,
       storeFirst: options.storeFirst,
+      commandFirst:
+        configuration.sync.commandFirst &&
+        configuration.sync.transport !== 'archive' &&
+        !options.run &&
+        !options.watch &&
+        !options.storeFirst,
       onSend: options.onSend,
     },
   ).finally(() => options.early?.cancel());

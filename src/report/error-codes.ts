@@ -211,6 +211,7 @@ const RUNTIME_CODES = {
   NO_SPACE: 'The disk of the instance is full, or would be.',
   NO_SUDO: "The session's user can't become the training user.",
   NO_TICKET: 'The run waits in no queue.',
+  NO_PLAN: 'A command that was sent ahead of its plan ended without it.',
   NO_TREE: 'The instance has no such tree.',
   NO_USER: 'The configured user does not exist on the instance.',
   OBJECT_LOCKED: 'Object Lock keeps an object from being replaced.',

@@ -198,7 +198,10 @@ class Modules:
 
 os.umask(0o022)
 request = parse(a2b_base64(sys.stdin.readline()))
-if "plan" in request:
+awaited = request.get("await")
+if awaited:
+    plan = b"{}"
+elif "plan" in request:
     plan = inflate(a2b_base64(request["plan"]))
 else:
     plan = fetch("plan", request["fetch"]["url"])
@@ -211,7 +214,7 @@ else:
         plan = inflate(plan)
 plan = parse(plan)
 plan["signingKey"] = request.get("signingKey")
-root = plan.get("root") or os.environ.get("NX_EC2_ROOT") or "/var/lib/nx-ec2"
+root = (awaited or plan).get("root") or os.environ.get("NX_EC2_ROOT") or "/var/lib/nx-ec2"
 kept, fetched = os.path.join(root, "runtime", request["runtime"]), None
 try:
     # Nothing says yet that only root can write there.
@@ -219,6 +222,8 @@ try:
 except OSError:
     runtime = b""
 if sha256(runtime) != request["runtime"]:
+    if awaited:
+        fail("NO_PLAN", "the runtime is not on the instance")
     runtime = fetch("runtime", plan["runtime"]["url"])
     if sha256(runtime) != request["runtime"]:
         fail("RUNTIME_MISMATCH", "the runtime in the store is not what the command names")
@@ -227,10 +232,16 @@ try:
     named = request.get("compiled")
     modules = Modules(runtime, *(read_compiled(root, request["runtime"], named) if named else ()))
     sys.meta_path.insert(0, modules)
-    from nx_ec2_runtime.main import run  # pyright: ignore[reportMissingImports]
+    from nx_ec2_runtime.main import (  # pyright: ignore[reportMissingImports]
+        run,
+        run_awaited,
+    )
     from nx_ec2_runtime.system.plain_json import dumps  # pyright: ignore[reportMissingImports]
 
-    result = run(plan, root, fetched and (request["runtime"], fetched))
+    if awaited:
+        result = run_awaited(awaited, request["runtime"], root)
+    else:
+        result = run(plan, root, fetched and (request["runtime"], fetched))
     if "compiled" in request and modules.compiled and result["ok"]:
         from nx_ec2_runtime.system import compiled_code  # pyright: ignore[reportMissingImports]
 

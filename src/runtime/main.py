@@ -21,6 +21,17 @@ def run(
     return reply_of(carry_out, plan, root, runtime)
 
 
+def run_awaited(spec: dict[str, Any], runtime: str, root: str) -> dict[str, Any]:
+    """The same of a plan that follows its command; `runtime`: this program's name."""
+    return reply_of(carry_out_awaited, spec, runtime, root)
+
+
+def carry_out_awaited(spec: dict[str, Any], runtime: str, root: str) -> dict[str, Any]:
+    from .aws.awaited_plan import receive
+
+    return carry_out(receive(spec, runtime), root, None)
+
+
 def carry_out(plan: dict[str, Any], root: str, runtime: tuple[str, bytes] | None) -> dict[str, Any]:
     if plan.get("v") != 1:
         raise Failure("BAD_PLAN", "the plan is of version %r" % plan.get("v"))

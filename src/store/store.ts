@@ -138,6 +138,19 @@ export class Store extends ObjectReader {
     return { how: 'replaced', age: 0 };
   }
 
+  /** Opens the connection that the next request uses. */
+  connect(): void {
+    this.requests.aws.connect('s3', this.bucket);
+  }
+
+  /** Deletes an object. Resolves when the request is sent: nobody waits for S3, and a prune deletes what remains. */
+  async deleteUnwaited(key: string): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const sent = () => resolve();
+      this.requests.aws.call('DeleteObject', this.requests.target(key), undefined, sent).then(sent, sent);
+    });
+  }
+
   async delete(keys: string[]): Promise<void> {
     if (keys.length === 0) return;
     const { DeleteObjectCommand, DeleteObjectsCommand } = sdk.s3();

@@ -11,7 +11,7 @@ export interface Identity {
 
 /** A request before it is signed. */
 export interface Unsigned {
-  method: 'GET' | 'HEAD' | 'POST' | 'PUT';
+  method: 'DELETE' | 'GET' | 'HEAD' | 'POST' | 'PUT';
   /** Percent-encoded. */
   path: string;
   headers: Record<string, string>;
@@ -32,7 +32,7 @@ export interface Route {
 /** How a request is sent. */
 export interface SendOptions {
   signal?: AbortSignal;
-  /** Called with the bytes of the body that were written since the last call. */
+  /** Called with the bytes of the body that were written since the last call; with 0 when a request without a body is written. */
   onWritten?: (bytes: number) => void;
 }
 
@@ -77,7 +77,7 @@ export function sendSigned(
     request.on('error', reject);
     request.on('close', () => clearTimeout(timer));
     if (onWritten && Buffer.isBuffer(body)) writeCounted(request, body, onWritten);
-    else request.end(body);
+    else request.end(body, () => onWritten?.(0));
   });
 }
 

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import type {
+  DeleteObjectCommandInput,
   GetObjectCommandInput,
   GetObjectCommandOutput,
   HeadObjectCommandInput,
@@ -132,6 +133,18 @@ export function putObjectRequest(input: PutObjectInput): Unsigned | undefined {
 export function parsePutObject(answer: IncomingMessage): PutObjectOutput {
   answer.resume();
   return { ETag: answer.headers.etag };
+}
+
+export type DeleteObjectInput = Pick<DeleteObjectCommandInput, 'Bucket' | 'Key' | 'ExpectedBucketOwner'>;
+
+export function deleteObjectRequest({ Key, ExpectedBucketOwner: owner }: DeleteObjectInput): Unsigned | undefined {
+  if (!isPlainKey(Key)) return undefined;
+  return { method: 'DELETE', path: keyPath(Key), headers: given({ 'x-amz-expected-bucket-owner': owner }) };
+}
+
+export function parseDeleteObject(answer: IncomingMessage): object {
+  answer.resume();
+  return {};
 }
 
 /** No segment that a URL's path would be resolved by. */

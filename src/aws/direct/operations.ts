@@ -17,6 +17,7 @@ import { callerRequest, parseCaller, type GetCallerIdentityOutput } from './call
 import { readAnswer, type Unsigned } from './http';
 import { headBucketRequest, listObjectsRequest, parseHeadBucket, parseListObjects } from './list-objects';
 import type { HeadBucketInput, HeadBucketOutput, ListObjectsInput, ListObjectsOutput } from './list-objects';
+import { deleteObjectRequest, parseDeleteObject, type DeleteObjectInput } from './objects';
 import { getObjectRequest, headObjectRequest, parseGetObject, parseHeadObject } from './objects';
 import { parsePutObject, putObjectRequest } from './objects';
 import type { GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput } from './objects';
@@ -40,6 +41,7 @@ export interface Operations {
   HeadObject: { input: HeadObjectInput; output: HeadObjectOutput };
   GetObject: { input: GetObjectInput; output: GetObjectOutput };
   PutObject: { input: PutObjectInput; output: PutObjectOutput };
+  DeleteObject: { input: DeleteObjectInput; output: object };
 }
 
 export type OperationName = keyof Operations;
@@ -103,6 +105,7 @@ export const OPERATIONS: { [K in OperationName]: Operation<K> } = {
     parse: parsePutObject,
     expected: ({ statusCode }) => (statusCode === 412 ? 'PreconditionFailed' : undefined),
   },
+  DeleteObject: { service: 's3', request: deleteObjectRequest, parse: parseDeleteObject },
 };
 
 /** AWS JSON 1.1. @param expected the error that callers expect. */

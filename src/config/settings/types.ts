@@ -37,6 +37,7 @@ export interface Configuration {
     tree?: string;
     transport: 'auto' | 'store' | 'archive';
     allowInline: boolean;
+    commandFirst: boolean;
     sensitive: string[];
     compression: number | 'auto';
     warnAbove: number;

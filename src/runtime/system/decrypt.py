@@ -4,7 +4,18 @@ same, since it comes by itself.
 
 from __future__ import annotations
 
-import hmac
+from .digest import sha256_hex
+
+try:
+    # What `hmac` has, which loads OpenSSL.
+    from _operator import (
+        _compare_digest as is_same,  # pyright: ignore[reportPrivateUsage]
+    )
+except ImportError:
+    from hmac import compare_digest as is_same
+
+BLOCK_BYTES = 64
+INNER, OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
 
 
 def unseal(sealed: bytes, key: bytes) -> bytes | None:
@@ -13,7 +24,7 @@ def unseal(sealed: bytes, key: bytes) -> bytes | None:
     if (
         cipher[:4] != b"NXS1"
         or len(cipher) < 20
-        or not hmac.compare_digest(digest(derived(key, b"authenticate"), cipher), code)
+        or not is_same(digest(derived(key, b"authenticate"), cipher), code)
     ):
         return None
     nonce, data, key = cipher[4:20], cipher[20:], derived(key, b"encrypt")
@@ -30,4 +41,10 @@ def derived(key: bytes, purpose: bytes) -> bytes:
 
 
 def digest(key: bytes, data: bytes) -> bytes:
-    return hmac.digest(key, data, "sha256")
+    """HMAC-SHA256; the key has at most 64 bytes."""
+    key = key.ljust(BLOCK_BYTES, b"\0")
+    return sha256(key.translate(OUTER) + sha256(key.translate(INNER) + data))
+
+
+def sha256(data: bytes) -> bytes:
+    return bytes.fromhex(sha256_hex(data))

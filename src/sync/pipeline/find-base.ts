@@ -6,10 +6,16 @@ import { isFresh, loadCachedHead, readHead, type Head } from '../manifest/head';
  * What all of the instances hold, as this machine remembers it, else as the store does; null where they differ or
  * nothing is known of one: then everything is named. Where this machine has nothing to remember, the preflight runs and
  * the index of others' uploads is read at the same time.
+ * @param onKnown called where this machine remembers it.
  */
-export async function findBase(context: SyncContext, preflight: () => Promise<void>): Promise<Head | null> {
+export async function findBase(
+  context: SyncContext,
+  preflight: () => Promise<void>,
+  onKnown?: (base: Head) => void,
+): Promise<Head | null> {
   let heads = loadHeads(context);
-  if (!heads.every((head) => head && isFresh(head))) {
+  const isKnown = heads.every((head) => head && isFresh(head));
+  if (!isKnown) {
     const reading = Promise.all(context.instances.map((instance) => readHead(context, instance)));
     reading.catch(() => undefined);
     // Not being able to list costs an upload, not the sync.
@@ -19,6 +25,12 @@ export async function findBase(context: SyncContext, preflight: () => Promise<vo
     await asking;
     heads = await reading;
   }
+  const base = commonHead(heads);
+  if (base && isKnown) onKnown?.(base);
+  return base;
+}
+
+function commonHead(heads: readonly (Head | null)[]): Head | null {
   const [first] = heads;
   return heads.every((each) => each && each.snapshot === first?.snapshot) ? first : null;
 }

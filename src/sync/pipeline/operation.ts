@@ -4,7 +4,7 @@ import type { Snapshot } from '../../snapshot/snapshot';
 import type { SyncOptions } from './types';
 
 /** How long a sync may take on the instance, seconds. */
-const EXECUTION_TIMEOUT_S = 3_600;
+export const EXECUTION_TIMEOUT_S = 3_600;
 
 /** What the command does: the sync, and the run or the watcher that it starts. */
 export async function operationOf(

@@ -1,5 +1,6 @@
 import type { Operation, SyncReply, TrainReply } from '../../command/plan';
 import type { SendOptions } from '../../command/remote';
+import type { WaitingCommand } from '../../command/waiting-command';
 import { difference, missingContents, type Delta } from '../../snapshot/diff';
 import type { FileEntry } from '../../snapshot/entry';
 import type { Recipes } from '../../snapshot/recipes';
@@ -10,7 +11,7 @@ import { prepareManifest, type PreparedManifest } from '../manifest/prepare-mani
 import { cacheHeads, deleteTemporaries, publishHead } from '../manifest/publish-head';
 import type { Transfer, Transport } from '../transport/transport';
 import { findBase, readBase } from './find-base';
-import { operationOf } from './operation';
+import { EXECUTION_TIMEOUT_S, operationOf } from './operation';
 import { planSync } from './plan-sync';
 import { applyRetry, MAX_COMMANDS, resendActionFor, retryActionFor } from './retry-policy';
 import type { SyncResult, SyncOptions, SyncProgress } from './types';
@@ -59,13 +60,17 @@ async function begin<R extends SyncReply>(
   transport: Transport,
   request: SyncOptions,
 ): Promise<SyncProgress<R>> {
-  const finding = findBase(context, request.preflight);
+  let waiting: Promise<WaitingCommand> | undefined;
+  const finding = findBase(context, request.preflight, (base) => {
+    if (request.commandFirst && base.runtime === context.remote.runtime) waiting = sendAhead(context);
+  });
   finding.catch(() => undefined);
   const scanned = await request.scan();
   const base = await finding;
   context.remote.assumeRuntime(base?.runtime);
   return {
     transport,
+    waiting,
     scanned,
     early: request.early,
     base,
@@ -81,6 +86,17 @@ async function begin<R extends SyncReply>(
     leftovers: [],
     sent: { files: 0, bytes: 0, uploaded: 0, saved: 0 },
   };
+}
+
+function sendAhead({ remote, instances, tree, signal }: SyncContext): Promise<WaitingCommand> {
+  const sending = remote.sendAhead(instances, tree, {
+    comment: 'nx-ec2: sync',
+    executionTimeout: EXECUTION_TIMEOUT_S,
+    signal,
+  });
+  // What failed is said where the plan would follow.
+  sending.catch(() => undefined);
+  return sending;
 }
 
 /** What is to change in the trees. */
@@ -186,7 +202,14 @@ async function sendCommand<R extends SyncReply>(
   const { replies, failures, pending } = progress;
   const state = { snapshot, base, manifest };
   let published: Promise<void> | undefined;
-  const results = await sendBesideUpload<R>(context, pending, command, transfer.sent, () => {
+  const { printer } = context;
+  const { waiting } = progress;
+  progress.waiting = undefined;
+  const onNotTaken = (why: string) =>
+    printer.detail(`The command that was sent first ended without effect; sending another one: ${why}`);
+  const { operation, options } = command;
+  const first = { operation, options: { ...options, waiting, onNotTaken } };
+  const results = await sendBesideUpload<R>(context, pending, first, transfer.sent, () => {
     // What the head names must be there.
     published ??= transfer.sent.then(
       () => publishHead(context, pending, state),

@@ -1,4 +1,5 @@
 import type { RunPart, SyncReply, WatchPart } from '../../command/plan';
+import type { WaitingCommand } from '../../command/waiting-command';
 import type { Recipes } from '../../snapshot/recipes';
 import type { Snapshot } from '../../snapshot/snapshot';
 import type { PackName } from '../../store/packs/index-format';
@@ -44,6 +45,8 @@ export interface SyncOptions {
   watch?: () => Promise<{ part: WatchPart; key: string }>;
   /** Store the contents and the manifest before the command is sent, not beside it. */
   storeFirst?: boolean;
+  /** Send the command before the files are known where this machine knows what the trees hold; the plan follows. */
+  commandFirst?: boolean;
   /** Called just before the command is sent. */
   onSend?: (snapshot: Snapshot) => void;
 }
@@ -59,6 +62,8 @@ export interface SyncProgress<R extends SyncReply = SyncReply> {
   early?: EarlyUpload;
   /** What the trees should hold; null where that is not known, or was wrong: then everything is named. */
   base: Head | null;
+  /** The command that waits for the first attempt's plan. */
+  waiting?: Promise<WaitingCommand>;
   /** Something was known of the trees at first, so that the command was sent without a preflight. */
   readonly isWarm: boolean;
   /** The preflight has run after a failure. */

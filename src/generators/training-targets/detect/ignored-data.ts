@@ -1,6 +1,6 @@
 import { globMatcher, rootedGlob } from '../../../config/syntax/glob';
 import { checkpointPaths, outputFinder, readOutputs } from '../../../config/settings/outputs';
-import { syncSchema } from '../../../config/schema/schema';
+import { syncSchema } from '../../../config/schema/sync-schema';
 import { checked, cleaned, globOf, isOutside, type Finding } from './findings';
 import { argumentOf, type Program } from './program';
 import { whyOf } from './writes';

@@ -1,0 +1,80 @@
+import { createHmac, randomBytes } from 'node:crypto';
+import { deflateSync } from 'node:zlib';
+import type { Aws } from '../aws/clients';
+import type { StoreKeys } from '../store/keys';
+import type { Store } from '../store/store';
+import { steadyNow } from '../system/moment';
+import type { Plan } from './plan';
+import { runtimeProgram } from './runtime-program';
+import { commandScript } from './script';
+import { seal } from './seal';
+import { sendCommand, type CommandOptions } from './send-command';
+
+/** How long the instance waits for the plan from the command's start, s. It holds one of five slots of Run Command. */
+const PLAN_WAIT_S = 5;
+/** Later after the command was sent, no plan is sent, ms: a command that started at once may have ended. */
+const PLAN_LATE_MS = 4_000;
+/** The instance reads no larger plan, bytes, sealed. */
+const MAX_PLAN_BYTES = 256 * 1024;
+
+/** A command that has been sent ahead of its plan: docs/reference/formats.md, "A plan that follows its command". */
+export class WaitingCommand {
+  /** The command's id for each instance. */
+  readonly ids: Promise<Map<string, string>>;
+  private readonly sentAt = steadyNow();
+  private stored = false;
+
+  private constructor(
+    private readonly store: Store,
+    private readonly planKey: string,
+    private readonly key: Buffer,
+    readonly script: string,
+    send: (script: string) => Promise<Map<string, string>>,
+  ) {
+    this.ids = send(script);
+    this.ids.catch(() => undefined);
+  }
+
+  /** Sends it, and opens the connection that the plan takes. */
+  static async send(
+    { aws, store, keys }: { aws: Aws; store: Store; keys: StoreKeys },
+    instances: readonly string[],
+    command: { tree: string; root: string | null; compiled: string | null | undefined },
+    options: Omit<CommandOptions, 'assertInstanceExists'>,
+  ): Promise<WaitingCommand> {
+    const { sha256: runtime, bootstrap } = runtimeProgram();
+    const { compiled, tree, root } = command;
+    const planKey = keys.plan(randomBytes(12).toString('hex'));
+    const key = randomBytes(32);
+    store.connect();
+    const url = await store.presignGet(planKey);
+    const script = commandScript(bootstrap, {
+      v: 1,
+      runtime,
+      compiled,
+      await: { url, key: key.toString('base64'), seconds: PLAN_WAIT_S, tree, root },
+    });
+    const purpose = createHmac('sha256', key).update(`nx-ec2 awaited plan 1\n${runtime}\n${tree}`).digest();
+    return new WaitingCommand(store, planKey, purpose, script, (text) => sendCommand(aws, instances, text, options));
+  }
+
+  /**
+   * Stores the plan, once the command is known to be sent.
+   * @returns why it was not stored: the command ends without effect, and another is to be sent.
+   * @throws Problem where either failed.
+   */
+  async deliver(plan: Plan): Promise<'late' | 'large' | null> {
+    await this.ids;
+    if (steadyNow() - this.sentAt > PLAN_LATE_MS) return 'late';
+    const sealed = seal(deflateSync(Buffer.from(JSON.stringify(plan))), this.key);
+    if (sealed.length > MAX_PLAN_BYTES) return 'large';
+    this.stored = true;
+    await this.store.put(this.planKey, sealed);
+    return null;
+  }
+
+  /** Deletes the plan, which no instance needs any more. */
+  async forget(): Promise<void> {
+    if (this.stored) await this.store.deleteUnwaited(this.planKey);
+  }
+}
