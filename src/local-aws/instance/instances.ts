@@ -130,7 +130,7 @@ export class Instances {
     // First the state: what its processes leave is not reported by an agent that is gone.
     instance.state = state;
     instance.reason = reason;
-    if (before === 'running') endProcesses(instance.id);
+    if (before === 'running') this.endProcesses(instance.id);
     instance.changed = Date.now();
     if (state === 'running' && before !== 'running') instance.launched = Date.now();
     if (state === 'terminated') rmSync(this.disk(instance.id), { recursive: true, force: true });
@@ -139,7 +139,7 @@ export class Instances {
 
   /** Its processes end, and it boots again. */
   reboot(instance: LocalInstance): void {
-    endProcesses(instance.id);
+    this.endProcesses(instance.id);
     instance.launched = Date.now();
     this.changed(instance, 'started');
   }
@@ -175,15 +175,15 @@ export class Instances {
   }
 
   close(): void {
-    for (const { id, state } of this.known.values()) if (state === 'running') endProcesses(id);
+    for (const { id, state } of this.known.values()) if (state === 'running') this.endProcesses(id);
   }
 
   processes(id: string): number[] {
-    return processesOf(id);
+    return processesOf(id, this.disk(id));
   }
 
   endProcesses(id: string): void {
-    endProcesses(id);
+    endProcesses(id, this.disk(id));
   }
 
   save(): void {

@@ -58,7 +58,10 @@ def create(home: str) -> Cgroup | None:
     parent = _current()
     if parent is None:
         return None
-    path = os.path.join(parent, "nx-ec2-" + os.path.basename(home))
+    # Instances of local AWS are in one group, and an attempt of the same run can be on each.
+    local = os.environ.get("NX_EC2_LOCAL_INSTANCE")
+    name = ("%s-%s" % (local, os.path.basename(home))) if local else os.path.basename(home)
+    path = os.path.join(parent, "nx-ec2-" + name)
     try:
         os.makedirs(path, exist_ok=True)
         if not os.path.exists(os.path.join(path, "cgroup.kill")):
