@@ -145,12 +145,23 @@ export const runSpec = z.object({
   identity: text.describe('Hex; signed by the client: [Signed records](formats.md#runs-in-the-store).'),
 });
 
+/** Which `remote-watch` command starts a watcher. */
+export const watchClient = z.object({
+  id: text.describe('16 hex.'),
+  restart: z
+    .boolean()
+    .describe(
+      'The command starts its watcher again. This fails with `WATCH_SUPERSEDED` if another one has started a watcher of the tree since.',
+    ),
+});
+
 export const watchSpec = z.object({
   watchId: text,
   prefix: text.describe('The key prefix in the store; ends in a slash.'),
   urls: z.array(text).describe('Presigned GETs of the first edits.'),
   post: presignedPost,
   lease: seconds,
+  client: watchClient,
 });
 
 /** A message to the watcher. */

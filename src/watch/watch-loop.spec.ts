@@ -11,6 +11,7 @@ import { listed, Pipeline, startPipeline } from '../run/pipeline.fixture';
 import { Rescan } from './rescan';
 import type { Workspace } from '../project/scan-project';
 import { Watch } from './watch-loop';
+import { Problem } from '../report/problem';
 import { until } from '../system/until.fixture';
 
 /** For the error: what was printed. */
@@ -247,6 +248,49 @@ describe('a watch', () => {
     await until(() => shown() === 2, saying(pipe.said));
   });
 
+  it('syncs an edit that is undone while its acknowledgement can not be read', async () => {
+    const { inStep, tree, watch } = await begin({ pace: { notice: 200, patience: 2_000 } });
+    const { store } = pipe.context;
+    const get = store.get.bind(store);
+    // As if somebody who writes to the bucket had put it in the place of the acknowledgement.
+    jest.spyOn(store, 'get').mockImplementation(async (key, ...more) => {
+      if (!key.endsWith('/ack-1') || watch.stats.starts) return get(key, ...more);
+      await store.put(`${key}-large`, Buffer.alloc(1_200_000, 7));
+      return get(`${key}-large`, ...more).finally(() => store.delete([`${key}-large`]));
+    });
+    pipe.write('model/train.py', 'two');
+    await until(() => said("can't be read"), saying(pipe.said));
+    await until(() => readFileSync(join(tree, 'model/train.py'), 'utf8') === 'two');
+    expect(said('It is not known whether the last edit was applied')).toBe(true);
+    pipe.write('model/train.py', 'one');
+    await inStep();
+    expect(said('its acknowledgement could not be read for')).toBe(true);
+    expect([watch.stats.starts, said('not synced')]).toEqual([1, false]);
+  });
+
+  it('syncs an edit that is undone after S3 refused to take it a second time, with the watcher that is active', async () => {
+    const { inStep, tree, watch } = await begin();
+    const { store } = pipe.context;
+    const [get, put] = [store.get.bind(store), store.put.bind(store)];
+    let puts = 0;
+    jest.spyOn(store, 'get').mockImplementation(async (key, ...more) => {
+      if (!key.endsWith('/ack-1') || !puts || puts > 1) return get(key, ...more);
+      await until(() => readFileSync(join(tree, 'model/train.py'), 'utf8') === 'two');
+      throw new Problem('STORE_GET', 'cut', { cause: Object.assign(new Error('cut'), { code: 'ECONNRESET' }) });
+    });
+    jest.spyOn(store, 'put').mockImplementation(async (key, ...more) => {
+      const isAgain = key.endsWith('/1') && ++puts > 1;
+      if (isAgain && puts < 5)
+        throw new Problem('STORE_PUT', 'no', { aws: { code: 'AccessDenied', message: 'no', status: 403 } });
+      return put(key, ...more);
+    });
+    pipe.write('model/train.py', 'two');
+    await until(() => said('it is not known whether the last edit was applied: no'), saying(pipe.said));
+    pipe.write('model/train.py', 'one');
+    await inStep();
+    expect([puts, watch.stats.starts]).toEqual([5, 0]);
+  });
+
   it('continues through cuts and refusals of S3, and says so once', async () => {
     const { inStep, watch } = await begin();
     for (const action of ['PUT', 'GET', 'POST']) {
@@ -425,6 +469,24 @@ describe('a watch', () => {
     expect((await first.ended) as unknown).toMatchObject({ code: 'WATCH_SUPERSEDED' });
     other.write('model/train.py', 'still theirs');
     await second.inStep();
+    await second.stop();
+    other.close();
+  });
+
+  it('ends, and leaves the other watch alone, if the message that another watch has started was deleted', async () => {
+    const first = await begin({ pace: { notice: 200, patience: 1_000 } });
+    const other = await new Pipeline(at, 'auto').open({}, 'remote-sync');
+    Object.assign(other, { project: pipe.project });
+    await other.open({}, 'remote-sync');
+    Object.assign(other.context, { tree: pipe.context.tree });
+    other.write('model/train.py', 'theirs');
+    jest.spyOn(pipe.context.store, 'get').mockImplementation(async () => null);
+    const second = await begin({ of: other });
+    pipe.write('model/train.py', 'ours again');
+    expect((await first.ended) as unknown).toMatchObject({ code: 'WATCH_SUPERSEDED' });
+    other.write('model/train.py', 'still theirs');
+    await second.inStep();
+    expect(second.watch.stats.starts).toBe(0);
     await second.stop();
     other.close();
   });

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { posix } from 'node:path';
 import { sleep } from '../system/sleep';
 import type { WatchReply } from '../command/plan';
@@ -54,6 +55,7 @@ export class Watch {
   readonly stats = new WatchStats();
   private readonly syncContext: SyncContext;
   private readonly pace: WatchPace;
+  private readonly client = randomBytes(8).toString('hex');
   private watcher?: Watcher;
   /** One that a command is on its way to start. */
   private starting?: Watcher;
@@ -114,7 +116,8 @@ export class Watch {
     this.warnConfigChanged(batch);
     const { snapshot, recipes, relisted } = await options.rescan.after(batch);
     if (relisted) this.againAt = again;
-    if (snapshot.id !== this.acknowledged!.id) {
+    // The tree may hold an edit that was not acknowledged and is undone by now.
+    if (snapshot.id !== this.acknowledged!.id || !this.watcher!.isTreeKnown) {
       const strategy = selectTransport(context.configuration.sync.transport);
       const of = { wanted: snapshot, acknowledged: this.acknowledged!, recipes, force: options.force ?? false };
       const edit = await sendEdit(this.syncContext, strategy, this.watcher!, of);
@@ -165,7 +168,8 @@ export class Watch {
       const { message } = error as Error;
       // Each try is for another object: what AWS refuses for the same reason is the same trouble.
       const trouble = (error instanceof Problem && error.aws?.code) || message;
-      if (this.trouble !== trouble) printer.warn(`not synced: ${message}`);
+      const outcome = this.watcher?.mayHaveApplied ? 'it is not known whether the last edit was applied' : 'not synced';
+      if (this.trouble !== trouble) printer.warn(`${outcome}: ${message}`);
       this.trouble = trouble;
       if (error instanceof RemoteFailure && !/^(BUSY|NO_SPACE|PATH_BLOCKED|LIMIT|UNSAFE_PATH)$/.test(error.remoteCode))
         return await this.startAgain(error);
@@ -175,13 +179,14 @@ export class Watch {
   }
 
   /** The command that syncs and starts the watcher. */
-  private async start(): Promise<void> {
+  private async start(restart = false): Promise<void> {
     const { context, workspace, options } = this;
+    const client = { id: this.client, restart };
     const result = await push<WatchReply>(context, workspace, {
       signal: options.signal,
       force: options.force,
       scan: () => options.rescan.after({ paths: null }),
-      watch: () => (this.starting = new Watcher(this.syncContext, this.pace)).start(),
+      watch: () => (this.starting = new Watcher(this.syncContext, this.pace, client)).start(),
     });
     [this.watcher, this.starting] = [this.starting, undefined];
     this.acknowledged = result.snapshot;
@@ -197,11 +202,7 @@ export class Watch {
     const gone = this.watcher!;
     this.watcher = undefined;
     void gone.tidy();
-    if (why instanceof WatcherGone && why.why === 'superseded') {
-      throw new Problem('WATCH_SUPERSEDED', `Another watch of this tree has started on ${instance}; this one ends.`, {
-        next: 'Set "sync.tree" to use a tree of your own.',
-      });
-    }
+    if (why instanceof WatcherGone && why.why === 'superseded') throw superseded(instance);
     printer.line(`Starting the watcher on ${instance} again: ${why.message}`);
     this.stats.starts++;
     void this.pendingManifest!.record();
@@ -210,8 +211,10 @@ export class Watch {
     for (let wait = FIRST_RETRY_MS; ; wait = Math.min(MAX_RETRY_MS, wait * 2)) {
       try {
         await context.assertInstanceExists();
-        return await this.start();
+        return await this.start(true);
       } catch (error) {
+        // The watcher's own message about that may have been lost, or deleted.
+        if (error instanceof RemoteFailure && error.remoteCode === 'WATCH_SUPERSEDED') throw superseded(instance);
         const hopeless = error instanceof Problem && error.code === 'INSTANCE_GONE';
         if (options.signal.aborted || hopeless || performance.now() - since > RESTART_TIMEOUT_MS) throw error;
         const what = (error as Error).message.split('\n')[0];
@@ -236,6 +239,12 @@ export class Watch {
       () => watcher?.tidy(),
     );
   }
+}
+
+function superseded(instance: string): Problem {
+  return new Problem('WATCH_SUPERSEDED', `Another watch of this tree has started on ${instance}; this one ends.`, {
+    next: 'Set "sync.tree" to use a tree of your own.',
+  });
 }
 
 function merge(before: ChangeBatch | null, batch: ChangeBatch | null): ChangeBatch | null {

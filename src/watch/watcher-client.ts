@@ -54,6 +54,11 @@ export class Watcher {
   private number = 0;
   /** The edit that was given up before it was acknowledged: the watcher may have taken it, or still waits for it. */
   private unacknowledged?: Buffer;
+  /** The unacknowledged message has reached the store, or may have. */
+  private out = false;
+  private treeKnown = true;
+  /** Why the last acknowledgement that was read is unusable. */
+  private unusable = '';
   private form?: { post: PresignedPost; signed: Moment };
   /** Keys of what was read, and is of no more use. */
   private used: string[] = [];
@@ -62,8 +67,19 @@ export class Watcher {
   constructor(
     private readonly context: Pick<SyncContext, 'store' | 'keys' | 'printer' | 'instances'>,
     private readonly pace: WatchPace = WATCH_PACE,
+    private readonly client: WatchPart['client'] = { id: randomBytes(8).toString('hex'), restart: false },
   ) {
     this.prefix = context.keys.watch(this.seal.watchId);
+  }
+
+  /** The tree holds what the last edit brought. False while an edit is unacknowledged, and after one that failed. */
+  get isTreeKnown(): boolean {
+    return this.treeKnown;
+  }
+
+  /** The instance may have applied an edit that it has not acknowledged. */
+  get mayHaveApplied(): boolean {
+    return this.out && !this.treeKnown;
   }
 
   /** What the command carries. */
@@ -74,6 +90,7 @@ export class Watcher {
       urls: [await this.context.store.presignGet(`${this.prefix}1`)],
       post: (await this.signForm())!,
       lease: this.pace.lease / 1000,
+      client: this.client,
     };
     return { part, key: this.seal.key.toString('base64') };
   }
@@ -91,7 +108,8 @@ export class Watcher {
     const { store } = this.context;
     if (this.unacknowledged) {
       const { signal } = options;
-      await store.put(`${this.prefix}${++this.number}`, this.unacknowledged, { signal });
+      await store.put(`${this.prefix}${this.number + 1}`, this.unacknowledged, { signal });
+      this.number++;
       this.unacknowledged = undefined;
     }
     const n = this.number + 1;
@@ -106,9 +124,12 @@ export class Watcher {
     const bytes = seal(this.seal, 'edit', n, edit);
     this.used.push(`${this.prefix}${n}`, `${this.prefix}ack-${n}`);
     this.unacknowledged = bytes;
+    if (sync) this.treeKnown = false;
     const reply = await this.exchange(n, bytes, options.work ?? 0, options.signal);
     this.unacknowledged = undefined;
+    this.out = false;
     this.number = n;
+    if (sync) this.treeKnown = reply.ok && (reply as { head?: unknown }).head === sync.snapshot;
     if (!reply.ok) throw remoteFailure(this.context.instances[0], 'sync', reply.error);
     return sync ? checkSynced(this.context.instances[0], reply) : null;
   }
@@ -143,7 +164,7 @@ export class Watcher {
           const limit = REQUEST_TIMEOUT_MS + (TIMEOUT_PER_MIB_MS * bytes.length) / 2 ** 20;
           await withTimeout(limit, signal, (signal) => this.context.store.put(`${this.prefix}${n}`, bytes, { signal }));
         }
-        written = true;
+        written = this.out = true;
         const reply = await this.acknowledgement(n, signal);
         if (wait > FIRST_RETRY_MS) printer.line('Connected again.');
         wait = FIRST_RETRY_MS;
@@ -151,13 +172,12 @@ export class Watcher {
         // A machine that slept has not waited.
         silent += Math.min(1_000, performance.now() - last);
         last = performance.now();
-        if (silent > patience)
-          throw new WatcherGone('silent', `it has not answered for ${Math.round(silent / 1000)} s`);
+        if (silent > patience) throw new WatcherGone('silent', this.silence(silent));
         if (silent > this.pace.notice && !noticed) {
           noticed = true;
           // Somebody may have written something else in its place.
           written = false;
-          printer.line(`No answer from ${this.context.instances[0]} yet; continuing.`);
+          printer.line(this.notice());
         }
         await sleep(LOOKS.findLast(([from]) => silent >= from)![1], signal);
       } catch (error) {
@@ -166,6 +186,7 @@ export class Watcher {
           printer.line(`Lost the connection (${(error as Error).message.split('\n')[0]}); trying again.`);
         // What was on its way may be there or not: once more does no harm.
         written = false;
+        this.out = true;
         wait = Math.min(MAX_RETRY_MS, wait * 1.5);
         await sleep(wait, signal);
         last = performance.now();
@@ -173,12 +194,37 @@ export class Watcher {
     }
   }
 
-  /** What the watcher said of an edit, or in its place; null where it has said nothing yet. */
+  private notice(): string {
+    const [instance] = this.context.instances;
+    return this.unusable
+      ? `The acknowledgement of ${instance} can't be read (${this.unusable}). It is not known whether the last edit was applied; continuing.`
+      : `No answer from ${instance} yet; continuing.`;
+  }
+
+  private silence(ms: number): string {
+    const seconds = Math.round(ms / 1000);
+    return this.unusable
+      ? `its acknowledgement could not be read for ${seconds} s (${this.unusable}), and it is not known whether the last edit was applied`
+      : `it has not answered for ${seconds} s`;
+  }
+
+  /**
+   * What the watcher said of an edit, or in its place; null if it has said nothing yet. An object that can't be read may
+   * be anybody's, as one with a wrong HMAC: the watcher may still write over it.
+   */
   private async acknowledgement(n: number, signal?: AbortSignal): Promise<Reply | null> {
     const key = `${this.prefix}ack-${n}`;
-    const bytes = await withTimeout(REQUEST_TIMEOUT_MS, signal, (signal) =>
-      this.context.store.get(key, MAX_MESSAGE_BYTES, signal),
-    );
+    let bytes: Buffer | null;
+    try {
+      bytes = await withTimeout(REQUEST_TIMEOUT_MS, signal, (signal) =>
+        this.context.store.get(key, MAX_MESSAGE_BYTES, signal),
+      );
+      this.unusable = '';
+    } catch (error) {
+      if (signal?.aborted || passes(error) || !(error instanceof Problem)) throw error;
+      this.unusable = error.message.split('\n')[0];
+      return null;
+    }
     const reply = bytes && readReply(unseal(this.seal, 'ack', n, bytes));
     if (reply && !reply.ok && reply.error.code === 'WATCH_ENDED') {
       if (!this.used.includes(key)) this.used.push(key);

@@ -19,9 +19,9 @@ from .tree_lock import OWNER_BYTES, TreeLock, start_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import TypedDict
+    from typing import Any, TypedDict
 
-    from ..system.documents import SyncSpec, WatchReply, WatchSpec
+    from ..system.documents import SyncSpec, WatchClient, WatchReply, WatchSpec
     from .watcher import Watcher
 
     class WatchPlan(TypedDict):
@@ -49,7 +49,7 @@ def start(plan: WatchPlan, root: str) -> WatchReply:
     # From here on one that comes after us may ask us to end, and our watcher obeys.
     stop_signals = StopSignals()
     os.makedirs(lock.directory, exist_ok=True)
-    place = take(os.path.join(lock.directory, "watch"))
+    place = take(os.path.join(lock.directory, "watch"), spec["client"])
     try:
         with lock:
             result, tree = synchronizer.apply(plan, root, lock.progress)
@@ -62,7 +62,7 @@ def start(plan: WatchPlan, root: str) -> WatchReply:
             key=key,
             stop_signals=stop_signals,
         )
-        return {**result, "watch": {"pid": spawn(watcher, place)}}
+        return {**result, "watch": {"pid": spawn(watcher, place, spec["client"]["id"])}}
     finally:
         # Our hold alone: the watcher has its own.
         os.close(place)
@@ -73,23 +73,30 @@ def read_key(plan: WatchPlan) -> bytes:
         key = base64.b64decode(plan["signingKey"], validate=True)
     except (KeyError, TypeError, ValueError, binascii.Error):
         key = b""
-    if len(key) != 32 or not re.fullmatch("[0-9a-f]{16}", plan["watch"]["watchId"]):
+    ids = (plan["watch"]["watchId"], plan["watch"]["client"]["id"])
+    if len(key) != 32 or not all(re.fullmatch("[0-9a-f]{16}", each) for each in ids):
         raise Failure("BAD_PLAN", "the command brings no key for the edits")
     return key
 
 
-def take(path: str) -> int:
+def take(path: str, client: WatchClient) -> int:
     """The descriptor that holds the tree's place of a watcher. Whoever holds it is asked to end,
-    and ended at last.
+    and ended at last. A client that starts its watcher again takes no place that another client
+    has taken since: its watcher's message about that may not have reached it.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     asked, deadline = None, time.monotonic() + HANDOVER_TIMEOUT_S
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
+            is_held = True
         except BlockingIOError:
-            pass
+            is_held = False
+        if client["restart"] and read_place(descriptor).get("client", client["id"]) != client["id"]:
+            os.close(descriptor)
+            raise Failure("WATCH_SUPERSEDED", "another watch of this tree has started")
+        if is_held:
+            break
         # A command hands its place to its watcher: then that one is asked.
         holder = read_holder(descriptor)
         if holder is not None and holder != asked:
@@ -106,23 +113,31 @@ def take(path: str) -> int:
                 )
             send(holder, signal.SIGKILL)
         time.sleep(0.02)
-    write_holder(descriptor)
+    write_holder(descriptor, client["id"])
     return descriptor
 
 
-def write_holder(descriptor: int) -> None:
+def write_holder(descriptor: int, client: str) -> None:
     pid = os.getpid()
-    os.pwrite(
-        descriptor, json.dumps({"pid": pid, "start": start_of(pid)}).encode().ljust(OWNER_BYTES), 0
-    )
+    place = {"pid": pid, "start": start_of(pid), "client": client}
+    os.pwrite(descriptor, json.dumps(place).encode().ljust(OWNER_BYTES), 0)
+
+
+def read_place(descriptor: int) -> dict[str, Any]:
+    """Who took a place last, even if that process has ended; empty if nobody has."""
+    try:
+        place: Any = json.loads(os.pread(descriptor, OWNER_BYTES, 0))
+        return {"client": place["client"], "pid": place["pid"], "start": place["start"]}
+    except (ValueError, KeyError, TypeError):
+        return {}
 
 
 def read_holder(descriptor: int) -> int | None:
     """The process that holds a place, if it is the very one that wrote it down."""
+    holder = read_place(descriptor)
     try:
-        holder = json.loads(os.pread(descriptor, OWNER_BYTES, 0))
         return holder["pid"] if start_of(holder["pid"]) == holder["start"] else None
-    except (ValueError, KeyError, TypeError):
+    except (KeyError, TypeError):
         return None
 
 
@@ -133,14 +148,14 @@ def send(pid: int, number: int) -> None:
         pass
 
 
-def spawn(watcher: Watcher, place: int) -> int:
+def spawn(watcher: Watcher, place: int, client: str) -> int:
     """Runs the watcher in a session of its own, with nothing of ours but the place that it holds;
     its PID.
     """
     reading, writing = os.pipe()
 
     def watch() -> None:
-        write_holder(place)
+        write_holder(place, client)
         # Before anybody knows whom to signal.
         watcher.stop_signals.detached()
         os.write(writing, b"%d" % os.getpid())

@@ -172,12 +172,17 @@ if TYPE_CHECKING:
         signingKey: str
         identity: str
 
+    class WatchClient(TypedDict):
+        id: str
+        restart: bool
+
     class WatchSpec(TypedDict):
         watchId: str
         prefix: str
         urls: list[str]
         post: PresignedPost
         lease: float
+        client: WatchClient
 
     class Edit(TypedDict):
         v: Literal[1]

@@ -151,7 +151,9 @@ class WatchTest(unittest.TestCase):
     def post(self):
         return {"url": self.store.url(""), "fields": {}}
 
-    def start(self, files=None, lease=60, session=SESSION, key=KEY, error=None, **plan):
+    def start(
+        self, files=None, lease=60, session=SESSION, key=KEY, error=None, restart=None, **plan
+    ):
         prefix = "watch/%s/" % session
         part = {
             "watchId": session,
@@ -159,6 +161,7 @@ class WatchTest(unittest.TestCase):
             "urls": [self.store.url(prefix + "1")],
             "post": self.post(),
             "lease": lease,
+            "client": {"id": restart or session, "restart": restart is not None},
         }
         reply = main.run(
             dict(
@@ -333,6 +336,21 @@ class WatchTest(unittest.TestCase):
         self.until(lambda: tree_lock.start_of(first) is None)
         self.edit(1, self.sync({b"a": b"third"}), session=other)
         self.assertTrue(self.acknowledgement(1, session=other)["ok"])
+
+    def test_a_client_restarts_its_own_watcher_and_none_of_another_client(self):
+        other, third = SESSION[::-1], "f" * 16
+        self.start()
+        self.start(session=other, restart=SESSION)
+        self.assertEqual(self.acknowledgement(1)["error"]["detail"], {"why": "superseded"})
+        newer = self.start({b"a": b"newer"}, session=third)["watch"]["pid"]
+        self.start(restart=SESSION, error="WATCH_SUPERSEDED")
+        self.edit(1, self.sync({b"a": b"newer still"}), session=third)
+        self.assertTrue(self.acknowledgement(1, session=third)["ok"])
+        # And none that has ended: its client has synced other files.
+        os.kill(newer, signal.SIGKILL)
+        self.until(lambda: not file_lock.held(self.place))
+        self.start(restart=SESSION, error="WATCH_SUPERSEDED")
+        self.assertEqual(self.read("a"), b"newer still")
 
     def test_a_watcher_that_does_not_end_is_killed(self):
         first = self.start()["watch"]["pid"]
