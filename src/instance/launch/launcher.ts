@@ -223,9 +223,19 @@ export class Launch {
     return tags[TAG.key] === this.key && mismatch(tags, requiredTagsOf(this.options)) === null;
   }
 
+  /** Whether EC2 lists an instance of this launch spec that is older. Of two clients, only one has the older instance. */
+  private async hasOlder({ id, launchedAt }: InstanceInfo): Promise<boolean> {
+    const { aws, owner, signal } = this.options;
+    const own = await listOwnedInstances(aws, owner, signal);
+    return own.some(
+      (each) => this.isOurs(each) && (each.launchedAt - launchedAt || Number(each.id > id) - Number(each.id < id)) < 0,
+    );
+  }
+
   /**
-   * Writes down which instance the launch has. Where the journal names another one, EC2 is asked about that: the id
-   * alone may be anybody's. If it is one of ours and lives, this one is a duplicate and is terminated.
+   * Writes down which instance the launch has. Where the journal names another one, or another launch has begun, EC2 is
+   * asked: anybody may have written that who writes to the bucket. This instance is a duplicate, and is terminated, if
+   * the one that is named is one of ours and lives, or if an older one lives.
    * @returns whether the launch has this one.
    */
   private async commit(instance: InstanceInfo, state: LaunchState, etag: string): Promise<boolean> {
@@ -246,7 +256,7 @@ export class Launch {
         continue;
       }
       const restarted = named === null && now?.state && now.state.generation !== state.generation;
-      if (restarted || (other && isAlive(other) && this.isOurs(other))) {
+      if (restarted ? await this.hasOlder(instance) : other && isAlive(other) && this.isOurs(other)) {
         await this.terminateDuplicate(instance);
         return false;
       }
