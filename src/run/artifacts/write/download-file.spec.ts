@@ -156,6 +156,29 @@ describe('downloading a file from its parts', () => {
     expect(existsSync(target)).toBe(false);
   });
 
+  it('reads a part again whose bytes were damaged on the way, and fails if they stay so', async () => {
+    const data = randomBytes(PART_BYTES + 1);
+    const entry = await save(data);
+    const get = at.store.getWithETag.bind(at.store);
+    let damaged = 1;
+    const spy = jest.spyOn(at.store, 'getWithETag').mockImplementation(async (key, ...more) => {
+      const stored = await get(key, ...more);
+      if (key === partKey(entry.parts[0]) && damaged-- > 0) stored!.bytes[5] ^= 1;
+      return stored;
+    });
+    try {
+      await fetchIt(entry);
+      expect(readFileSync(target).equals(data)).toBe(true);
+      expect(damaged).toBe(-1);
+      rmSync(target);
+      damaged = Infinity;
+      await expect(fetchIt(entry)).rejects.toMatchObject({ code: 'PART_MISMATCH' });
+      expect(existsSync(target)).toBe(false);
+    } finally {
+      spy.mockRestore();
+    }
+  });
+
   it('refuses valid parts that do not make the file', async () => {
     const entry = await save(randomBytes(2 * PART_BYTES));
     await expect(fetchIt({ ...entry, parts: [...entry.parts].reverse() })).rejects.toMatchObject({

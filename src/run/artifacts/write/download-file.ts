@@ -59,6 +59,7 @@ function moveIfThere(from: string, to: string): void {
 /** Parts that are on their way, or in memory, at once, of all files that are fetched at one time. */
 const CONCURRENT_PARTS = 6;
 const MAX_ATTEMPTS = 3;
+const MISMATCH_RETRY_MS = 500;
 
 export interface FetchOptions {
   signal?: AbortSignal;
@@ -256,6 +257,11 @@ async function fetchPart(
       });
     }
     if (stored.bytes.length === size && hash('sha256', stored.bytes, 'hex') === sha256) return stored.bytes;
+    // The object may be whole and its bytes damaged on the way.
+    if (tries < MAX_ATTEMPTS) {
+      await sleep(MISMATCH_RETRY_MS, signal);
+      continue;
+    }
     throw new Problem('PART_MISMATCH', `The content of ${which} in the store does not match its name.`, {
       next: 'Another program is writing to this prefix, or the object was damaged.',
     });
