@@ -50,6 +50,17 @@ describe('several policies', () => {
     expect(() => enforce({ NX_EC2_POLICY: named }, { bucket: undefined })).not.toThrow();
   });
 
+  it('name a prefix with or without the slash at its end, as a configuration does', () => {
+    const named = join(outside, 'named.json');
+    for (const allowed of ['team-a', 'team-a/', 'team-*']) {
+      write(named, { prefixes: [allowed] });
+      for (const prefix of ['team-a', 'team-a/'])
+        expect(() => enforce({ NX_EC2_POLICY: named }, { prefix })).not.toThrow();
+      for (const prefix of ['', 'other/', 'other-team-a'])
+        expect(() => enforce({ NX_EC2_POLICY: named }, { prefix })).toThrow(/does not allow "prefix"/);
+    }
+  });
+
   it('that limit users allow no root directory but the default, unless they name others', () => {
     const named = write(join(outside, 'named.json'), { users: ['ubuntu'] });
     expect(() => enforce({ NX_EC2_POLICY: named })).not.toThrow();

@@ -136,7 +136,11 @@ function rulesOf(policy: Policy, configuration: Limited): Rule[] {
   return [
     ['bucket', policy.buckets, configuration.bucket],
     // Without a bucket nothing lies below a prefix: a cache key's datasets, list.
-    ['prefix', policy.prefixes, configuration.bucket === undefined ? undefined : configuration.prefix],
+    [
+      'prefix',
+      policy.prefixes?.map(withSlash),
+      configuration.bucket === undefined ? undefined : withSlash(configuration.prefix),
+    ],
     ['profile', policy.profiles, configuration.profile],
     ['roleArn', policy.roles, configuration.roleArn],
     ...(configuration.instances ?? []).flatMap((name) => instanceRules(policy, name)),
@@ -149,6 +153,11 @@ function rulesOf(policy: Policy, configuration: Limited): Rule[] {
     ...(train?.datasets ?? []).map(({ source }): Rule => ['train.datasets', policy.datasets, source]),
     ...(train?.passEnv ?? []).map((name): Rule => ['train.passEnv', policy.variables, name]),
   ];
+}
+
+/** A prefix is the same with and without a slash at its end. */
+function withSlash(prefix: string): string {
+  return prefix === '' || /[/*]$/.test(prefix) ? prefix : `${prefix}/`;
 }
 
 function enforceRule(
