@@ -49,7 +49,7 @@ const price = JSON.stringify({
 const aws = (asked = () => undefined) =>
   ({
     accessKey: async () => 'key',
-    sts: async () => answers({ Arn: arn }),
+    call: async () => ({ Arn: arn }),
     pricing: async () => (asked(), answers({ PriceList: [price] })),
   }) as unknown as Aws;
 
