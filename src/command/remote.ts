@@ -8,6 +8,7 @@ import type { Store } from '../store/store';
 import { CompiledCode } from './compiled-code';
 import type { Operation, Plan } from './plan';
 import { runtimeProgram } from './runtime-program';
+import { storeRuntime } from './store-runtime';
 import { parseReply } from './reply';
 import { checkReply } from './reply-shapes';
 import { REPEAT } from './repeat';
@@ -81,6 +82,7 @@ interface Command extends Omit<CommandOptions, 'assertInstanceExists'> {
 export class Remote {
   /** The runtime is known to be in the store (or on the instance, which does for it). */
   private runtimeStored = false;
+  private storing?: Promise<void>;
 
   private readonly compiledCode: CompiledCode;
 
@@ -101,10 +103,9 @@ export class Remote {
   /** Makes sure that the store holds the runtime; can be done while something else is on its way. */
   async uploadRuntime(options: { replace?: boolean } = {}): Promise<void> {
     if (this.runtimeStored && !options.replace) return;
-    const { bytes, sha256 } = runtimeProgram();
     const { store, keys } = this.options;
-    const key = keys.runtime(sha256);
-    if (options.replace || !(await store.has(key))) await store.put(key, bytes, { onlyIfNew: !options.replace });
+    if (options.replace) await storeRuntime(store, keys, true);
+    else await (this.storing ??= storeRuntime(store, keys).finally(() => (this.storing = undefined)));
     this.runtimeStored = true;
   }
 

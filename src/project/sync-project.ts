@@ -25,9 +25,13 @@ export function uploadDuringScan(
   signal: AbortSignal,
 ): EarlyUpload | undefined {
   const isArchive = context.configuration.sync.transport === 'archive';
-  if (!isArchive && !knowsBase(context)) return new EarlyUpload({ ...context, signal }, contents);
-  contents.close();
-  return undefined;
+  if (isArchive || knowsBase(context)) {
+    contents.close();
+    return undefined;
+  }
+  // What is wrong with the store, the sync reports.
+  context.remote.uploadRuntime().catch(() => undefined);
+  return new EarlyUpload({ ...context, signal }, contents);
 }
 
 /** Brings the instance to the workspace's state, and starts a run or a watcher with the same command where one is given. */

@@ -4,6 +4,10 @@ import { startRun, type StartedRun } from '../../run/start/start-run';
 import { checkOutputs } from '../../project/check-outputs';
 import { resumePoint } from '../../run/start/checkpoint-to-restore';
 import { scanProject, type Scanned } from '../../project/scan-project';
+import { uploadDuringScan } from '../../project/sync-project';
+import { ScannedContents } from '../../snapshot/scanned-contents';
+import type { EarlyUpload } from '../../sync/transport/early-upload';
+import { nextTurn } from '../../system/sleep';
 import { createRunContext, createInstanceContext } from '../../context/context';
 import { planRun } from '../../run/start/plan-run';
 import { targetCommand } from '../../workspace/invocation';
@@ -44,16 +48,20 @@ export async function startTraining(
   }
   // Files are looked at while AWS is asked who and where.
   const opening = createInstanceContext(configuration, project, context.root, printer, 'store');
-  const scanning = scanProject(workspace);
+  const contents = new ScannedContents();
+  const scanning = nextTurn().then(() => scanProject(workspace, contents));
   scanning.catch(() => undefined);
   let runContext: RunContext | undefined;
+  let early: EarlyUpload | undefined;
   try {
     let started: StartedRun;
     try {
       const opened = await opening;
       runContext = opened;
-      started = await start(target, opened, await scanning, options, detached);
+      early = uploadDuringScan(opened, contents, target.signal);
+      started = await start(target, opened, { scanned: await scanning, early }, options, detached);
     } catch (error) {
+      await early?.cancel();
       runContext?.close();
       runContext = createRunContext(configuration, project, context.root, printer);
       const ended = options.rerun ? null : await findEnded(target, runContext, scanning, options, detached);
@@ -70,7 +78,7 @@ export async function startTraining(
 async function start(
   target: Target,
   instanceContext: InstanceContext,
-  scanned: Scanned,
+  { scanned, early }: { scanned: Scanned; early?: EarlyUpload },
   options: StartOptions,
   detached: boolean,
 ): Promise<StartedRun> {
@@ -86,6 +94,7 @@ async function start(
   return startRun(instanceContext, workspace, planned, {
     signal,
     scanned,
+    early,
     rerun,
     force: options.force,
     onSend: () =>

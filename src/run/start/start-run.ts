@@ -10,6 +10,7 @@ import { announceRun, indexRunKey } from '../find/run-key-index';
 import { push } from '../../project/sync-project';
 import { tryReadRecord } from '../record/record';
 import type { Scanned, Workspace } from '../../project/scan-project';
+import type { EarlyUpload } from '../../sync/transport/early-upload';
 import type { NextAttempt, PlannedRun } from './plan-run';
 import type { InstanceContext } from '../../context/types';
 import { waitForLeaseExpiry } from '../record/lease';
@@ -36,6 +37,8 @@ export async function startRun(
   options: {
     signal: AbortSignal;
     scanned: Scanned;
+    /** An upload that has begun while the workspace was scanned. */
+    early?: EarlyUpload;
     rerun: boolean;
     force?: boolean;
     nextAttempt?: NextAttempt;
@@ -63,6 +66,7 @@ export async function startRun(
       signal,
       force,
       first: scanned,
+      early: options.early,
       run: async (snapshot) => {
         const [part, same] = await Promise.all([
           planned.part(context, context.tree, snapshot, options.nextAttempt),
@@ -81,10 +85,7 @@ export async function startRun(
       storeFirst: options.storeFirst,
     });
     const { run, attached, log } = pushed.reply;
-    if (attached) {
-      await assertSameWorkspace(context, run);
-      await assertAllowedResult(context, run);
-    }
+    if (attached) await assertTakable(context, run);
     const remembered = indexRunKey(context, run.runKey, run.id);
     return { run, attached, log, formSince, settled: Promise.all([pushed.settled, remembered]) };
   } catch (error) {
@@ -92,6 +93,12 @@ export async function startRun(
     const { record, attached } = (await looking).found!;
     return { run: record, attached, settled: Promise.resolve() };
   }
+}
+
+/** @throws Problem where the instance has found a run whose result is not this client's to take. */
+async function assertTakable(context: InstanceContext, run: RunFacts): Promise<void> {
+  await assertSameWorkspace(context, run);
+  await assertAllowedResult(context, run);
 }
 
 /** @throws Problem `POLICY` where the instance has found a run whose result is not to be taken. */
