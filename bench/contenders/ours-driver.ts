@@ -16,6 +16,9 @@ export interface Task {
 
 /** What Nx does in the process that it runs an executor in, with the graph of a workspace of one project. */
 driven(async ({ dist, executor, workspace, options, endless = false }: Task) => {
+  // Nx runs an executor in a process that has loaded these for itself (nx/dist/bin/run-executor.js).
+  for (const module of ['nx/src/project-graph/project-graph', 'nx/src/utils/workspace-context'])
+    createRequire(join(dist, 'index.js'))(module);
   const loaded = now();
   const { default: execute } = createRequire(__filename)(join(dist, 'executors', executor, 'executor.js')) as {
     default: (options: object, context: ExecutorContext) => Promise<{ success: boolean }>;
