@@ -272,6 +272,28 @@ describe('nx-ec2 instances clean, with forged records', () => {
     expect(made.at.aws.left().instances).toEqual(expect.arrayContaining([ids['busy, replayed'], ids.young]));
   });
 
+  it('asks an instance that is past its lifetime for active runs, whose records may have been deleted', async () => {
+    const run = newRunId('model', new Date());
+    const tags = made.tags({ run, lifetime: '3600', finish: 'terminate 0 1800' });
+    for (const name of ['busy, deleted', 'idle, deleted', 'mute, deleted']) {
+      ids[name] = await made.launch(tags);
+      made.at.aws.instances.get(ids[name])!.launched -= 3 * HOUR;
+      if (!name.startsWith('mute')) made.watchdog(ids[name]);
+    }
+    const stop = await made.runOn(ids['busy, deleted'], run);
+    const { out, error } = await printed((printer) =>
+      clean({ bucket: 'bucket', prefix: 'team', apply: true }, printer),
+    );
+    stop();
+    expect(error).toBeNull();
+    expect(out).toMatch(
+      new RegExp(`Kept the instance ${ids['busy, deleted']}, .* past its lifetime: ${run} is active`),
+    );
+    for (const name of ['idle, deleted', 'mute, deleted'])
+      expect(out).toMatch(new RegExp(`The instance ${ids[name]} was terminated\\.`));
+    expect(made.at.aws.instances.get(ids['busy, deleted'])!.state).toBe('running');
+  });
+
   it('asks an instance that is past its lifetime for active runs, which forged records may hide', async () => {
     const at = (hours: number) => newRunId('model', new Date(Date.now() + hours * HOUR));
     const [first, hidden] = [at(-5), at(-2)];

@@ -67,8 +67,8 @@ export async function clean(options: CleanOptions, printer = new Printer(options
 /**
  * Decides which resources of an inventory are expired. The store alone is not trusted. If it says that the run of an
  * instance has ended, and the instance is within its lifetime and deadline, the instance is asked whether anything runs
- * there. If it says that a run is active on an instance past its lifetime or deadline, the instance is asked as well,
- * and terminated if it does not answer.
+ * there. An instance past its lifetime or deadline is asked whatever the store says, and terminated if it does not
+ * answer.
  * @param chosen selects those to clean up: only they are asked. @returns also lines about instances that are kept.
  */
 async function expiryCheck(

@@ -77,13 +77,13 @@ function stops(kind: Kind, { tags }: InventoryResource): boolean {
 /**
  * Whether a run that may be active keeps an instance. Within its lifetime and deadline a record keeps it, and one that
  * can't be verified does unless the instance itself says that nothing runs there. Past them its tags have said that it is
- * to end: then no object of the store keeps it, since anybody may have written or put it back, but the instance's own
- * word alone.
+ * to end: then the store decides nothing, since anybody may have written, put back or deleted a record, but the
+ * instance's own word alone.
  * @param isLate whether the instance is past its lifetime or deadline, by its own tags.
  */
 function isHeld(runs: RunState[], says: ReturnType<RunStates['says']>, isLate: boolean): boolean {
-  const may = runs.some(({ is }) => is === 'active' || (is === 'unreadable' && says !== 'idle'));
-  return may && (!isLate || says === 'busy');
+  if (isLate) return says === 'busy';
+  return runs.some(({ is }) => is === 'active' || (is === 'unreadable' && says !== 'idle'));
 }
 
 /** Whether it is past its lifetime or deadline, by its own tags. @param now ms since the epoch, by AWS's clock. */
@@ -124,7 +124,7 @@ function whyFleet(
   const own = tags.run === null ? null : runs.tagged(tags);
   // A fleet that waits for capacity has no record of its run, however long that takes.
   const late = pastItsTime(fleet, { ...tags, lifetime: null }, now);
-  if (own && isHeld([own], says, late !== null)) return null;
+  if (isHeld(own ? [own] : [], says, late !== null)) return null;
   return late ?? (own?.is === 'ended' && says === 'idle' && !empty ? afterItsRun([own], tags, now) : null);
 }
 
