@@ -48,6 +48,7 @@ export async function finishCommand(
     } else if (++unexplained > MAX_RESENDS) return invocation;
     // Commands that were dropped at the same time are not sent again at the same time.
     await sleep(wait * (0.5 + Math.random()), options.signal);
+    options = { ...options, sentAt: undefined };
     commandId = (await sendCommand(aws, [instance], script, options)).get(instance)!;
   }
 }

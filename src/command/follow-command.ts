@@ -77,12 +77,12 @@ export async function followCommand(
 
 /** Follows one command on one instance. */
 class CommandWatch {
-  private readonly started = steadyNow();
+  private readonly started: number;
   /** Of its answer, ms after it was sent. */
   private readonly limit: number;
   /** Since when AWS has not answered. */
   private troubleSince?: number;
-  private checked = this.started;
+  private checked = steadyNow();
 
   constructor(
     private readonly aws: Aws,
@@ -92,6 +92,7 @@ class CommandWatch {
     private readonly budget: LookBudget,
   ) {
     const { deliveryTimeout = DELIVERY_TIMEOUT_S, executionTimeout, overdue = OVERDUE_MS } = options;
+    this.started = options.sentAt ?? steadyNow();
     this.limit = (deliveryTimeout + executionTimeout) * 1000 + overdue;
   }
 
@@ -100,7 +101,8 @@ class CommandWatch {
     // A look does not wait for the answer to the one before: an end is seen half a round trip after it was written.
     const looks = new Set<Promise<Invocation | null>>();
     let wait = FIRST_POLL_MS;
-    for (let due = SOONEST_END_MS; ; due = wait) {
+    const soonest = this.started + SOONEST_END_MS - steadyNow();
+    for (let due = Math.max(FIRST_POLL_MS, soonest); ; due = wait) {
       const ended = await firstWithin(Math.min(RAREST_POLL_MS, due * this.budget.factor()), looks, signal);
       if (ended) return ended;
       if (steadyNow() - this.started > BRISK_MS) wait = Math.min(MAX_POLL_MS, wait * 1.3);

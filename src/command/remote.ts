@@ -182,7 +182,8 @@ export class Remote {
     }
     options.onSent?.();
     try {
-      const command = { ...options, script: waiting.script, executionTimeout: timeoutOf(options) };
+      const { script, sentAt } = waiting;
+      const command = { ...options, script, sentAt, executionTimeout: timeoutOf(options) };
       const ids = await waiting.ids;
       await Promise.all(
         [...ids].map(async ([instance, id]) => {

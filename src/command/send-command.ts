@@ -10,6 +10,8 @@ export interface CommandOptions {
   /** How long it may wait for delivery, seconds; Systems Manager takes 30 and more. Absent: 30. */
   deliveryTimeout?: number;
   signal?: AbortSignal;
+  /** When it was sent, by `steadyNow`, if that was before it is followed. */
+  sentAt?: number;
   /** Asked now and then while the command does not end: throws when the instance is gone. */
   assertInstanceExists: () => Promise<void>;
 }

@@ -21,7 +21,7 @@ const MAX_PLAN_BYTES = 256 * 1024;
 export class WaitingCommand {
   /** The command's id for each instance. */
   readonly ids: Promise<Map<string, string>>;
-  private readonly sentAt = steadyNow();
+  readonly sentAt = steadyNow();
   private stored = false;
 
   private constructor(
