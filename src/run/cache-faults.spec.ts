@@ -16,6 +16,7 @@ import type { Aws } from '../aws/clients';
 import { learnCaller, rememberedCaller } from '../instance/describe/caller';
 import { onDemandPrice } from '../instance/price/price-list';
 import { HashCache } from '../snapshot/hash-cache';
+import { ChunkList } from '../snapshot/chunk-list';
 import { Recipes } from '../snapshot/recipes';
 import { Snapshot } from '../snapshot/snapshot';
 import { StoreKeys } from '../store/keys';
@@ -93,7 +94,7 @@ const KINDS: Record<string, Kind> = {
   'recipes of large files': {
     write: () => {
       const recipes = new Recipes(at('recipes'));
-      recipes.set('a', HASH, [[HASH, 5]]);
+      recipes.set('a', HASH, ChunkList.of([[HASH, 5]]));
       recipes.save(new Set(['a']));
     },
     read: () => new Recipes(at('recipes')).get(HASH) ?? null,

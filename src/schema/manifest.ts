@@ -9,15 +9,15 @@ const text = z.string();
 /** What a manifest says of where contents are. */
 export const contentLocations = z.object({
   recipes: z
-    .record(text, z.array(z.tuple([text, z.number()]).readonly()).readonly())
-    .describe('By content, its chunks in order: `["<chunk>", <bytes>]`.'),
+    .record(text, text)
+    .describe('By content, its recipe: for each chunk, SHA-256 and size as 36 bytes; base64.'),
   packs: z.array(z.tuple([text, z.number()])).describe('The packs that hold the chunks: `["<sha256>", <bytes>]`.'),
   inline: z.record(text, text).describe('Contents that are in no pack: zlib, base64.'),
 });
 
 /** `v`, `snapshot` and `base` come first, in this order. */
 export const fullManifest = z.object({
-  v: z.literal(1),
+  v: z.literal(2),
   snapshot: text,
   base: z.null(),
   canonical: text.describe('The canonical form of the snapshot.'),
@@ -25,7 +25,7 @@ export const fullManifest = z.object({
 });
 
 export const deltaManifest = z.object({
-  v: z.literal(1),
+  v: z.literal(2),
   snapshot: text,
   base: text.describe('The snapshot that it changes.'),
   deleted: z.array(text).describe('Paths of the base that the snapshot lacks.'),

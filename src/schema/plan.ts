@@ -11,9 +11,8 @@ const seconds = z.number();
 
 export const presignedPost = z.object({ url: text, fields: z.record(text, text) });
 
-const chunkStep = z.tuple([text, z.number()]).readonly();
 const pieceStep = z.tuple([text, z.number(), z.number()]).readonly();
-const recipe = z.array(z.union([chunkStep, pieceStep]));
+const recipe = z.array(z.union([text, pieceStep]));
 
 export const syncSpec = z.object({
   snapshot: text,
@@ -29,7 +28,7 @@ export const syncSpec = z.object({
   recipes: z
     .record(text, recipe)
     .describe(
-      'By content, its pieces in order: `["<chunk>", <bytes>]`, or `["<content of the base>", <offset>, <bytes>]`.',
+      'By content, its pieces in order: a recipe of chunks, or `["<content of the base>", <offset>, <bytes>]`.',
     ),
   packs: z
     .array(
@@ -226,7 +225,7 @@ export const activityOperation = z.object({
 });
 
 export type SyncPart = z.infer<typeof syncSpec>;
-export type RecipeStep = z.infer<typeof chunkStep> | z.infer<typeof pieceStep>;
+export type RecipeStep = string | z.infer<typeof pieceStep>;
 export type EnvironmentManager = z.infer<typeof environmentManager>;
 export type Limits = z.infer<typeof limits>;
 export type RunPart = z.infer<typeof runSpec>;

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import fc from 'fast-check';
 import { Chunker, WHOLE_BYTES, type Chunk } from './chunk';
+import { ChunkList } from './chunk-list';
 
 /** Bytes that no compression shortens, the same for the same seed. */
 function noise(seed: number, size: number): Buffer {
@@ -10,9 +11,11 @@ function noise(seed: number, size: number): Buffer {
 }
 
 function recipe(data: Buffer, old?: readonly Chunk[], piece = 300_001): Chunk[] {
-  const chunker = new Chunker(old);
-  for (let at = 0; at < data.length; at += piece) chunker.write(data.subarray(at, at + piece));
-  return chunker.end();
+  const chunker = new Chunker(old && ChunkList.of(old));
+  let taken = 0;
+  for (let read = piece; taken < data.length; read += piece)
+    taken += chunker.take(data.subarray(taken, read), read >= data.length);
+  return [...chunker.list()];
 }
 
 const sizes = (chunks: readonly Chunk[]) => chunks.map(([, size]) => size);

@@ -10,7 +10,7 @@ from ..aws.endpoints import bucket_url, encode
 from ..aws.http_pool import Connections
 from ..aws.signed_requests import Clock
 from ..aws.sigv4 import presign
-from ..sync.manifest_chain import ManifestMissing, read_manifest
+from ..sync.manifest_chain import VERSIONS, ManifestMissing, read_manifest
 from ..system.errors import Failure
 
 TYPE_CHECKING = False
@@ -77,7 +77,9 @@ def plan_sync(signer: Signer, snapshot: str, limits: SyncSpecLimits) -> SyncSpec
     finally:
         connections.close()
     try:
-        if manifest["v"] != 1 or manifest["snapshot"] != snapshot or manifest["base"] is not None:
+        if manifest["v"] not in VERSIONS:
+            raise ValueError("it is of version %r" % manifest["v"])
+        if manifest["snapshot"] != snapshot or manifest["base"] is not None:
             raise ValueError("it belongs to another run, or is not complete")
         # A pack that an earlier sync made may hold little of this: of each only what lacks is read.
         packs: list[SyncSpecPacksItem] = [

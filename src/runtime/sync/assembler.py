@@ -11,17 +11,16 @@ from binascii import a2b_base64
 from ..system.bounded import inflate
 from ..system.digest import sha256_hex
 from ..system.errors import Failure
+from .recipe import is_one_chunk, pieces, size_of
 from .staging import write_at
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterable, List, Mapping, Protocol
+    from typing import Callable, Iterable, Iterator, Mapping, Protocol
 
+    from .recipe import Recipe
     from .staging import Stage, Target
     from .tree_diff import Comparison
-
-    # Of chunks, (name, bytes), and of pieces of other contents, (content, offset, bytes).
-    Recipe = List[List[Any]]
 
     class Contents(Protocol):
         """The missing contents, as `content_sources` has them."""
@@ -44,6 +43,9 @@ if TYPE_CHECKING:
 BLOCK_BYTES = 2 * 1024 * 1024
 # A content of at most this size is one chunk, of its own name.
 ONE_CHUNK_BYTES = 1024 * 1024
+# A place of a chunk is one number: of its content, of where it is in it, and of its bytes. A tuple
+# of them would take three times the memory.
+OFFSET_BITS, SIZE_BITS = 48, 32
 
 
 class Drifted(Exception):
@@ -60,22 +62,22 @@ class Copy:
 class Assembly:
     """Puts contents together from chunks and copies.
 
-    places   {chunk: [(content, offset), …]}: chunks that are waited for
-    lengths  {chunk: bytes}
+    places   {chunk: its place, or a list of them}: chunks that are waited for
+    begun    contents, by the numbers that places have of them
     waiting  {content: how many chunks of it are waited for}
     copies   {content: pieces of contents that the tree has}
     helpers  {content: stage name}: contents that are wanted only for pieces of them
     """
 
-    places: dict[str, list[tuple[str, int]]]
-    lengths: dict[str, int]
+    places: dict[bytes, int | list[int]]
+    begun: list[str]
     waiting: dict[str, int]
     copies: dict[str, list[Copy]]
     helpers: dict[str, str]
 
     def __init__(self, contents: Contents) -> None:
         self.contents, self.stage = contents, contents.stage
-        self.places, self.lengths, self.waiting, self.copies, self.helpers = {}, {}, {}, {}, {}
+        self.places, self.begun, self.waiting, self.copies, self.helpers = {}, [], {}, {}, {}
         self.lock = allocate_lock()
 
     def begin(self, content: str, recipes: list[Recipe], helper: bool = False) -> bool:
@@ -91,26 +93,26 @@ class Assembly:
         if helper:
             self.helpers[content] = self.stage.name(content, -1)
         self.waiting[content] = 0
-        if len(recipe) != 1 or recipe[0][0] != content:
+        self.begun.append(content)
+        if not is_one_chunk(recipe, content):
             name, executable = self.file(content)
             os.close(self.stage.create(name, executable, contents.sizes[content]))
         offset = 0
-        for piece in recipe:
-            if len(piece) == 3:
-                copy = Copy(piece[0], piece[1], size=piece[2], offset=offset)
-                self.copies.setdefault(content, []).append(copy)
+        for name, at, size in pieces(recipe, content):
+            if isinstance(name, bytes):
+                self.await_chunk(name, size, offset=offset)
             else:
-                self.await_chunk(piece[0], piece[1], content=content, offset=offset)
-            offset += piece[-1]
+                self.copies.setdefault(content, []).append(Copy(name, at, size=size, offset=offset))
+            offset += size
         return True
 
     def choose(self, content: str, recipes: list[Recipe]) -> Recipe | None:
         """The first recipe whose bases can be had; None where there is none."""
         for recipe in recipes:
-            check_pieces(recipe, content)
-            if sum(piece[-1] for piece in recipe) != self.contents.sizes[content]:
+            if size_of(recipe, content) != self.contents.sizes[content]:
                 raise self.contents.wrong_recipe(content)
-            if all(self.has_base(piece[0]) for piece in recipe if len(piece) == 3):
+            bases = {name: at for name, at, _ in pieces(recipe, content) if isinstance(name, str)}
+            if all(self.has_base(base) for base in bases):
                 return recipe
         return None
 
@@ -126,18 +128,27 @@ class Assembly:
         contents.open.add(base)
         return self.begin(base, recipes, helper=True)
 
-    def await_chunk(self, chunk: str, size: int, *, content: str, offset: int) -> None:
+    def await_chunk(self, chunk: bytes, size: int, *, offset: int) -> None:
+        """Of the content that was begun last."""
+        content = self.begun[-1]
         own, inline = self.contents.found.local_sources, self.contents.inline
-        if chunk in own and chunk != content:
-            copy = Copy(chunk, 0, size=size, offset=offset)
+        name = chunk.hex() if own or inline else ""
+        if name in own and name != content:
+            copy = Copy(name, 0, size=size, offset=offset)
             self.copies.setdefault(content, []).append(copy)
             return
-        self.places.setdefault(chunk, []).append((content, offset))
-        self.lengths[chunk] = size
+        place = ((len(self.begun) - 1) << OFFSET_BITS | offset) << SIZE_BITS | size
+        others = self.places.get(chunk)
+        if others is None:
+            self.places[chunk] = place
+        elif isinstance(others, list):
+            others.append(place)
+        else:
+            self.places[chunk] = [others, place]
         self.waiting[content] += 1
-        if chunk in inline:
-            data = decode(inline[chunk], size)
-            if sha256_hex(data) == chunk:
+        if name in inline:
+            data = decode(inline[name], size)
+            if sha256_hex(data) == name:
                 self.deliver(chunk, data)
 
     def file(self, content: str) -> Target:
@@ -145,15 +156,15 @@ class Assembly:
         targets = self.contents.targets.get(content)
         return targets[0] if targets else (self.helpers[content], False)
 
-    def deliver(self, chunk: str, data: bytes | memoryview) -> None:
+    def deliver(self, chunk: bytes, data: bytes | memoryview) -> None:
         """Writes a verified chunk wherever it belongs. May be called by any thread."""
         places = self.places.pop(chunk, None)
         if places is None:
             return
-        if len(data) != self.lengths[chunk]:
-            raise self.contents.wrong_recipe(places[0][0])
-        for content, offset in places:
-            if content == chunk:
+        for content, offset, size in self.read_places(places):
+            if len(data) != size:
+                raise self.contents.wrong_recipe(content)
+            if content == chunk.hex():
                 for name, executable in self.contents.targets.get(content) or [self.file(content)]:
                     self.stage.write(name, executable, data)
                 self.done(content)
@@ -165,6 +176,18 @@ class Assembly:
                 os.close(descriptor)
             with self.lock:
                 self.waiting[content] -= 1
+
+    def read_places(self, places: int | list[int]) -> Iterator[tuple[str, int, int]]:
+        """(content, offset, bytes) of each place."""
+        for place in places if isinstance(places, list) else [places]:
+            number, offset = divmod(place >> SIZE_BITS, 1 << OFFSET_BITS)
+            yield self.begun[number], offset, place & ((1 << SIZE_BITS) - 1)
+
+    def missing_bytes(self) -> int:
+        """The bytes that must be written of chunks that are waited for."""
+        return sum(
+            size for places in self.places.values() for _, _, size in self.read_places(places)
+        )
 
     def done(self, content: str) -> None:
         with self.lock:
@@ -278,20 +301,6 @@ def each_block(descriptor: int, at: int, count: int, *, take: Callable[[bytes], 
         take(block)
         at += len(block)
     return end
-
-
-def check_pieces(recipe: Iterable[list[Any] | None], content: str) -> None:
-    for piece in recipe:
-        if not isinstance(piece, list) or not is_piece(*piece):
-            raise Failure("BAD_PLAN", "the recipe of the content %s is damaged" % content)
-
-
-def is_piece(name: object = None, *numbers: Any) -> bool:
-    return (
-        isinstance(name, str)
-        and len(numbers) in (1, 2)
-        and all(type(number) is int and number >= 0 for number in numbers)
-    )
 
 
 def decode(data: str, size: int) -> bytes:

@@ -9,6 +9,7 @@ import os
 from ..system.digest import sha256_hex
 from ..system.errors import Failure, text
 from .assembler import ONE_CHUNK_BYTES, Assembly, Drifted, decode
+from .recipe import size_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
     from ..aws.http_pool import Connections
     from ..system.documents import SyncSpec, SyncSpecPacksItem
-    from .assembler import Recipe
     from .manifest_chain import History
+    from .recipe import Recipe
     from .snapshot import Entries, FileEntry
     from .staging import Stage, Target
     from .tree import Tree
@@ -107,7 +108,7 @@ class Contents:
         """Begins every open content of which it is known what it is made of."""
         brought = self.history.recipes if self.history else {}
         for content in list(self.open):
-            recipes = [
+            recipes: list[Recipe] = [
                 each[content]
                 for each in (self.spec.get("recipes") or {}, brought)
                 if content in each
@@ -124,7 +125,7 @@ class Contents:
             return None, []
         recipe = self.history.recipes.get(base)
         if recipe is not None:
-            return sum(piece[-1] for piece in recipe), [recipe]
+            return size_of(recipe, base), [recipe]
         for entry in self.history.entries.values():
             if entry[0] == "file" and entry[3] == base and entry[2] <= ONE_CHUNK_BYTES:
                 return entry[2], [[[base, entry[2]]]]
@@ -140,8 +141,7 @@ class Contents:
             self.absent.extend(source.absent)
 
     def check_space(self) -> None:
-        lengths = self.assembly.lengths
-        need = sum(lengths[chunk] * len(places) for chunk, places in self.assembly.places.items())
+        need = self.assembly.missing_bytes()
         disk = os.fstatvfs(self.stage.descriptor)
         free = (disk.f_bfree if self.tree.agent == 0 else disk.f_bavail) * disk.f_frsize
         if need > free:

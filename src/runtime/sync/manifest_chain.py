@@ -15,10 +15,13 @@ if TYPE_CHECKING:
 
     from ..aws.http_pool import Connections
     from ..system.documents import SyncSpecHistoryItem
+    from .recipe import Recipe
     from .snapshot import Entries
 
 
 MAX_CHAIN_LENGTH = 17
+# Version 1 has recipes as lists.
+VERSIONS = (1, 2)
 # A manifest as it is stored; inflated: a full one, and a delta, whose hash is known only when it
 # was applied.
 MAX_STORED_BYTES = 64 * 1024 * 1024
@@ -37,7 +40,7 @@ class History:
     zlib, base64) that its chain brings.
     """
 
-    recipes: dict[str, list[list[Any]]]
+    recipes: dict[str, Recipe]
     inline: dict[str, str]
     entries: Entries
     data: bytes
@@ -60,7 +63,9 @@ class History:
 
     def add(self, name: str, manifest: Any, before: str | None) -> None:
         try:
-            if manifest["v"] != 1 or manifest["snapshot"] != name or manifest["base"] != before:
+            if manifest["v"] not in VERSIONS:
+                raise ValueError("it is of version %r" % manifest["v"])
+            if manifest["snapshot"] != name or manifest["base"] != before:
                 raise ValueError("it belongs to another tree")
             if before is None:
                 self.data = manifest["canonical"].encode()

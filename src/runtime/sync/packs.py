@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .assembler import Assembly
 
     # Its name, and its bytes.
-    Chunk = Tuple[str, int]
+    Chunk = Tuple[bytes, int]
 
 
 MAX_PACK_BYTES = 16 * 1024 * 1024
@@ -186,13 +186,13 @@ class Packs:
         for chunk, size in segment.chunks:
             if chunk in self.wanted:
                 piece = view[at : at + size]
-                if hashlib.sha256(piece).hexdigest() != chunk:
+                if hashlib.sha256(piece).digest() != chunk:
                     raise Failure(
                         "CHUNK_MISMATCH",
                         "the pack %s holds something else under the name of the chunk %s"
-                        % (pack["sha256"], chunk),
+                        % (pack["sha256"], chunk.hex()),
                         pack=pack["sha256"],
-                        chunk=chunk,
+                        chunk=chunk.hex(),
                     )
                 self.deliver(chunk, piece)
             at += size
@@ -240,14 +240,13 @@ def check_segments(segments: Iterable[Any], limit: int) -> list[Segment]:
         ):
             raise ValueError("a segment lies outside, or over another")
         last = offset + stored
-        total = 0
-        for chunk, size in chunks:
-            if type(chunk) is not str or type(size) is not int or size < 0:
-                raise ValueError("a chunk is no chunk")
-            total += size
+        held = [(bytes.fromhex(chunk), size) for chunk, size in chunks]
+        if not all(type(size) is int and size >= 0 for _, size in held):
+            raise ValueError("a chunk is no chunk")
+        total = sum(size for _, size in held)
         if total > MAX_SEGMENT_BYTES or kind not in ("z", "r") or (kind == "r" and total != stored):
             raise ValueError("a segment does not hold what it says")
-        found.append(Segment(offset, stored, kind=kind, chunks=chunks))
+        found.append(Segment(offset, stored, kind=kind, chunks=held))
     return found
 
 

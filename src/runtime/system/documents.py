@@ -57,7 +57,7 @@ if TYPE_CHECKING:
         canonical: str | None
         delta: SyncSpecDelta | None
         history: list[SyncSpecHistoryItem]
-        recipes: dict[str, list[list[Any]]]
+        recipes: dict[str, list[str | list[Any]]]
         packs: list[SyncSpecPacksItem]
         inline: dict[str, str]
         archive: SyncSpecArchive | None
@@ -583,25 +583,25 @@ if TYPE_CHECKING:
         checks: list[DoctorCheck]
 
     class ContentLocations(TypedDict):
-        recipes: dict[str, list[list[Any]]]
+        recipes: dict[str, str]
         packs: list[list[Any]]
         inline: dict[str, str]
 
     class FullManifest(TypedDict):
-        v: Literal[1]
+        v: Literal[2]
         snapshot: str
         base: None
         canonical: str
-        recipes: dict[str, list[list[Any]]]
+        recipes: dict[str, str]
         packs: list[list[Any]]
         inline: dict[str, str]
 
     class DeltaManifest(TypedDict):
-        v: Literal[1]
+        v: Literal[2]
         snapshot: str
         base: str
         deleted: list[str]
         entries: str
-        recipes: dict[str, list[list[Any]]]
+        recipes: dict[str, str]
         packs: list[list[Any]]
         inline: dict[str, str]

@@ -76,7 +76,14 @@ def cut(content, size=100000):
 
 
 def recipe(content, size=100000):
-    return [[sha256(piece), len(piece)] for piece in cut(content, size)]
+    return recipe_of((sha256(piece), len(piece)) for piece in cut(content, size))
+
+
+def recipe_of(chunks):
+    """As a manifest has it."""
+    return base64.b64encode(
+        b"".join(struct.pack(">32sI", bytes.fromhex(name), size) for name, size in chunks)
+    ).decode()
 
 
 def pack(chunks, segment=200000, change=None):
@@ -177,20 +184,20 @@ class Store:
         return {"sha256": name, "size": len(data), "url": url, "spare": spare, "wait": 0}
 
     def put_packs(self, files, spare=False, per_pack=40, known=()):
-        """(packs, recipes) that hold what files hold, but for known chunks."""
+        """(packs, recipes of a plan) that hold what files hold, but for known chunks."""
         chunks, recipes = chunks_of(files)
         needed = [data for name, data in sorted(chunks.items()) if name not in known]
         return [
             self.put_pack(pack(needed[at : at + per_pack]), spare)
             for at in range(0, len(needed), per_pack)
-        ], recipes
+        ], {name: [text] for name, text in recipes.items()}
 
     def put_manifest(self, files, base=None, recipes=None, packs=(), inline=None, change=None):
         """A plan's entry of history. `base` are the files of the manifest that it builds on."""
         value = {
-            "v": 1,
+            "v": 2,
             "snapshot": snapshot_id(files),
-            "recipes": recipes or {},
+            "recipes": {name: text for name, (text,) in (recipes or {}).items()},
             "packs": [[pack["sha256"], pack["size"]] for pack in packs],
             "inline": inline or {},
         }

@@ -28,6 +28,7 @@ from store import (
     packed,
     plan,
     read_tree,
+    recipe_of,
     sha256,
     snapshot_id,
 )
@@ -438,6 +439,45 @@ class Plans(PlanTest):
         spare = self.store.put_pack(pack(chunks + [noise(1, 900000)], segment=900000), spare=True)
         self.sync({b"a": b"77"}, packs=[spare])
 
+    # Recipes.
+
+    def test_the_recipes_of_a_manifest_of_version_1_are_read(self):
+        big = noise(1, 3000000)
+        files = {b"big": big, b"a": b"1"}
+
+        def first_version(manifest):
+            manifest["v"] = 1
+            manifest["recipes"] = {sha256(big): [[sha256(piece), len(piece)] for piece in cut(big)]}
+
+        packs, recipes = self.store.put_packs(files, spare=True)
+        history = [self.store.put_manifest(files, None, recipes, packs, change=first_version)]
+        self.begin(files)
+        os.unlink(self.file("big"))
+        reply = self.sync(files, files, history=history, packs=packs)
+        self.assertEqual(reply["reverted"], ["big"])
+
+    def test_a_damaged_recipe_is_refused(self):
+        big = noise(1, 2000000)
+        packs, recipes = self.store.put_packs({b"big": big})
+        self.begin(self.first)
+        text = recipes[sha256(big)][0]
+        for damaged in (
+            [text[:-4]],
+            ["A"],
+            [7],
+            [None],
+            [[]],
+            [[sha256(big), -1, 5]],
+            [[sha256(big), 0, "5"]],
+            [[5, 0, 5]],
+            [["no hash", 5]],
+            [[sha256(big), 1 << 32]],
+        ):
+            error = self.refuse(
+                "BAD_PLAN", self.first, {b"big": big}, recipes={sha256(big): damaged}, packs=packs
+            )
+            self.assertIn(sha256(big), error["message"])
+
     # What is tampered with.
 
     def spoiled(self, **how):
@@ -586,7 +626,7 @@ class Plans(PlanTest):
             changed("canonical", canonical({b"a": b"2"}).decode()),
             changed("snapshot", "0" * 64),
             changed("base", "0" * 64),
-            changed("v", 2),
+            changed("v", 3),
             changed("recipes", 5),
             changed("canonical", None),
         ):
@@ -786,13 +826,14 @@ class Plans(PlanTest):
 
     def test_a_sync_that_needs_more_disk_than_is_free_is_refused_at_once(self):
         self.begin(self.first)
-        huge = 1 << 50
+        largest = (1 << 32) - 1
+        huge = 10000 * largest
         manifest = "nx-ec2 snapshot 1\0f - %d %s q\0" % (huge, "1" * 64)
-        pieces = [["2" * 64, 1 << 40]] * 1024
+        recipe = recipe_of([("2" * 64, largest)] * 10000)
         part = {
             "snapshot": sha256(manifest.encode()),
             "canonical": manifest,
-            "recipes": {"1" * 64: pieces},
+            "recipes": {"1" * 64: [recipe]},
             "packs": [self.store.put_pack(pack([b"x"]))],
             "limits": {"entries": 5, "bytes": 1 << 60},
         }

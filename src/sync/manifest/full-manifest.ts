@@ -1,5 +1,6 @@
 import { deflateSync } from 'node:zlib';
 import { WHOLE_BYTES } from '../../snapshot/chunk';
+import { ChunkList } from '../../snapshot/chunk-list';
 import type { FileEntry } from '../../snapshot/entry';
 import type { StoredSnapshot } from './read-snapshot';
 import { readVerified } from '../../snapshot/read-verified';
@@ -32,9 +33,11 @@ export async function fullManifest(
     if (entry.kind !== 'file') continue;
     if (entry.size <= WHOLE_BYTES) small.set(entry.sha256, entry);
     else {
-      const recipe = recipes.get(entry.sha256) ?? known?.recipes[entry.sha256];
-      if (recipe) all.recipes[entry.sha256] = recipe;
-      recipe?.forEach(([chunk]) => inPack(chunk));
+      const { sha256 } = entry;
+      const text = all.recipes[sha256] ?? known?.recipes[sha256];
+      const recipe = recipes.get(sha256) ?? (text === undefined ? undefined : ChunkList.decode(text));
+      if (recipe) all.recipes[sha256] = text ?? recipe.encode();
+      for (const [chunk] of recipe ?? []) inPack(chunk);
     }
   }
   const absent = [...small.values()].filter(({ sha256 }) => !(sha256 in all.inline) && !inPack(sha256));

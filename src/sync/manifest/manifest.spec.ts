@@ -1,6 +1,7 @@
 import { deflateSync } from 'node:zlib';
 import { formatCount } from '../../report/units';
 import type { Entry } from '../../snapshot/entry';
+import { ChunkList } from '../../snapshot/chunk-list';
 import { Snapshot } from '../../snapshot/snapshot';
 import { encodeDelta, applyManifests, MAX_CHANGE_BYTES, NewerManifest, manifestNeeds, encodeFull } from './manifest';
 
@@ -13,10 +14,20 @@ describe('applyManifests', () => {
     expect(applyManifests([{ id: snapshot.id, bytes: encodeFull(snapshot, where) }]).snapshot.id).toBe(snapshot.id);
   });
 
+  it('reads version 1, whose recipes are lists of chunks', () => {
+    const snapshot = Snapshot.parse(Buffer.from('nx-ec2 snapshot 1\0d a\0'));
+    const [content, chunk] = ['c'.repeat(64), 'd'.repeat(64)];
+    const { id } = snapshot;
+    const first = { v: 1, snapshot: id, base: null, canonical: snapshot.canonical.toString(), packs: [], inline: {} };
+    const bytes = deflateSync(JSON.stringify({ ...first, recipes: { [content]: [[chunk, 5]] } }));
+    const { recipes } = applyManifests([{ id, bytes }]);
+    expect([...ChunkList.decode(recipes[content])]).toEqual([[chunk, 5]]);
+  });
+
   it('parses no manifest that has another hash than its id, since a small object can hold millions of entries', () => {
     const canonical = `nx-ec2 snapshot 1\0${'d a\0'.repeat(1_000_000)}`;
     const manifest = {
-      v: 1,
+      v: 2,
       snapshot: 'a'.repeat(64),
       base: null,
       canonical,
@@ -35,7 +46,7 @@ describe('applyManifests', () => {
     const base = Snapshot.parse(Buffer.from('nx-ec2 snapshot 1\0d a\0'));
     const id = 'b'.repeat(64);
     /** Inflates to so many bytes more. */
-    const change = (bytes: number, start: object = { v: 1, snapshot: id, base: base.id }) =>
+    const change = (bytes: number, start: object = { v: 2, snapshot: id, base: base.id }) =>
       deflateSync(JSON.stringify({ ...start, deleted: [], entries: ' '.repeat(bytes), ...where }));
     const TOO_LARGE = `it holds more than ${formatCount(MAX_CHANGE_BYTES, 'inflated byte')}`;
 
@@ -49,20 +60,20 @@ describe('applyManifests', () => {
     });
 
     it.each([
-      ['in another order', { base: base.id, snapshot: id, v: 1 }],
-      ['without a base', { v: 1, snapshot: id }],
+      ['in another order', { base: base.id, snapshot: id, v: 2 }],
+      ['without a base', { v: 2, snapshot: id }],
       ['that is no manifest', []],
     ])('has the same limit if it begins as something %s', (_what, start) => {
       expect(() => manifestNeeds(change(MAX_CHANGE_BYTES, start))).toThrow(TOO_LARGE);
     });
 
     it('does not count as a full manifest if a later key contradicts the first', () => {
-      const text = `{"v":1,"snapshot":"${id}","base":null,"base":"${base.id}","gone":[],"records":"","packs":[]}`;
+      const text = `{"v":2,"snapshot":"${id}","base":null,"base":"${base.id}","gone":[],"records":"","packs":[]}`;
       expect(() => manifestNeeds(deflateSync(text))).toThrow('it does not match its first bytes');
     });
 
     it('is reported as of a later version without being inflated further', () => {
-      expect(() => manifestNeeds(change(MAX_CHANGE_BYTES, { v: 2, snapshot: id, base: base.id }))).toThrow(
+      expect(() => manifestNeeds(change(MAX_CHANGE_BYTES, { v: 3, snapshot: id, base: base.id }))).toThrow(
         NewerManifest,
       );
     });

@@ -2,6 +2,8 @@ import { hash } from 'node:crypto';
 import { deflateSync } from 'node:zlib';
 import type { ContentLocations, Manifest } from '../../schema/manifest';
 import { applyDelta, difference, type Delta } from '../../snapshot/diff';
+import type { Chunk } from '../../snapshot/chunk';
+import { ChunkList } from '../../snapshot/chunk-list';
 import { formatEntries, parseEntries, Snapshot } from '../../snapshot/snapshot';
 import { inflate, inflateStart, parseJson } from '../../system/bounded';
 
@@ -17,9 +19,10 @@ export const MAX_INFLATED_BYTES = 256 * 1024 * 1024;
 export const MAX_CHANGE_BYTES = 16 * 1024 * 1024;
 /** The most delta manifests that follow a full one. */
 export const MAX_HISTORY = 16;
+const VERSION = 2;
 
 export function encodeFull(snapshot: Snapshot, where: ContentLocations): Buffer {
-  return format({ v: 1, snapshot: snapshot.id, base: null, canonical: snapshot.canonical.toString(), ...where });
+  return format({ v: VERSION, snapshot: snapshot.id, base: null, canonical: snapshot.canonical.toString(), ...where });
 }
 
 /** Returns null if the change is too large for a manifest of its own. */
@@ -30,7 +33,7 @@ export function encodeDelta(
   { deleted: deleted, changed }: Delta = difference(base, snapshot),
 ): Buffer | null {
   return format(
-    { v: 1, snapshot: snapshot.id, base: base.id, deleted: deleted, entries: formatEntries(changed), ...where },
+    { v: VERSION, snapshot: snapshot.id, base: base.id, deleted: deleted, entries: formatEntries(changed), ...where },
     MAX_CHANGE_BYTES,
   );
 }
@@ -51,15 +54,26 @@ const MAX_START_BYTES = 256;
  * Parses a manifest of the store. Its first bytes say whether it is full, and so how far it is inflated.
  * @throws Error for what is no manifest, `NewerManifest` for one of a later version.
  */
-function parseManifest(bytes: Buffer): Manifest {
+function parseManifest(bytes: Buffer): Manifest | FirstManifest {
   const [, version, base] = MANIFEST_START.exec(inflateStart(bytes, MAX_START_BYTES).toString('latin1')) ?? [];
-  if (Number(version) > 1) throw new NewerManifest(`a manifest of version ${version}`);
+  if (Number(version) > VERSION) throw new NewerManifest(`a manifest of version ${version}`);
   const whole = base === 'null';
-  const manifest = parseJson(inflate(bytes, whole ? MAX_INFLATED_BYTES : MAX_CHANGE_BYTES)) as Manifest;
-  if ((manifest.v as number) !== 1) throw new NewerManifest(`a manifest of version ${String(manifest.v)}`);
+  const manifest = parseJson(inflate(bytes, whole ? MAX_INFLATED_BYTES : MAX_CHANGE_BYTES)) as Manifest | FirstManifest;
+  if (manifest.v !== 1 && manifest.v !== VERSION)
+    throw new NewerManifest(`a manifest of version ${String((manifest as Manifest).v)}`);
   // Of a field that is there twice, the last counts.
   if (whole !== (manifest.base === null)) throw new Error('it does not match its first bytes');
   return manifest;
+}
+
+/** Version 1: a recipe is a list of chunks. */
+type FirstManifest = DistributiveOmit<Manifest, 'v' | 'recipes'> & { v: 1; recipes: Record<string, Chunk[]> };
+type DistributiveOmit<T, K extends keyof T> = T extends unknown ? Omit<T, K> : never;
+
+function recipesOf(manifest: Manifest | FirstManifest): ContentLocations['recipes'] {
+  if (manifest.v !== 1) return manifest.recipes;
+  const recipes = Object.entries(manifest.recipes);
+  return Object.fromEntries(recipes.map(([content, chunks]) => [content, ChunkList.of(chunks).encode()]));
 }
 
 /**
@@ -94,7 +108,7 @@ export function applyManifests(manifests: { id: string; bytes: Buffer }[]): { sn
     else throw new Error('a manifest is not based on the one before it');
     if (snapshot.id !== id) throw new Error('a manifest is not that of its snapshot');
     for (const [sha256, size] of manifest.packs) packs.set(sha256, size);
-    Object.assign(recipes, manifest.recipes);
+    Object.assign(recipes, recipesOf(manifest));
     Object.assign(data, manifest.inline);
   }
   if (!snapshot) throw new Error('there is no manifest');

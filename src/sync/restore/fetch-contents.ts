@@ -2,7 +2,8 @@ import { hash } from 'node:crypto';
 import { Problem } from '../../report/problem';
 import { sanitizeForTerminal } from '../../report/terminal-text';
 import { formatCount } from '../../report/units';
-import { WHOLE_BYTES, type Chunk } from '../../snapshot/chunk';
+import { WHOLE_BYTES } from '../../snapshot/chunk';
+import { ChunkList } from '../../snapshot/chunk-list';
 import type { FileEntry } from '../../snapshot/entry';
 import type { StoreKeys } from '../../store/keys';
 import { PackIndex } from '../../store/packs/pack-index';
@@ -110,11 +111,14 @@ function fromData(data: string, sha256: string, size: number): Buffer | null {
 }
 
 /** Null where the records do not say how a content is put together. */
-function recipeOf({ recipes }: StoredSnapshot, sha256: string, size: number): readonly Chunk[] | null {
-  const chunks = Object.hasOwn(recipes, sha256) ? recipes[sha256] : null;
-  if (!Array.isArray(chunks)) return null;
-  const total = (chunks as Chunk[]).reduce((sum, [, bytes]) => sum + bytes, 0);
-  return total === size ? (chunks as Chunk[]) : null;
+function recipeOf({ recipes }: StoredSnapshot, sha256: string, size: number): ChunkList | null {
+  if (!Object.hasOwn(recipes, sha256)) return null;
+  try {
+    const chunks = ChunkList.decode(recipes[sha256]);
+    return chunks.total === size ? chunks : null;
+  } catch {
+    return null;
+  }
 }
 
 /** Packs that the indexes say hold chunks: what a manifest leaves out, others may have uploaded. */

@@ -2,7 +2,8 @@ import { join } from 'node:path';
 import { deflateSync } from 'node:zlib';
 import type { RecipeStep } from '../../command/plan';
 import { sanitizeForTerminal } from '../../report/terminal-text';
-import { WHOLE_BYTES, type Chunk } from '../../snapshot/chunk';
+import { WHOLE_BYTES } from '../../snapshot/chunk';
+import { ChunkListWriter, ChunkMap, type ChunkList } from '../../snapshot/chunk-list';
 import type { FileEntry } from '../../snapshot/entry';
 import { readContent } from '../../snapshot/read-content';
 import type { Recipes } from '../../snapshot/recipes';
@@ -40,15 +41,17 @@ export const packTransport: Transport = {
     let baseFiles: Map<string, FileEntry> | undefined;
     const inBase = (path: string) => (baseFiles ??= filesByPath(request.base)).get(path);
     for (const entry of request.missing) {
+      const { path, sha256: content, size } = entry;
+      if (size <= WHOLE_BYTES) {
+        pieces.push({ path, content, offset: 0, chunk: [content, size] });
+        continue;
+      }
       const chunks = chunksOf(context, entry, request.recipes);
-      const copied =
-        entry.size > WHOLE_BYTES
-          ? describe(transfer, entry, chunks, inBase(entry.path), request.recipes)
-          : new Set<string>();
+      const copied = describe(transfer, entry, chunks, inBase(path), request.recipes);
       let offset = 0;
       for (const chunk of chunks) {
         if (copied.has(chunk[0])) known += chunk[1];
-        else pieces.push({ path: entry.path, content: entry.sha256, offset, chunk });
+        else pieces.push({ path, content, offset, chunk });
         offset += chunk[1];
       }
     }
@@ -97,8 +100,7 @@ function inlineData(
   return data;
 }
 
-function chunksOf({ workspaceRoot }: SyncContext, entry: FileEntry, recipes: Recipes): readonly Chunk[] {
-  if (entry.size <= WHOLE_BYTES) return [[entry.sha256, entry.size]];
+function chunksOf({ workspaceRoot }: SyncContext, entry: FileEntry, recipes: Recipes): ChunkList {
   const known = recipes.get(entry.sha256);
   if (known) return known;
   // Its hash was remembered, its recipe was not.
@@ -112,34 +114,46 @@ function chunksOf({ workspaceRoot }: SyncContext, entry: FileEntry, recipes: Rec
 function describe(
   transfer: Transfer,
   entry: FileEntry,
-  chunks: readonly Chunk[],
+  chunks: ChunkList,
   before: FileEntry | undefined,
   recipes: Recipes,
-): Set<string> {
-  const old = before && recipes.get(before.sha256);
-  const offsets = new Map<string, number>();
+): ChunkMap {
+  const offsets = new ChunkMap();
   let at = 0;
-  for (const [sha256, size] of old ?? []) {
+  for (const [sha256, size] of (before && recipes.get(before.sha256)) ?? []) {
     if (!offsets.has(sha256)) offsets.set(sha256, at);
     at += size;
   }
-  const steps: RecipeStep[] = [];
-  const copied = new Set<string>();
-  for (const chunk of chunks) {
-    const from = offsets.get(chunk[0]);
+  transfer.where.recipes[entry.sha256] = chunks.encode();
+  transfer.part.recipes[entry.sha256] = offsets.size
+    ? steps(chunks, before!.sha256, offsets)
+    : [transfer.where.recipes[entry.sha256]];
+  return offsets;
+}
+
+/** How a content is put together of chunks and of pieces of another one. @param offsets where that has which chunk. */
+function steps(chunks: ChunkList, before: string, offsets: ChunkMap): RecipeStep[] {
+  const found: RecipeStep[] = [];
+  let others = new ChunkListWriter();
+  const close = () => {
+    if (others.length) found.push(others.list().encode());
+    others = new ChunkListWriter();
+  };
+  let piece: [string, number, number] | undefined;
+  for (const [sha256, size] of chunks) {
+    const from = offsets.get(sha256);
     if (from === undefined) {
-      steps.push(chunk);
-      continue;
+      others.push(sha256, size);
+      piece = undefined;
+    } else if (piece && piece[1] + piece[2] === from) {
+      piece[2] += size;
+    } else {
+      close();
+      found.push((piece = [before, from, size]));
     }
-    copied.add(chunk[0]);
-    const last = steps.at(-1);
-    const follows = last?.length === 3 && last[1] + last[2] === from;
-    if (follows) steps[steps.length - 1] = [last[0], last[1], last[2] + chunk[1]];
-    else steps.push([before!.sha256, from, chunk[1]]);
   }
-  transfer.part.recipes[entry.sha256] = steps;
-  transfer.where.recipes[entry.sha256] = chunks;
-  return copied;
+  close();
+  return found;
 }
 
 function filesByPath(base: Snapshot | null): Map<string, FileEntry> {
