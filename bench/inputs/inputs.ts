@@ -37,10 +37,12 @@ export interface Input {
   restore(): void;
 }
 
-export type InputName = 'source' | 'many' | 'big' | 'upload' | 'huge';
+export type InputName = 'source' | 'many' | 'big' | 'upload' | 'huge' | 'repeats';
 
 const MB = 1_000_000;
 const BLOCK = 1 << 20;
+/** Of a content that repeats itself: no multiple of a block. */
+const REPEATED_BYTES = 50 * MB + 1;
 
 /**
  * @param scale 1: as the goals are meant; less: a quick look.
@@ -96,11 +98,18 @@ export function makeInput(name: InputName, directory: string, root: string, scal
         restore: () => writeRandom(file, bytes),
       };
     }
-    case 'huge': {
+    case 'huge':
+    case 'repeats': {
       const bytes = count(10_000 * MB);
-      for (const part of ['a', 'b', 'c']) writeRandom(join(source, `${part}.bin`), Math.round(bytes / 3));
+      const period = name === 'repeats' ? REPEATED_BYTES : undefined;
+      writeRandom(join(source, 'checkpoint.bin'), bytes, period);
       return {
-        ...described(`${formatBytes(bytes)} in 3 files`, 3, bytes, bytes),
+        ...described(
+          `one file of ${formatBytes(bytes)}${period ? `, ${formatBytes(period)} again and again` : ''}`,
+          1,
+          bytes,
+          Math.min(bytes, period ?? bytes),
+        ),
         edit: () => source,
         delta: 0,
         restore: () => undefined,
@@ -146,10 +155,17 @@ function put(file: string, text: string): void {
   utimesSync(file, WRITTEN, WRITTEN);
 }
 
-function writeRandom(file: string, bytes: number): void {
-  const random = randomBytes(file.slice(-8));
+/** @param period after so many bytes they come again. */
+function writeRandom(file: string, bytes: number, period = bytes): void {
+  let random = randomBytes(file.slice(-8));
   const to = openSync(file, 'w');
-  for (let left = bytes; left > 0; left -= BLOCK) writeSync(to, random(Math.min(left, BLOCK)));
+  for (let left = bytes, fresh = period; left > 0;) {
+    const size = Math.min(left, fresh, BLOCK);
+    writeSync(to, random(size));
+    left -= size;
+    fresh -= size;
+    if (fresh === 0) [random, fresh] = [randomBytes(file.slice(-8)), period];
+  }
   closeSync(to);
   utimesSync(file, WRITTEN, WRITTEN);
 }

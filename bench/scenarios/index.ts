@@ -16,6 +16,7 @@ import {
   within,
 } from '../report/goals';
 import { root } from '../programs';
+import type { InputName } from '../inputs/inputs';
 import type { Scenario, Stage } from './scenario';
 import { interpreterStart, startedWarm } from './started';
 import { followedByTen } from './ten-followers';
@@ -229,10 +230,16 @@ export const scenarios: Scenario[] = [
     },
     goals: [atMostTimes(2, ({ more }) => more.ratio, 'cp -al of it')],
   },
-  {
-    name: 'memory',
+  memory('memory', 'huge'),
+  memory('memory-repeats', 'repeats'),
+];
+
+/** The highest memory of the client and of the runtime. */
+function memory(name: string, input: InputName): Scenario {
+  return {
+    name,
     title: 'first time, peak memory',
-    input: 'huge',
+    input,
     network: {},
     of: 'ours',
     run: async ({ course, testbed, measure }) => {
@@ -244,5 +251,5 @@ export const scenarios: Scenario[] = [
       atMostBytes(300 * MB, ({ clientMemory }) => clientMemory, 'client'),
       atMostBytes(200 * MB, ({ more }) => more.remoteMemory, 'runtime'),
     ],
-  },
-];
+  };
+}

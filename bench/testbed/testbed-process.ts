@@ -140,6 +140,7 @@ export class TestbedProcess {
   }
 
   async watchMemory(): Promise<void> {
+    this.memory = 0;
     this.looking = setInterval(() => (this.memory = Math.max(this.memory, highest())), LOOK);
   }
 
