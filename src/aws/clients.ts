@@ -10,6 +10,7 @@ import { Problem } from '../report/problem';
 import { marksCalls } from './called';
 import { Connections, type ServiceName } from './connections';
 import { Credentials, type AwsSettings } from './credentials';
+import { withJoinedBody } from './body';
 import { dateOf, DirectClient, type Answer } from './direct/direct-client';
 import { directEndpoint } from './direct/endpoint';
 import { OPERATIONS, type Input, type OperationName, type Output } from './direct/operations';
@@ -135,7 +136,7 @@ export class Aws {
     const { service } = OPERATIONS[name];
     const commands = sdk[service]() as unknown as Record<string, new (input: Input<K>) => Command>;
     const client = (await this[service]()) as unknown as Sender<Output<K>>;
-    const command = new commands[`${name}Command`](input);
+    const command = new commands[`${name}Command`](withJoinedBody(input));
     let date: number | undefined;
     command.middlewareStack.add(
       (next) => async (request) => {

@@ -5,12 +5,22 @@ import { sanitizeForTerminal } from '../report/terminal-text';
 import type { Chunk } from './chunk';
 import { FileMoved } from './file-moved';
 
-/** A chunk of a file as it was scanned. @throws FileMoved where it is no longer that. */
-export function readVerified(workspaceRoot: string, path: string, offset: number, [sha256, size]: Chunk): Buffer {
+/**
+ * A chunk of a file as it was scanned.
+ * @param block where it is read to, if it fits: what was read before is overwritten. Absent: a buffer of its own.
+ * @throws FileMoved where it is no longer that.
+ */
+export function readVerified(
+  workspaceRoot: string,
+  path: string,
+  offset: number,
+  [sha256, size]: Chunk,
+  block?: Buffer,
+): Buffer {
   try {
     const file = openSync(join(workspaceRoot, path), 'r');
     try {
-      const data = Buffer.allocUnsafe(size);
+      const data = block && size <= block.length ? block.subarray(0, size) : Buffer.allocUnsafe(size);
       let count = 0;
       for (let more = 1; more > 0 && count < size; count += more)
         more = readSync(file, data, count, size - count, offset + count);

@@ -1,5 +1,6 @@
 import type { Readable } from 'node:stream';
 import type { PutObjectCommandInput } from '@aws-sdk/client-s3';
+import { bodySize, withJoinedBody, type Body } from '../aws/body';
 import type { Aws } from '../aws/clients';
 import type { Input } from '../aws/direct/operations';
 import { awsCode, awsStatus } from '../aws/reason';
@@ -44,7 +45,7 @@ export class Store extends ObjectReader {
    * Writes an object whole.
    * @returns false if `onlyIfNew` and the key was there already.
    */
-  async put(key: string, body: Buffer, options: PutOptions = {}): Promise<boolean> {
+  async put(key: string, body: Body, options: PutOptions = {}): Promise<boolean> {
     for (let tries = 0; ; tries++) {
       // Another write may find it out before this one has its answer.
       const hadChecksums = !this.refusesChecksums;
@@ -115,7 +116,7 @@ export class Store extends ObjectReader {
     const { aws } = this.requests;
     if (!this.refusesChecksums) return aws.call('PutObject', input, signal, onWritten);
     const s3 = await aws.s3WithoutChecksums();
-    const command = new (sdk.s3().PutObjectCommand)(input as PutObjectCommandInput);
+    const command = new (sdk.s3().PutObjectCommand)(withJoinedBody(input) as PutObjectCommandInput);
     // The client hands its options on to our handler.
     return s3.send(command, { abortSignal: signal, onWritten } as { abortSignal?: AbortSignal });
   }
@@ -127,12 +128,12 @@ export class Store extends ObjectReader {
   async putContentAddressed(
     key: string,
     sha256: string,
-    body: Buffer,
+    body: Body,
     options: Pick<PutOptions, 'signal' | 'onWritten'> = {},
   ): Promise<{ how: 'new' | 'there' | 'replaced'; age: number }> {
     const checksum = Buffer.from(sha256, 'hex').toString('base64');
     if (await this.put(key, body, { ...options, onlyIfNew: true, checksum })) return { how: 'new', age: 0 };
-    const there = await this.headByChecksum(key, sha256, body.length);
+    const there = await this.headByChecksum(key, sha256, bodySize(body));
     if (there) return { how: 'there', age: (await this.now()).getTime() - there.modified };
     await this.put(key, body, { ...options, checksum });
     return { how: 'replaced', age: 0 };

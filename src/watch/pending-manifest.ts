@@ -7,7 +7,7 @@ import type { Snapshot } from '../snapshot/snapshot';
 import type { ContentLocations } from '../sync/manifest/manifest';
 import type { Transfer } from '../sync/transport/transport';
 import type { SyncContext } from '../sync/context';
-import type { PackName } from '../store/packs/index-format';
+import { PacksByChunk } from '../store/packs/packs-by-chunk';
 
 /** Contents that were sent inside edits are put into the manifest up to this size; the rest is requested when needed. */
 const MAX_INLINE_BYTES = 1024 * 1024;
@@ -18,7 +18,7 @@ const MAX_INLINE_BYTES = 1024 * 1024;
  */
 export class PendingManifest {
   private where: ContentLocations = { recipes: {}, packs: [], inline: {} };
-  private packByChunk = new Map<string, PackName>();
+  private packByChunk = new PacksByChunk();
   private latest?: { snapshot: Snapshot; recipes: Recipes };
 
   /** @param recorded what was acknowledged last: it is recorded when `settled`. */
@@ -37,7 +37,7 @@ export class PendingManifest {
     Object.assign(this.where.recipes, where.recipes);
     Object.assign(this.where.inline, where.inline);
     this.where.packs.push(...where.packs);
-    for (const [chunk, pack] of packByChunk) this.packByChunk.set(chunk, pack);
+    this.packByChunk.addAll(packByChunk);
   }
 
   /** Writes down what there is until now, after what is being written. Never rejects: what fails costs the next sync some bytes. */
@@ -46,7 +46,7 @@ export class PendingManifest {
     if (!latest) return this.settled;
     this.latest = undefined;
     this.where = { recipes: {}, packs: [], inline: {} };
-    this.packByChunk = new Map();
+    this.packByChunk = new PacksByChunk();
     this.settled = this.settled.then(async () => {
       const { instances } = this.context;
       const base = this.recordedHead();

@@ -15,7 +15,8 @@ export interface Unsigned {
   /** Percent-encoded. */
   path: string;
   headers: Record<string, string>;
-  body?: Buffer | string;
+  /** In parts: their SHA-256 is in the header X-Amz-Content-Sha256. */
+  body?: Buffer | string | readonly Buffer[];
 }
 
 export interface Route {
@@ -46,9 +47,11 @@ export function sendSigned(
   { signal, onWritten }: SendOptions = {},
 ): Promise<IncomingMessage> {
   const { url, service, region, agent, identity, limits } = route;
-  const { method, path, headers, body } = sign(
+  const { body } = unsigned;
+  const { method, path, headers } = sign(
     {
       ...unsigned,
+      body: isParts(body) ? undefined : body,
       service,
       region,
       host: url.host,
@@ -76,16 +79,21 @@ export function sendSigned(
     request.on('timeout', endLate);
     request.on('error', reject);
     request.on('close', () => clearTimeout(timer));
-    if (onWritten && Buffer.isBuffer(body)) writeCounted(request, body, onWritten);
-    else request.end(body, () => onWritten?.(0));
+    if (body === undefined || typeof body === 'string') request.end(body, () => onWritten?.(0));
+    else writeCounted(request, isParts(body) ? body : [body], onWritten);
   });
 }
 
-function writeCounted(request: ClientRequest, body: Buffer, onWritten: (bytes: number) => void): void {
-  for (let at = 0; at < body.length; at += PIECE_BYTES) {
-    const piece = body.subarray(at, at + PIECE_BYTES);
-    request.write(piece, (error) => void (error ?? onWritten(piece.length)));
-  }
+function isParts(body: Unsigned['body']): body is readonly Buffer[] {
+  return Array.isArray(body);
+}
+
+function writeCounted(request: ClientRequest, parts: readonly Buffer[], onWritten?: (bytes: number) => void): void {
+  for (const part of parts)
+    for (let at = 0; at < part.length; at += onWritten ? PIECE_BYTES : part.length) {
+      const piece = onWritten ? part.subarray(at, at + PIECE_BYTES) : part;
+      request.write(piece, (error) => void (error ?? onWritten?.(piece.length)));
+    }
   request.end();
 }
 

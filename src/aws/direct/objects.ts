@@ -111,23 +111,34 @@ export function parseHeadObject(answer: IncomingMessage): HeadObjectOutput {
 
 export function putObjectRequest(input: PutObjectInput): Unsigned | undefined {
   const { Key, Body } = input;
-  if (!isPlainKey(Key) || !Buffer.isBuffer(Body) || Body.length > MAX_BODY_BYTES) return undefined;
+  const parts = Array.isArray(Body) ? (Body as readonly Buffer[]) : Buffer.isBuffer(Body) ? [Body] : undefined;
+  const size = parts?.reduce((sum, { length }) => sum + length, 0);
+  if (!isPlainKey(Key) || !parts || size === undefined || size > MAX_BODY_BYTES) return undefined;
+  const checksum = input.ChecksumSHA256 ?? checksumOf(parts);
   return {
     method: 'PUT',
     path: keyPath(Key),
     headers: given({
       'Content-Type': input.ContentType,
-      'Content-Length': String(Body.length),
+      'Content-Length': String(size),
       'x-amz-expected-bucket-owner': input.ExpectedBucketOwner,
       'x-amz-server-side-encryption': input.ServerSideEncryption,
       'x-amz-server-side-encryption-aws-kms-key-id': input.SSEKMSKeyId,
       'If-Match': input.IfMatch,
       'If-None-Match': input.IfNoneMatch,
       // S3 checks it, and a bucket with Object Lock requires one.
-      'x-amz-checksum-sha256': input.ChecksumSHA256 ?? createHash('sha256').update(Body).digest('base64'),
+      'x-amz-checksum-sha256': checksum,
+      // The signature would hash the body once more.
+      'X-Amz-Content-Sha256': Buffer.from(checksum, 'base64').toString('hex'),
     }),
-    body: Body,
+    body: parts,
   };
+}
+
+function checksumOf(parts: readonly Buffer[]): string {
+  const hash = createHash('sha256');
+  for (const part of parts) hash.update(part);
+  return hash.digest('base64');
 }
 
 export function parsePutObject(answer: IncomingMessage): PutObjectOutput {

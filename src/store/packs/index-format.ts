@@ -27,7 +27,12 @@ export interface IndexedPack extends PackName {
 
 /** Packs and their chunks as an index object has them: docs/reference/formats.md, "Store". */
 export function formatIndex(packs: readonly IndexedPack[]): Buffer {
-  return deflateSync(Buffer.concat([HEADER, ...packs.map(packRecord)]));
+  return formatRecords(packs.map(packRecord));
+}
+
+/** The same of what `packRecord` made. */
+export function formatRecords(records: readonly Buffer[]): Buffer {
+  return deflateSync(Buffer.concat([HEADER, ...records]));
 }
 
 export class NewerIndex extends Error {}
@@ -51,19 +56,24 @@ export function parseIndex(bytes: Buffer): IndexedPack[] {
   return packs;
 }
 
-/** The packs of one index object each. */
-export function splitIndex(packs: readonly IndexedPack[]): IndexedPack[][] {
-  const groups: IndexedPack[][] = [];
+/** The packs of one index object each. @param count how many chunks one has. */
+export function splitIndex<T>(packs: readonly T[], count: (pack: T) => number): T[][] {
+  const groups: T[][] = [];
   let chunks = 0;
   for (const pack of packs) {
-    chunks += pack.chunks.length;
+    chunks += count(pack);
     if (!groups.length || chunks > MAX_CHUNKS) {
       groups.push([]);
-      chunks = pack.chunks.length;
+      chunks = count(pack);
     }
     groups.at(-1)!.push(pack);
   }
   return groups;
+}
+
+/** How many chunks a record names. */
+export function recordedChunks(record: Buffer): number {
+  return record.readUInt32BE(HASH_BYTES + 4);
 }
 
 export function packRecord({ sha256, size, chunks }: IndexedPack): Buffer {

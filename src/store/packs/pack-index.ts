@@ -3,13 +3,14 @@ import { formatCount, formatSize } from '../../report/units';
 import { appendCache, readCache, removeOversized, writeCache } from '../../system/cache-file';
 import { mapConcurrent } from '../../system/side-by-side';
 import { INDEX_CACHE_TTL_MS } from '../pending-deletes';
+import { ChunkMap } from '../../snapshot/chunk-list';
 import type { StoreKeys } from '../keys';
 import type { Store } from '../store';
 import {
   MAX_INDEX_BYTES,
   type PackName,
   type IndexedPack,
-  formatIndex,
+  formatRecords,
   NewerIndex,
   parseIndex,
   splitIndex,
@@ -18,6 +19,7 @@ import {
   isIndex,
   indexName,
   indexTime,
+  recordedChunks,
   timeOfName,
 } from './index-format';
 import { UnusableObject } from '../objects/unusable';
@@ -35,7 +37,7 @@ const CONCURRENT_READS = 8;
 
 /** What a machine learns of indexes at most: anybody may have written them who can write to the bucket. */
 interface PackIndexLimits {
-  /** Chunks that it knows of packs which others have uploaded: some hundred bytes of memory each. */
+  /** Chunks that it knows of packs which others have uploaded: about a hundred bytes of memory each. */
   chunks: number;
   /** Stored bytes of the indexes that one refresh reads. */
   bytes: number;
@@ -63,6 +65,9 @@ type Line = z.infer<typeof lineSchema>;
 
 const REBUILD = '"npx nx-ec2 store prune --apply" replaces it.';
 
+/** The number of no pack. */
+const FORGOTTEN = -1;
+
 interface Known extends PackName {
   at: number;
 }
@@ -76,9 +81,11 @@ function isFresh(at: number, now: number): boolean {
  * that an upload that was killed continues where it stopped; and from the store's index objects, which everyone writes.
  */
 export class PackIndex {
-  private readonly byChunk = new Map<string, Known>();
-  /** Packs that were uploaded from here and are in no index object yet. */
-  private readonly unwritten = new Map<string, IndexedPack>();
+  /** The number of a chunk's pack. */
+  private readonly byChunk = new ChunkMap();
+  private readonly packs: Known[] = [];
+  /** Packs that were uploaded from here and are in no index object yet, as it will have them, by their names. */
+  private readonly unwritten = new Map<string, Buffer>();
   /** Index objects that were read, and the time in their names up to which all were, ms. */
   private readonly read = new Set<string>();
   private upTo = 0;
@@ -100,7 +107,7 @@ export class PackIndex {
   /** The pack that holds a chunk, as far as is known. */
   find(chunk: string): PackName | undefined {
     this.load();
-    const pack = this.byChunk.get(chunk);
+    const pack = this.packOf(chunk);
     return pack && isFresh(pack.at, Date.now()) ? pack : undefined;
   }
 
@@ -185,12 +192,13 @@ export class PackIndex {
   /** Tells everyone of the packs that were uploaded from here. */
   async publish(): Promise<void> {
     if (!this.unwritten.size) return;
-    for (const packs of splitIndex([...this.unwritten.values()])) {
-      const bytes = formatIndex(packs);
+    for (const packs of splitIndex([...this.unwritten], ([, record]) => recordedChunks(record))) {
+      const bytes = formatRecords(packs.map(([, record]) => record));
+      const published = packs.map(([sha256]) => sha256);
       const name = indexName(bytes, await this.store.now());
       await this.store.put(this.keys.index(name), bytes);
-      for (const { sha256 } of packs) this.unwritten.delete(sha256);
-      this.append([JSON.stringify({ published: packs.map(({ sha256 }) => sha256) })]);
+      for (const sha256 of published) this.unwritten.delete(sha256);
+      this.append([JSON.stringify({ published })]);
     }
   }
 
@@ -219,17 +227,19 @@ export class PackIndex {
   }
 
   private line(pack: IndexedPack, at: number, own: boolean): string {
-    this.learn(pack, at, own);
-    return JSON.stringify({ at, own, pack: packRecord(pack).toString('base64') });
+    const record = packRecord(pack);
+    this.learn(pack, at, own ? record : null);
+    return JSON.stringify({ at, own, pack: record.toString('base64') });
   }
 
-  private learn(pack: IndexedPack, at: number, own: boolean): void {
-    const name = { sha256: pack.sha256, size: pack.size, at };
+  /** @param own its record, if it was uploaded from here. */
+  private learn(pack: IndexedPack, at: number, own: Buffer | null): void {
+    const number = this.packs.push({ sha256: pack.sha256, size: pack.size, at }) - 1;
     for (const chunk of pack.chunks) {
       // Of what one refresh has learned, the newest index came first.
-      if (own || this.byChunk.get(chunk)?.at !== at) this.byChunk.set(chunk, name);
+      if (own || this.packOf(chunk)?.at !== at) this.byChunk.set(chunk, number);
     }
-    if (own) this.unwritten.set(pack.sha256, pack);
+    if (own) this.unwritten.set(pack.sha256, own);
     else this.learned += pack.chunks.length;
   }
 
@@ -251,8 +261,10 @@ export class PackIndex {
         }
         if (record.pack && !record.own && this.learned >= this.limits.chunks) continue;
         if (record.asked === undefined) kept.push(line);
-        if (record.pack)
-          this.learn(readPack(Buffer.from(record.pack, 'base64'), 0).pack, record.at!, record.own ?? false);
+        if (record.pack) {
+          const bytes = Buffer.from(record.pack, 'base64');
+          this.learn(readPack(bytes, 0).pack, record.at!, record.own ? bytes : null);
+        }
         if (record.forget) this.drop(new Set(record.forget));
         for (const each of record.published ?? []) this.unwritten.delete(each);
         for (const each of record.read ?? []) this.read.add(each);
@@ -268,8 +280,14 @@ export class PackIndex {
     writeCache(this.file!, [...kept, ''].join('\n'));
   }
 
+  private packOf(chunk: string): Known | undefined {
+    const number = this.byChunk.get(chunk);
+    return number === undefined || number === FORGOTTEN ? undefined : this.packs[number];
+  }
+
   private drop(packs: ReadonlySet<string>): void {
-    for (const [chunk, { sha256 }] of this.byChunk) if (packs.has(sha256)) this.byChunk.delete(chunk);
+    for (const [chunk, number] of this.byChunk)
+      if (number !== FORGOTTEN && packs.has(this.packs[number].sha256)) this.byChunk.set(chunk, FORGOTTEN);
     for (const sha256 of packs) this.unwritten.delete(sha256);
   }
 

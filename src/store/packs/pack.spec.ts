@@ -50,6 +50,27 @@ describe('a pack', () => {
     expect(forms[0][1]).toBeLessThan(text.length / 50);
   });
 
+  it('keeps its bytes until it is released, whatever is added to the next packs', async () => {
+    const writer = new PackWriter(() => 1);
+    const make = async () => {
+      const noise = randomBytes(700_000);
+      writer.add([sha256(noise), noise.length], noise);
+      const small = [randomBytes(300_000), randomBytes(300_000)];
+      for (const each of small) writer.add([sha256(each), each.length], each);
+      const pack = (await writer.finish())!;
+      return { pack, content: Buffer.concat([noise, ...small]) };
+    };
+    const held = await make();
+    const size = held.pack.bytes.length;
+    for (let turn = 0; turn < 3; turn++) {
+      const { pack, content } = await make();
+      expect(Buffer.concat(unpacked(pack)).equals(content)).toBe(true);
+      pack.release();
+    }
+    expect(sha256(held.pack.bytes)).toBe(held.pack.sha256);
+    expect(held.pack.size).toBe(size);
+  });
+
   it('contains what was added before it was finished, however much is added meanwhile', async () => {
     const writer = new PackWriter(() => 1);
     const first = Buffer.from('first');

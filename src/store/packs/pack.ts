@@ -7,10 +7,33 @@ import { inflate, parseJson } from '../../system/bounded';
 const compress = promisify(deflate);
 
 /** A pack that is ready to be stored: docs/reference/formats.md, "Store". */
-export interface Pack {
-  sha256: string;
-  bytes: Buffer;
-  chunks: Chunk[];
+export class Pack {
+  readonly sha256: string;
+  readonly size: number;
+
+  /**
+   * @param parts its bytes: joined, they would be there twice.
+   * @param free what is used again when it is sent.
+   */
+  constructor(
+    readonly parts: readonly Buffer[],
+    readonly chunks: Chunk[],
+    private readonly free?: () => void,
+  ) {
+    const hash = createHash('sha256');
+    for (const part of parts) hash.update(part);
+    this.sha256 = hash.digest('hex');
+    this.size = parts.reduce((sum, { length }) => sum + length, 0);
+  }
+
+  get bytes(): Buffer {
+    return Buffer.concat(this.parts);
+  }
+
+  /** Nobody needs its bytes any more. */
+  release(): void {
+    this.free?.();
+  }
 }
 
 /** Where the chunks of one segment are, as a pack's directory has it. */
@@ -28,10 +51,13 @@ const MAX_COMPRESSED_RATIO = 0.95;
 
 /** Collects chunks into segments, compresses each on a thread of its own, and makes packs of about the size asked for. */
 export class PackWriter {
-  private parts: Buffer[] = [];
+  /** What the open segment is written to. */
+  private segment?: Buffer;
   private chunks: Chunk[] = [];
   private raw = 0;
-  private segments: Promise<{ stored: Buffer; form: 'z' | 'r'; chunks: Chunk[] }>[] = [];
+  private segments: Promise<{ stored: Buffer; form: 'z' | 'r'; chunks: Chunk[]; block?: Buffer }>[] = [];
+  /** Segments' buffers that are not in use. */
+  private readonly blocks: Buffer[] = [];
   private rawInPack = 0;
 
   /** @param level of zlib, 0 (none) to 9; it may change from segment to segment. */
@@ -42,9 +68,14 @@ export class PackWriter {
     return this.rawInPack + this.raw;
   }
 
+  /** @param data is copied. */
   add(chunk: Chunk, data: Buffer): void {
     if (this.chunks.length && this.raw + data.length > SEGMENT_BYTES) this.closeSegment();
-    this.parts.push(data);
+    const isLarge = data.length > SEGMENT_BYTES;
+    this.segment ??= isLarge
+      ? Buffer.allocUnsafe(data.length)
+      : (this.blocks.pop() ?? Buffer.allocUnsafe(SEGMENT_BYTES));
+    data.copy(this.segment, this.raw);
     this.chunks.push(chunk);
     this.raw += data.length;
   }
@@ -67,17 +98,28 @@ export class PackWriter {
       segments.map(({ stored }) => stored),
       JSON.stringify({ v: 1, segments: directory }),
       segments.flatMap(({ chunks }) => chunks),
+      () => segments.forEach(({ block }) => this.giveBack(block)),
     );
   }
 
+  private giveBack(block: Buffer | undefined): void {
+    if (block?.length === SEGMENT_BYTES) this.blocks.push(block);
+  }
+
   private closeSegment(): void {
-    const raw = this.parts.length === 1 ? this.parts[0] : Buffer.concat(this.parts);
+    const block = this.segment!;
     const chunks = this.chunks;
-    this.segments.push(this.store(raw).then(([stored, form]) => ({ stored, form, chunks })));
+    this.segments.push(
+      this.store(block.subarray(0, this.raw)).then(([stored, form]) => {
+        if (form === 'r') return { stored, form, chunks, block };
+        this.giveBack(block);
+        return { stored, form, chunks };
+      }),
+    );
     // An error surfaces where the segments are waited for.
     this.segments[this.segments.length - 1].catch(() => undefined);
     this.rawInPack += this.raw;
-    this.parts = [];
+    this.segment = undefined;
     this.chunks = [];
     this.raw = 0;
   }
@@ -97,19 +139,20 @@ async function isWorthIt(raw: Buffer): Promise<boolean> {
   return length < sample.length * MAX_COMPRESSED_RATIO;
 }
 
-function assemble(segments: Buffer[], directory: string, chunks: Chunk[]): Pack {
+function assemble(segments: Buffer[], directory: string, chunks: Chunk[], free?: () => void): Pack {
   const packed = deflateSync(directory);
   const tail = Buffer.alloc(8);
   tail.writeUInt32BE(packed.length);
   tail.write(MAGIC, 4, 'latin1');
-  const bytes = Buffer.concat([...segments, packed, tail]);
-  return { sha256: createHash('sha256').update(bytes).digest('hex'), bytes, chunks };
+  return new Pack([...segments, packed, tail], chunks, free);
 }
 
 /** A pack of the same chunks under another name: its directory has one more space at its end. */
-export function renamed({ bytes, chunks }: Pack): Pack {
+export function renamed(pack: Pack): Pack {
+  const { bytes, chunks } = pack;
   const directory = directoryJson(bytes).toString();
-  return assemble([bytes.subarray(0, bytes.length - directoryLength(bytes))], `${directory} `, chunks);
+  const segments = bytes.subarray(0, bytes.length - directoryLength(bytes));
+  return assemble([segments], `${directory} `, chunks, () => pack.release());
 }
 
 /** How many bytes at a pack's end are its directory, with what says so. Throws an Error for what is no pack. */

@@ -16,6 +16,8 @@ export const MIN_PACK_BYTES = 1024 * 1024;
 const PACK_DURATION_S = 2;
 /** On its way at once: bytes in all while the link is slow, and packs. */
 const WINDOW_BYTES = MAX_PACK_BYTES;
+/** On its way at once, bytes, however fast the link is: all of it is in memory. */
+const MAX_WINDOW_BYTES = 3 * MAX_PACK_BYTES;
 const MAX_CONNECTIONS = 4;
 /** An upload has nearly ended if the rest takes no longer than this, s; while the rate is not known: has no more bytes. */
 const NEARLY_SENT_S = 2;
@@ -68,16 +70,16 @@ export class PackUploads {
 
   /** Begins to send a pack once there is room on the way; throws what went wrong with an earlier one. */
   async send(pack: Pack): Promise<void> {
-    while (this.flying.size && !this.hasRoom(pack.bytes.length)) await Promise.race(this.flying);
+    while (this.flying.size && !this.hasRoom(pack.size)) await Promise.race(this.flying);
     if (this.failed) throw this.failed;
     this.started ||= steadyNow();
-    this.inFlight += pack.bytes.length;
+    this.inFlight += pack.size;
     this.uploading.add(pack.sha256);
     const flight: Promise<void> = this.deliver(pack)
       .then(() => void this.uploading.delete(pack.sha256))
       .catch((error: unknown) => void (this.failed ??= error))
       .finally(() => {
-        this.inFlight -= pack.bytes.length;
+        this.inFlight -= pack.size;
         this.flying.delete(flight);
       });
     this.flying.add(flight);
@@ -106,7 +108,7 @@ export class PackUploads {
   private hasRoom(bytes: number): boolean {
     if (this.failed) return true;
     const wide = this.rate * PACK_DURATION_S;
-    const window = wide > 2 * WINDOW_BYTES ? wide : WINDOW_BYTES;
+    const window = wide > 2 * WINDOW_BYTES ? Math.min(wide, MAX_WINDOW_BYTES) : WINDOW_BYTES;
     return this.flying.size < this.concurrency && this.inFlight + bytes <= window;
   }
 
@@ -118,15 +120,16 @@ export class PackUploads {
       try {
         let written = 0;
         pack = await this.put(pack, (bytes) => arrived((written += bytes)));
-        arrived(pack.bytes.length);
-        this.sent += pack.bytes.length;
+        arrived(pack.size);
+        this.sent += pack.size;
         this.index.add({
           sha256: pack.sha256,
-          size: pack.bytes.length,
+          size: pack.size,
           chunks: pack.chunks.map(([sha256]) => sha256),
         });
         if (this.concurrency < MAX_CONNECTIONS) this.concurrency++;
-        return onSent(pack);
+        onSent(pack);
+        return pack.release();
       } catch (error) {
         const cause = error instanceof Problem ? error.cause : error;
         if (signal?.aborted || !isTransient(cause) || steadyNow() - since > OUTAGE_TIMEOUT_MS) throw error;
@@ -139,7 +142,7 @@ export class PackUploads {
   }
 
   /** Takes how many of a pack's stored bytes were written by one attempt; the progress never goes back for another one. */
-  private progressOf({ chunks, bytes: { length } }: Pack): (written: number) => void {
+  private progressOf({ chunks, size: length }: Pack): (written: number) => void {
     const whole = chunks.reduce((sum, [, size]) => sum + size, 0);
     let most = 0;
     return (written) => {
@@ -159,7 +162,7 @@ export class PackUploads {
   private async put(pack: Pack, onWritten: (bytes: number) => void): Promise<Pack> {
     for (;;) {
       const key = this.keys.pack(pack.sha256);
-      const { how, age } = await this.store.putContentAddressed(key, pack.sha256, pack.bytes, {
+      const { how, age } = await this.store.putContentAddressed(key, pack.sha256, pack.parts, {
         signal: this.options.signal,
         onWritten,
       });

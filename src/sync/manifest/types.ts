@@ -3,7 +3,7 @@ import type { Recipes } from '../../snapshot/recipes';
 import type { Head } from './head';
 import type { Delta } from '../../snapshot/diff';
 import type { ContentLocations } from './manifest';
-import type { PackName } from '../../store/packs/index-format';
+import type { PacksByChunk } from '../../store/packs/packs-by-chunk';
 
 /** A snapshot that is sent, with its base and the locations of its contents. */
 export interface SentSnapshot {
@@ -16,5 +16,5 @@ export interface SentSnapshot {
   delta: Delta | null;
   where: ContentLocations;
   /** Where the chunks are that were sent with it. */
-  packByChunk: ReadonlyMap<string, PackName>;
+  packByChunk: PacksByChunk;
 }

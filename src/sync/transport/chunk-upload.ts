@@ -1,7 +1,8 @@
 import { formatCount } from '../../report/units';
 import type { Chunk } from '../../snapshot/chunk';
-import type { PackName } from '../../store/packs/index-format';
+import { ChunkMap } from '../../snapshot/chunk-list';
 import { PackWriter } from '../../store/packs/pack';
+import { PacksByChunk } from '../../store/packs/packs-by-chunk';
 import { MIN_PACK_BYTES, PackUploads } from '../../store/packs/upload';
 import type { SyncContext } from '../context';
 
@@ -24,10 +25,10 @@ const MAX_PREPARED_PACKS = 1;
 /** Makes packs of chunks and uploads them, while more chunks come. */
 export class ChunkUpload {
   /** Where the chunks of packs that are made will be. */
-  readonly packs = new Map<string, PackName>();
+  readonly packs = new PacksByChunk();
   readonly uploads: PackUploads;
   private readonly writer: PackWriter;
-  private readonly added = new Set<string>();
+  private readonly added = new ChunkMap();
   private readonly begun: Promise<void>[] = [];
   private progress?: { update(bytes: number): void; end(): void };
   private taken = 0;
@@ -39,9 +40,9 @@ export class ChunkUpload {
     const { store, keys, index, printer, transferOptions, signal } = context;
     this.uploads = new PackUploads(store, keys, index, {
       signal,
-      onSent: ({ bytes, chunks }) => {
-        this.stored += bytes.length;
-        this.taken += chunks.reduce((sum, [, size]) => sum + size, 0);
+      onSent: ({ size, chunks }) => {
+        this.stored += size;
+        this.taken += chunks.reduce((sum, [, bytes]) => sum + bytes, 0);
       },
       onProgress: (bytes) => this.progress?.update(bytes),
       onWait: (why) => printer.line(`Upload interrupted (${why}); trying again.`),
@@ -60,10 +61,10 @@ export class ChunkUpload {
     this.progress = this.context.printer.progress('Uploading', total);
   }
 
-  /** Adds a chunk, each once; waits while enough is on its way. @throws what went wrong with an earlier pack. */
+  /** Adds a chunk, each once, whose bytes may change after this call; waits while enough is on its way. @throws what went wrong with an earlier pack. */
   async add(chunk: Chunk, data: Buffer): Promise<void> {
     this.context.signal?.throwIfAborted();
-    this.added.add(chunk[0]);
+    this.added.set(chunk[0], 1);
     this.writer.add(chunk, data);
     const ratio = this.taken ? Math.max(0.02, this.stored / this.taken) : ASSUMED_COMPRESSION_RATIO;
     // While nothing is on its way, a smaller pack leaves sooner.
@@ -90,7 +91,11 @@ export class ChunkUpload {
   private async closePack(): Promise<void> {
     const closing = this.writer.finish().then(async (pack) => {
       if (!pack) return;
-      for (const [chunk] of pack.chunks) this.packs.set(chunk, { sha256: pack.sha256, size: pack.bytes.length });
+      const { sha256, size, chunks } = pack;
+      this.packs.add(
+        { sha256, size },
+        chunks.map(([chunk]) => chunk),
+      );
       await this.uploads.send(pack);
     });
     closing.catch(() => undefined);

@@ -9,11 +9,13 @@ import { readContent } from '../../snapshot/read-content';
 import type { Recipes } from '../../snapshot/recipes';
 import type { Snapshot } from '../../snapshot/snapshot';
 import { readVerified } from '../../snapshot/read-verified';
-import { total, uploadChunks, type Piece } from './upload-chunks';
+import { PieceList } from './pieces';
+import { uploadChunks } from './upload-chunks';
 import { nothing, type Transfer, type Transport } from './transport';
 import { FileMoved } from '../../snapshot/file-moved';
 import type { SyncContext } from '../context';
 import type { PackName } from '../../store/packs/index-format';
+import type { PacksByChunk } from '../../store/packs/packs-by-chunk';
 
 /** Contents of so many bytes, compressed, ride in the command at the most: it holds 64 KB in all. */
 const MAX_INLINE_BYTES = 24 * 1024;
@@ -36,14 +38,14 @@ export const packTransport: Transport = {
       transfer.part.inline = transfer.where.inline = data;
       return transfer;
     }
-    const pieces: Piece[] = [];
+    const pieces = new PieceList();
     let known = 0;
     let baseFiles: Map<string, FileEntry> | undefined;
     const inBase = (path: string) => (baseFiles ??= filesByPath(request.base)).get(path);
     for (const entry of request.missing) {
       const { path, sha256: content, size } = entry;
       if (size <= WHOLE_BYTES) {
-        pieces.push({ path, content, offset: 0, chunk: [content, size] });
+        pieces.push({ path, offset: 0, chunk: [content, size] });
         continue;
       }
       const chunks = chunksOf(context, entry, request.recipes);
@@ -51,15 +53,15 @@ export const packTransport: Transport = {
       let offset = 0;
       for (const chunk of chunks) {
         if (copied.has(chunk[0])) known += chunk[1];
-        else pieces.push({ path, content, offset, chunk });
+        else pieces.push({ path, offset, chunk });
         offset += chunk[1];
       }
     }
     const begun = await early?.end();
     // What was sent early counts as sent.
-    const unknown = () => pieces.filter(({ chunk: [name] }) => begun?.packs.has(name) || !context.index.find(name));
+    const unknown = () => pieces.filter((chunk) => begun?.packs.get(chunk) !== undefined || !context.index.find(chunk));
     let missing = unknown();
-    if (total(missing) > MIN_ASKED_BYTES) {
+    if (missing.total > MIN_ASKED_BYTES) {
       // Not being able to list costs an upload, not the sync.
       await context.index.refresh().catch((error: Error) => context.printer.detail(error.message.split('\n')[0]));
       missing = unknown();
@@ -70,7 +72,7 @@ export const packTransport: Transport = {
     transfer.nearlySent = uploaded.nearlySent;
     transfer.uploading = uploaded.uploading;
     transfer.uploaded = uploaded.bytes;
-    transfer.saved = known + total(pieces) - total(missing);
+    transfer.saved = known + pieces.total - missing.total;
     transfer.part.packs = packsOf(pieces, uploaded.packs, (chunk) => context.index.find(chunk)!);
     transfer.where.packs = transfer.part.packs.map(({ sha256, size }) => [sha256, size]);
     return transfer;
@@ -162,13 +164,9 @@ function filesByPath(base: Snapshot | null): Map<string, FileEntry> {
 }
 
 /** The packs that hold the pieces. One of which little is needed is spare: read in part. */
-function packsOf(
-  pieces: Piece[],
-  made: ReadonlyMap<string, PackName>,
-  find: (chunk: string) => PackName,
-): Transfer['part']['packs'] {
+function packsOf(pieces: PieceList, made: PacksByChunk, find: (chunk: string) => PackName): Transfer['part']['packs'] {
   const needed = new Map<string, { size: number; bytes: number }>();
-  const uploaded = new Set([...made.values()].map(({ sha256 }) => sha256));
+  const uploaded = new Set(made.names().map(({ sha256 }) => sha256));
   for (const { chunk } of pieces) {
     const { sha256, size } = made.get(chunk[0]) ?? find(chunk[0]);
     const pack = needed.get(sha256) ?? { size, bytes: 0 };

@@ -4,7 +4,7 @@ import type { Recipes } from '../../snapshot/recipes';
 import type { Snapshot } from '../../snapshot/snapshot';
 import type { ContentLocations } from '../manifest/manifest';
 import type { SyncContext } from '../context';
-import type { PackName } from '../../store/packs/index-format';
+import { PacksByChunk } from '../../store/packs/packs-by-chunk';
 import type { EarlyUpload } from './early-upload';
 
 /** What is to be delivered. */
@@ -26,7 +26,7 @@ export interface Transfer {
   };
   where: ContentLocations;
   /** Where the chunks are that were sent. */
-  packByChunk: ReadonlyMap<string, PackName>;
+  packByChunk: PacksByChunk;
   /** Settles when all of it is where the instance finds it: what is named may still be on its way. */
   sent: Promise<void>;
   /**
@@ -58,7 +58,7 @@ export function nothing(): Transfer {
   return {
     part: { archive: null, recipes: {}, inline: {}, packs: [] },
     where: { recipes: {}, packs: [], inline: {} },
-    packByChunk: new Map(),
+    packByChunk: new PacksByChunk(),
     sent: Promise.resolve(),
     nearlySent: () => Promise.resolve(),
     uploading: new Set(),

@@ -1,22 +1,15 @@
-import type { Chunk } from '../../snapshot/chunk';
+import { ChunkMap } from '../../snapshot/chunk-list';
+import { WHOLE_BYTES } from '../../snapshot/chunk';
 import { readVerified } from '../../snapshot/read-verified';
-import type { PackName } from '../../store/packs/index-format';
+import { PacksByChunk } from '../../store/packs/packs-by-chunk';
 import type { SyncContext } from '../context';
 import { ChunkUpload } from './chunk-upload';
-
-/** A chunk and where it is: a file of the workspace. */
-export interface Piece {
-  path: string;
-  /** The content that it is a part of. */
-  content: string;
-  offset: number;
-  chunk: Chunk;
-}
+import type { PieceList } from './pieces';
 
 /** What an upload makes of the chunks that the store lacks. */
 export interface Upload {
   /** Where each chunk will be. */
-  packs: ReadonlyMap<string, PackName>;
+  packs: PacksByChunk;
   /** Settles when all of them are in the store. */
   sent: Promise<void>;
   /** As Transfer's. */
@@ -27,7 +20,7 @@ export interface Upload {
 }
 
 const nothingToSend = (): Upload => ({
-  packs: new Map(),
+  packs: new PacksByChunk(),
   sent: Promise.resolve(),
   nearlySent: () => Promise.resolve(),
   uploading: new Set(),
@@ -41,18 +34,18 @@ const nothingToSend = (): Upload => ({
  */
 export async function uploadChunks(
   context: SyncContext,
-  pieces: Piece[],
+  pieces: PieceList,
   upload?: ChunkUpload,
   take?: (chunk: string) => Buffer | undefined,
 ): Promise<Upload> {
   if (!pieces.length) return nothingToSend();
   upload ??= new ChunkUpload(context);
-  const unique = [...new Map(pieces.map((piece) => [piece.chunk[0], piece])).values()];
-  upload.show(total(unique));
+  upload.show(uniqueBytes(pieces));
+  const block = Buffer.allocUnsafe(WHOLE_BYTES);
   try {
-    for (const { path, offset, chunk } of unique) {
+    for (const { path, offset, chunk } of pieces) {
       if (upload.has(chunk[0])) continue;
-      await upload.add(chunk, take?.(chunk[0]) ?? readVerified(context.workspaceRoot, path, offset, chunk));
+      await upload.add(chunk, take?.(chunk[0]) ?? readVerified(context.workspaceRoot, path, offset, chunk, block));
     }
     const { sent } = await upload.finish();
     const { packs, uploads } = upload;
@@ -69,6 +62,10 @@ export async function uploadChunks(
   }
 }
 
-export function total(pieces: readonly Piece[]): number {
-  return pieces.reduce((sum, { chunk }) => sum + chunk[1], 0);
+function uniqueBytes(pieces: PieceList): number {
+  const seen = new ChunkMap();
+  for (const { chunk } of pieces) seen.set(...chunk);
+  let sum = 0;
+  for (const [, size] of seen) sum += size;
+  return sum;
 }
