@@ -51,8 +51,13 @@ export class ChunkList implements Iterable<Chunk> {
   }
 
   *[Symbol.iterator](): Generator<Chunk> {
-    for (let index = 0; index < this.length; index++) yield [this.sha256(index), this.size(index)];
+    for (let index = 0; index < this.length; index++) yield readChunk(this.bytes, index);
   }
+}
+
+function readChunk(bytes: Buffer, index: number): Chunk {
+  const at = index * CHUNK_BYTES;
+  return [bytes.toString('hex', at, at + HASH_BYTES), bytes.readUInt32BE(at + HASH_BYTES)];
 }
 
 export class ChunkListWriter {
@@ -68,6 +73,10 @@ export class ChunkListWriter {
     this.bytes.write(sha256, this.used, HASH_BYTES, 'hex');
     this.bytes.writeUInt32BE(size, this.used + HASH_BYTES);
     this.used += CHUNK_BYTES;
+  }
+
+  at(index: number): Chunk {
+    return readChunk(this.bytes, index);
   }
 
   /** What was pushed so far. */

@@ -58,6 +58,7 @@ export class PackWriter {
   private segments: Promise<{ stored: Buffer; form: 'z' | 'r'; chunks: Chunk[]; block?: Buffer }>[] = [];
   /** Segments' buffers that are not in use. */
   private readonly blocks: Buffer[] = [];
+  private closed = false;
   private rawInPack = 0;
 
   /** @param level of zlib, 0 (none) to 9; it may change from segment to segment. */
@@ -102,8 +103,14 @@ export class PackWriter {
     );
   }
 
+  /** Nothing more is added: no buffer is kept. */
+  close(): void {
+    this.closed = true;
+    this.blocks.length = 0;
+  }
+
   private giveBack(block: Buffer | undefined): void {
-    if (block?.length === SEGMENT_BYTES) this.blocks.push(block);
+    if (block?.length === SEGMENT_BYTES && !this.closed) this.blocks.push(block);
   }
 
   private closeSegment(): void {

@@ -17,7 +17,7 @@ const PACK_DURATION_S = 2;
 /** On its way at once: bytes in all while the link is slow, and packs. */
 const WINDOW_BYTES = MAX_PACK_BYTES;
 /** On its way at once, bytes, however fast the link is: all of it is in memory. */
-const MAX_WINDOW_BYTES = 3 * MAX_PACK_BYTES;
+const MAX_WINDOW_BYTES = 2 * MAX_PACK_BYTES;
 const MAX_CONNECTIONS = 4;
 /** An upload has nearly ended if the rest takes no longer than this, s; while the rate is not known: has no more bytes. */
 const NEARLY_SENT_S = 2;
@@ -108,7 +108,7 @@ export class PackUploads {
   private hasRoom(bytes: number): boolean {
     if (this.failed) return true;
     const wide = this.rate * PACK_DURATION_S;
-    const window = wide > 2 * WINDOW_BYTES ? Math.min(wide, MAX_WINDOW_BYTES) : WINDOW_BYTES;
+    const window = wide > MAX_WINDOW_BYTES ? MAX_WINDOW_BYTES : WINDOW_BYTES;
     return this.flying.size < this.concurrency && this.inFlight + bytes <= window;
   }
 

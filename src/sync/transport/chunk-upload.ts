@@ -1,6 +1,5 @@
 import { formatCount } from '../../report/units';
 import type { Chunk } from '../../snapshot/chunk';
-import { ChunkMap } from '../../snapshot/chunk-list';
 import { PackWriter } from '../../store/packs/pack';
 import { PacksByChunk } from '../../store/packs/packs-by-chunk';
 import { MIN_PACK_BYTES, PackUploads } from '../../store/packs/upload';
@@ -28,7 +27,8 @@ export class ChunkUpload {
   readonly packs = new PacksByChunk();
   readonly uploads: PackUploads;
   private readonly writer: PackWriter;
-  private readonly added = new ChunkMap();
+  /** Chunks whose pack is not made yet. */
+  private readonly waiting = new Set<string>();
   private readonly begun: Promise<void>[] = [];
   private progress?: { update(bytes: number): void; end(): void };
   private taken = 0;
@@ -53,7 +53,7 @@ export class ChunkUpload {
 
   /** Whether a chunk was added. */
   has(chunk: string): boolean {
-    return this.added.has(chunk);
+    return this.waiting.has(chunk) || this.packs.get(chunk) !== undefined;
   }
 
   /** From now on the progress is shown. @param total bytes of all chunks. */
@@ -64,7 +64,7 @@ export class ChunkUpload {
   /** Adds a chunk, each once, whose bytes may change after this call; waits while enough is on its way. @throws what went wrong with an earlier pack. */
   async add(chunk: Chunk, data: Buffer): Promise<void> {
     this.context.signal?.throwIfAborted();
-    this.added.set(chunk[0], 1);
+    this.waiting.add(chunk[0]);
     this.writer.add(chunk, data);
     const ratio = this.taken ? Math.max(0.02, this.stored / this.taken) : ASSUMED_COMPRESSION_RATIO;
     // While nothing is on its way, a smaller pack leaves sooner.
@@ -76,6 +76,7 @@ export class ChunkUpload {
   async finish(): Promise<{ sent: Promise<void> }> {
     await this.closePack();
     await Promise.all(this.begun);
+    this.writer.close();
     const sent = this.uploads.settle().then(() => this.report());
     sent.finally(() => this.progress?.end()).catch(() => undefined);
     return { sent };
@@ -96,6 +97,7 @@ export class ChunkUpload {
         { sha256, size },
         chunks.map(([chunk]) => chunk),
       );
+      for (const [chunk] of chunks) this.waiting.delete(chunk);
       await this.uploads.send(pack);
     });
     closing.catch(() => undefined);

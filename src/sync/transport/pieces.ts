@@ -29,17 +29,29 @@ export class PieceList implements Iterable<Piece> {
     this.total += chunk[1];
   }
 
+  /** Itself, if all are wanted. */
   filter(isWanted: (chunk: string) => boolean): PieceList {
+    let some: PieceList | undefined;
+    let index = 0;
+    for (const piece of this) {
+      if (isWanted(piece.chunk[0])) some?.push(piece);
+      else some ??= this.first(index);
+      index++;
+    }
+    return some ?? this;
+  }
+
+  private first(count: number): PieceList {
     const some = new PieceList();
-    for (const piece of this) if (isWanted(piece.chunk[0])) some.push(piece);
+    for (const piece of this) {
+      if (some.length === count) break;
+      some.push(piece);
+    }
     return some;
   }
 
   *[Symbol.iterator](): Generator<Piece> {
-    let index = 0;
-    for (const chunk of this.chunks.list()) {
-      yield { path: this.paths[this.files[index]], offset: this.offsets[index], chunk };
-      index++;
-    }
+    for (let index = 0; index < this.length; index++)
+      yield { path: this.paths[this.files[index]], offset: this.offsets[index], chunk: this.chunks.at(index) };
   }
 }
