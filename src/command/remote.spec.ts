@@ -37,7 +37,7 @@ describe('a confidential plan', () => {
     const written: [string, Buffer][] = [];
     class Watched extends Store {
       override put(...of: Parameters<Store['put']>) {
-        written.push([of[0], of[1] as Buffer]);
+        written.push([of[0], of[1]]);
         return super.put(...of);
       }
     }

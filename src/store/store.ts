@@ -45,7 +45,11 @@ export class Store extends ObjectReader {
    * Writes an object whole.
    * @returns false if `onlyIfNew` and the key was there already.
    */
-  async put(key: string, body: Body, options: PutOptions = {}): Promise<boolean> {
+  put(key: string, body: Buffer, options: PutOptions = {}): Promise<boolean> {
+    return this.write(key, body, options);
+  }
+
+  private async write(key: string, body: Body, options: PutOptions): Promise<boolean> {
     for (let tries = 0; ; tries++) {
       // Another write may find it out before this one has its answer.
       const hadChecksums = !this.refusesChecksums;
@@ -132,10 +136,10 @@ export class Store extends ObjectReader {
     options: Pick<PutOptions, 'signal' | 'onWritten'> = {},
   ): Promise<{ how: 'new' | 'there' | 'replaced'; age: number }> {
     const checksum = Buffer.from(sha256, 'hex').toString('base64');
-    if (await this.put(key, body, { ...options, onlyIfNew: true, checksum })) return { how: 'new', age: 0 };
+    if (await this.write(key, body, { ...options, onlyIfNew: true, checksum })) return { how: 'new', age: 0 };
     const there = await this.headByChecksum(key, sha256, bodySize(body));
     if (there) return { how: 'there', age: (await this.now()).getTime() - there.modified };
-    await this.put(key, body, { ...options, checksum });
+    await this.write(key, body, { ...options, checksum });
     return { how: 'replaced', age: 0 };
   }
 

@@ -437,7 +437,7 @@ describe('a program with the role of an instance that writes a run record', () =
     const { store } = pipe.context;
     const before = store.put.bind(store);
     store.put = (key, body, options) => {
-      seen.push(body as Buffer);
+      seen.push(body);
       return before(key, body, options);
     };
     const { run } = await pipe.train({ args });
