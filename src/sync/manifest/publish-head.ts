@@ -1,5 +1,6 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { Snapshot } from '../../snapshot/snapshot';
-import { cacheHead, storeHead, type Head } from './head';
+import { cacheHead, loadCachedHead, storeHead, type Head } from './head';
 import type { PreparedManifest } from './prepare-manifest';
 import type { SyncContext } from '../context';
 
@@ -54,9 +55,18 @@ function newHead(context: SyncContext, { snapshot, manifest, base }: NewState) {
 
 /** Caches the heads that instances have acknowledged, so that the next sync need not ask. */
 export function cacheHeads(context: SyncContext, instances: readonly string[], state: NewState): void {
-  const written = isCurrent(context, state) ? state.base!.written : Date.now();
-  for (const instance of instances)
-    cacheHead(context, instance, { ...newHead(context, state), written }, state.snapshot);
+  const current = isCurrent(context, state);
+  const head = { ...newHead(context, state), written: current ? state.base!.written : Date.now() };
+  for (const instance of instances) {
+    // Writing it again would take longer than the scan of many files.
+    if (current && isCached(context, instance, head)) continue;
+    cacheHead(context, instance, head, state.snapshot);
+  }
+}
+
+function isCached(context: SyncContext, instance: string, head: Omit<Head, 'read'>): boolean {
+  const { read: _, ...known } = loadCachedHead(context, instance) ?? {};
+  return isDeepStrictEqual(known, head);
 }
 
 /** Deletes objects that only the command needed. Never rejects. */
