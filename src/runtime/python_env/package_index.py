@@ -10,6 +10,9 @@ from urllib.parse import unquote
 SCHEME = r"[a-z][a-z0-9+.-]{0,30}://"
 URL = re.compile(r"(%s)((?:(?!%s)\S)+)" % (SCHEME, SCHEME), re.IGNORECASE)
 LOGIN = re.compile(r".*(?:@|%40)", re.DOTALL)
+QUERY = re.compile(r"[?#][^\s\"'<>()]*")
+# A shorter value of a query, as "main", is masked with its name only: alone it can be any word.
+MIN_QUERY_VALUE_LENGTH = 8
 HOST_AND_PORT = re.compile(r"(?:\[[^\]]*\]|[^:]*)(?::\d*)?")
 
 
@@ -22,6 +25,13 @@ def variables(url: str | None) -> dict[str, str]:
 def without_credentials(text: str) -> str:
     """A text without the logins of the URLs in it."""
     return URL.sub(lambda url: url.group(1) + url.group(2)[len(login_of(url.group(2))) :], text)
+
+
+def for_log(text: str) -> str:
+    """A text without the logins, queries and fragments of the URLs in it: each may hold a token."""
+    return URL.sub(
+        lambda url: url.group(1) + QUERY.sub("", url.group(2)), without_credentials(text)
+    )
 
 
 def login_of(rest: str) -> str:
@@ -37,10 +47,15 @@ def login_of(rest: str) -> str:
 
 
 def secrets(url: str | None) -> list[str]:
-    """The secret in a URL: its password, or the token that stands in for a name, as written and as
-    meant.
+    """The secrets in a URL, as written and as meant: its password, or the token that stands in for
+    a name, and what its query has.
     """
     _, _, rest = (url or "").partition("://")
-    name, _, password = re.sub("(@|%40)$", "", login_of(rest)).partition(":")
-    found = password or name
-    return sorted({found, unquote(found)}) if found else []
+    login = login_of(rest)
+    name, _, password = re.sub("(@|%40)$", "", login).partition(":")
+    found = [password or name]
+    query = rest[len(login) :].partition("#")[0].partition("?")[2]
+    for pair in query.split("&"):
+        value = pair.partition("=")[2]
+        found += [pair, value] if len(value) >= MIN_QUERY_VALUE_LENGTH else [pair]
+    return sorted({each for text in found if text for each in (text, unquote(text))})

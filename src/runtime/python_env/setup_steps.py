@@ -64,7 +64,7 @@ class Steps:
         """
         merged: dict[str, str | None] = {**self.variables, **more}
         variables = {name: value for name, value in merged.items() if value is not None}
-        self.say("+ %s" % (title or package_index.without_credentials(" ".join(line))))
+        self.say("+ %s" % (title or package_index.for_log(" ".join(line))))
         started, log = time.monotonic(), os.path.join(self.run_dir, "log")
         log_start = os.path.getsize(log) if os.path.exists(log) else 0
         name = title or setup_progress.name_of(line)

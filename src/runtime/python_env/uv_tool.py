@@ -23,7 +23,7 @@ import zipfile
 from ..disk.trash import remove_tree
 from ..system import account as accounts
 from . import pip_settings
-from .package_index import without_credentials
+from .package_index import for_log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def ensure(
     directory = os.path.join(root, "tools", "uv-%s-%s" % (VERSION, fetch.sha256[:16]))
     if not os.path.exists(os.path.join(directory, "uv")):
         started = time.monotonic()
-        place = without_credentials(fetch.install(directory))
+        place = for_log(fetch.install(directory))
         say("uv %s from %s, after %.1f s" % (VERSION, place, time.monotonic() - started))
     os.utime(directory)
     return directory
@@ -144,7 +144,7 @@ class WheelFetch:
             # file at any time.
             data = read_wheel(os.path.join(own, "wheel"))
             if hashlib.sha256(data).hexdigest() != self.sha256:
-                shown = (self.name, without_credentials(place), self.sha256)
+                shown = (self.name, for_log(place), self.sha256)
                 raise Unavailable("the wheel %s of %s does not have the SHA-256 %s" % shown)
             ready = os.path.join(made, "ready")
             os.mkdir(ready)
@@ -232,7 +232,7 @@ def fetch(directory: str, name: str, *, indexes: list[str], links: list[str]) ->
         *((each, False) for each in links),
         *((each, True) for each in indexes),
     ]:
-        shown = without_credentials(place)
+        shown = for_log(place)
         try:
             url = find(client, place, is_index=is_index, name=name)
             if url is None:

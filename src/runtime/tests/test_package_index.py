@@ -9,7 +9,8 @@ from urllib.parse import quote
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import package  # noqa: F401
 
-from nx_ec2_runtime.python_env.package_index import secrets, without_credentials
+from nx_ec2_runtime.python_env.package_index import for_log, secrets, without_credentials
+from nx_ec2_runtime.run.masking import Mask
 
 HOSTS = ("index.example.com", "10.0.0.1:8443", "[fd00::1]", "[fd00::1]:8443")
 PATHS = ("", "/", "/simple/", "/@scope/simple")
@@ -64,8 +65,29 @@ class PackageIndexTest(unittest.TestCase):
         self.assertEqual(secrets("https://u:a/b@c@h/simple"), ["a/b@c"])
         self.assertEqual(secrets("https://aws:a%2Fb@host/simple/"), ["a%2Fb", "a/b"])
         self.assertEqual(secrets("https://token@h/"), ["token"])
-        for url in ("https://h/@x", "", None):
+        for url in ("https://h/@x", "https://h/x?", "", None):
             self.assertEqual(secrets(url), [])
+
+    def test_a_query_is_in_no_log(self):
+        self.assertEqual(secrets("https://h/x?a=QTOKEN99"), ["QTOKEN99", "a=QTOKEN99"])
+        self.assertEqual(secrets("https://h/x?QTOKEN"), ["QTOKEN"])
+        self.assertEqual(secrets("https://h/x?channel=main"), ["channel=main"])
+        for url, shown in (
+            ("http://u:PASSWORD@h/simple?token=QTOKEN99", "http://u:****@h/simple?token=QTOKEN99"),
+            ("http://h/simple?a=1&token=QTOKEN%2F99", "http://h/simple?a=1&token=QTOKEN/99"),
+        ):
+            mask = Mask(secrets(url))
+            for line in (url, shown, "GET /simple/x/?%s 404" % shown.partition("?")[2]):
+                self.assertNotIn("QTOKEN", mask.cover("Looking in indexes: " + line))
+            self.assertNotIn("QTOKEN", for_log("+ pip install --index-url %s x" % url))
+
+    def test_a_command_line_in_the_log_keeps_what_is_no_query(self):
+        for text, expected in (
+            ("https://u:p@h/x?token=a b?", "https://h/x b?"),
+            ("git+https://h/x@main#egg=x", "git+https://h/x@main"),
+            ("ls a?.txt", "ls a?.txt"),
+        ):
+            self.assertEqual(for_log(text), expected)
 
 
 if __name__ == "__main__":
