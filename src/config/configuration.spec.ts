@@ -61,6 +61,17 @@ describe('resolveConfiguration', () => {
   });
 
   it.each([
+    'ssm:arn:aws:ssm:evil.example/x:123456789012:parameter/name',
+    'ssm:arn:aws:ssm:eu-west-1@evil.example:1:parameter/name',
+    'secretsmanager:arn:aws:secretsmanager::123456789012:secret:name',
+    'ssm:arn:aws:ssm',
+  ])('rejects an ARN of a secret without the id of a region: %s', (source) => {
+    expect(() => resolve({ ...base, train: { script: 'a', secrets: { TOKEN: source } } })).toThrow(
+      /train\.secrets\.TOKEN.* must have the id of a region in its ARN/,
+    );
+  });
+
+  it.each([
     'ssm:/nx-ec2-callers/acme/secret',
     'ssm:/nx-ec2-callers/acme/team/secret:1',
     'ssm:arn:aws:ssm:eu-west-1:123456789012:parameter/nx-ec2-callers/acme/secret',
@@ -71,7 +82,11 @@ describe('resolveConfiguration', () => {
   });
 
   it('passes other secrets to a training, whatever their names are', () => {
-    const named = { TOKEN: 'ssm:/nx-ec2/callers', OTHER: 'secretsmanager:nx-ec2-callers/x' };
+    const named = {
+      TOKEN: 'ssm:/nx-ec2/callers',
+      OTHER: 'secretsmanager:nx-ec2-callers/x',
+      BY_ARN: 'secretsmanager:arn:aws-us-gov:secretsmanager:us-gov-west-1:123456789012:secret:a-AbCdEf#key',
+    };
     expect(resolve({ ...base, train: { script: 'a', secrets: named } }).train.secrets).toEqual(named);
   });
 

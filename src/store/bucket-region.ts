@@ -1,4 +1,5 @@
 import { awsStatus } from '../aws/reason';
+import { isRegionId } from '../config/syntax/region-id';
 import { missingBucket, namedRegion } from './objects/bucket';
 import type { BucketRequests } from './objects/bucket-requests';
 import { storeBase } from './keys';
@@ -8,7 +9,8 @@ export async function bucketRegion(requests: BucketRequests): Promise<string | u
   const bucket = requests.settings.bucket;
   try {
     const input = { Bucket: bucket, ExpectedBucketOwner: requests.settings.bucketOwner };
-    return (await requests.aws.call('HeadBucket', input)).BucketRegion;
+    const { BucketRegion: told } = await requests.aws.call('HeadBucket', input);
+    return told && isRegionId(told) ? told : undefined;
   } catch (error) {
     const status = awsStatus(error);
     const region = namedRegion(error);

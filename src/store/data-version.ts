@@ -3,6 +3,7 @@ import type { S3Client } from '@aws-sdk/client-s3';
 import type { Aws } from '../aws/clients';
 import { awsProblem, awsStatus } from '../aws/reason';
 import { sdk } from '../aws/sdk';
+import { namedRegion } from './objects/bucket';
 import { Problem } from '../report/problem';
 
 interface DataObject {
@@ -58,8 +59,7 @@ async function clientOf(aws: Aws, bucket: string): Promise<S3Client> {
   try {
     await s3.send(new HeadBucketCommand({ Bucket: bucket }));
   } catch (error) {
-    const { headers } = (error as { $response?: { headers?: Record<string, string> } }).$response ?? {};
-    const region = headers?.['x-amz-bucket-region'];
+    const region = namedRegion(error);
     if ((awsStatus(error) === 301 || awsStatus(error) === 400) && region) return aws.s3(region);
     if (awsStatus(error) !== 403) throw error;
     // Listing it says why.

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { launchSpecSchema } from './launch-spec';
+import { isRegionId } from '../syntax/region-id';
 import { syncSchema } from './sync-schema';
 import { duration, size } from '../syntax/units';
 
@@ -172,6 +173,11 @@ export const trainShape = {
         .refine(
           (source) => !/^ssm:/.test(source) || !source.includes(`${CALLERS_FOLDER.slice(1)}/`),
           `must not be a parameter below ${CALLERS_FOLDER}/, which only callers may read: it signs the records of runs`,
+        )
+        .refine(
+          // The instance asks the host of the region that the ARN names.
+          (source) => !/^\w+:arn:/.test(source) || isRegionId(source.split(':')[4] ?? ''),
+          'must have the id of a region in its ARN, e.g. arn:aws:ssm:eu-west-1:123456789012:parameter/name',
         ),
     )
     .default({})

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import urllib.parse
+
+from ..system.errors import Failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,13 +22,27 @@ SUFFIXES = (
 )
 
 
+REGION = re.compile(r"[a-z0-9-]{1,40}")
+
+
+def is_region(text: str) -> bool:
+    """Whether it can be the id of a region. One from a plan, an ARN or an answer becomes part of a
+    host's name, to which requests go that are signed by the instance's role.
+    """
+    return REGION.fullmatch(text) is not None
+
+
 def suffix(region: str) -> str:
     """The DNS suffix of the region's partition."""
     return next((suffix for start, suffix in SUFFIXES if region.startswith(start)), "amazonaws.com")
 
 
 def service_url(service: str, region: str, endpoint: str | None = None) -> str:
-    return (endpoint or "https://%s.%s.%s" % (service, region, suffix(region))).rstrip("/") + "/"
+    if endpoint:
+        return endpoint.rstrip("/") + "/"
+    if not is_region(region):
+        raise Failure("BAD_PLAN", "%r is not the id of a region" % region)
+    return "https://%s.%s.%s/" % (service, region, suffix(region))
 
 
 def bucket_url(

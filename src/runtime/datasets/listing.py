@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from ..aws.endpoints import bucket_url, encode
+from ..aws.endpoints import bucket_url, encode, is_region
 from ..aws.list_objects import list_objects
 from ..aws.signed_requests import Service
 from ..system.errors import Failure
@@ -167,7 +167,7 @@ def locate_bucket(
                 source=source,
                 status=404,
             )
-        if moved or not found or found == region:
+        if moved or not found or found == region or not is_region(found):
             return service, url
         region, moved = found, True
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from ..aws.endpoints import service_url
+from ..aws.endpoints import is_region, service_url
 from ..aws.http_pool import Connections, in_parallel
 from ..aws.signed_requests import Service
 from ..system.errors import Failure
@@ -53,6 +53,8 @@ class SecretSource:
         # An ARN names its region, which may be another than that of the store.
         is_arn = self.id.startswith("arn:") and self.id.count(":") >= 5
         region = self.id.split(":")[3] if is_arn else spec["store"]["region"]
+        if is_arn and not is_region(region):
+            raise self._failure("its ARN has %r in place of the id of a region" % region)
         endpoints = {
             "ssm": spec["endpoints"].get("ssm"),
             "secretsmanager": spec["endpoints"].get("secretsmanager"),
