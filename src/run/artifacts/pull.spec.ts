@@ -106,6 +106,19 @@ describe('pulling a run', () => {
     expect(said.at(-1)).toMatch(/^Pulled 2 files \(2 B\), 3 there already: /);
   });
 
+  it('opens a file that is here for nobody else when it becomes executable, or is no longer', async () => {
+    const record = await save();
+    await pull(record);
+    const modeOf = (path: string) => statSync(join(output, path)).mode & 0o777;
+    chmodSync(join(output, 'run.sh'), 0o600);
+    chmodSync(join(output, 'empty'), 0o711);
+    expect(await pull(record)).toMatchObject({ fetched: 0, there: 5 });
+    expect([modeOf('run.sh'), modeOf('empty')]).toEqual([0o700, 0o600]);
+    chmodSync(join(output, 'run.sh'), 0o640);
+    await pull(record);
+    expect(modeOf('run.sh')).toBe(0o750);
+  });
+
   it('downloads the requested paths and globs', async () => {
     const record = await save();
     await pull(record, { paths: ['artifacts/weights [1].pt', 'artifacts/**/*.json'] });

@@ -218,8 +218,11 @@ function changedMeanwhile(output: string, path: string): Problem {
 }
 
 function setExecutable(target: string, executable: boolean): void {
-  if (process.platform !== 'win32' && Boolean(lstatSync(target).mode & 0o100) !== executable)
-    chmodSync(target, executable ? 0o755 : 0o644);
+  if (process.platform === 'win32') return;
+  const mode = lstatSync(target).mode & 0o7777;
+  // As the umask or the user left it: who may not read the file may not run it either.
+  if (Boolean(mode & 0o100) !== executable)
+    chmodSync(target, executable ? mode | ((mode & 0o444) >> 2) : mode & ~0o111);
 }
 
 /** The artifact is here: what stood in its place goes. */
