@@ -241,7 +241,7 @@ describe('the doctor', () => {
         {
           Effect: 'Allow',
           Action: 's3:PutObject',
-          Resource: 'arn:aws:s3:::bucket/v2/projects/*/run/*',
+          Resource: expect.arrayContaining(['arn:aws:s3:::bucket/v2/projects/*/run/*/probe']),
         },
       ]);
       expect(found.get('write runs by the role')!.fix).toContain("the instance's role's policy");

@@ -255,7 +255,7 @@ describe('prune', () => {
 
   it.each([
     ['a ref', 'team/v2/projects/model/ref/tree/i-9', Buffer.from('{"v":3}')],
-    ['a manifest', `team/v2/projects/model/manifests/${'b'.repeat(64)}`, deflateSync('{"v":2}')],
+    ['a manifest', `team/v2/projects/model/manifests/${'b'.repeat(64)}`, deflateSync('{"v":3}')],
     ['an index', 'team/v2/indexes/20260101T000000000-0123456789abcdef', deflateSync('NX-EC2 index 2\nmore')],
     ['a list', 'team/v2/indexes/pending-deletes', Buffer.from('{"v":2,"pendingDeletes":{}}')],
   ])("stops at %s of a later version, because it can't tell what that needs", async (what, key, body) => {

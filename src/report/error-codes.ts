@@ -235,6 +235,7 @@ const RUNTIME_CODES = {
   UNSAFE_PATH: 'A path would escape the tree.',
   UPLOAD_FAILED: 'An upload to the bucket was refused.',
   WATCH_ENDED: 'The watcher on the instance has ended.',
+  WATCH_SUPERSEDED: 'A watcher was not started again: another watch of the tree has taken over.',
 } as const;
 
 export const ERROR_CODES = { client: CLIENT_CODES, runtime: RUNTIME_CODES };
