@@ -6,10 +6,10 @@ import { Random } from './scenarios/random';
 import { imagine, live } from './scenarios/scenario';
 import { Worlds, type World } from './worlds';
 
-/** How many, and how many at a time. NX_EC2_SEED brings a failed series back. */
+/** How many, and how many at a time. The same ones in each run; NX_EC2_SEED chooses others. */
 const SCENARIOS = Number(process.env.NX_EC2_SCENARIOS ?? 100);
 const CONCURRENCY = 6;
-const seed = Number(process.env.NX_EC2_SEED ?? Date.now() % 1_000_000);
+const seed = Number(process.env.NX_EC2_SEED ?? 455_954);
 
 const worlds = new Worlds('scenarios');
 let world: World;

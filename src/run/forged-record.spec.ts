@@ -1,4 +1,4 @@
-import { DeleteFleetsCommand, DeleteLaunchTemplateCommand } from '@aws-sdk/client-ec2';
+import { DeleteFleetsCommand, DeleteLaunchTemplateCommand, TerminateInstancesCommand } from '@aws-sdk/client-ec2';
 import type { EnsuredInstance } from '../instance/launch/ensure-instance';
 import { SHUTDOWN, terminateUnused, waitForShutdown } from './start/run-instance';
 import { cancelRun } from './stop/cancel';
@@ -78,7 +78,7 @@ describe('what a forged record names', () => {
     });
 
     it('is not terminated for a forged interruption, and the error says why', async () => {
-      const ended = endInterrupted(pipe.context, { id: RUN, instance: id }, null, signal);
+      const ended = endInterrupted(pipe.context, { id: RUN, instance: id, endedAt: null }, null, signal);
       const error = (await ended.catch((reason: unknown) => reason)) as Problem;
       expect(error).toBeInstanceOf(Problem);
       expect(error.message).toMatch(new RegExp(`${id} was not touched: .*nx-ec2:.*The record of ${RUN} names it`, 's'));
@@ -91,7 +91,7 @@ describe('what a forged record names', () => {
     const before = at.aws.requests.length;
     for (const instance of ['i-1;rm', '*', 'i-*', 'arn:aws:ec2:eu-west-1:1:instance/i-0123456789abcdef0']) {
       await waitForShutdown(pipe.context, endedNow({ instance }), null, signal);
-      expect(await endInterrupted(pipe.context, { id: RUN, instance }, null, signal)).toBeNull();
+      expect(await endInterrupted(pipe.context, { id: RUN, instance, endedAt: null }, null, signal)).toBeNull();
     }
     expect(at.aws.requests.length).toBe(before);
   });
@@ -100,8 +100,16 @@ describe('what a forged record names', () => {
     const [finished, interrupted] = [await launch(), await launch()];
     await waitForShutdown(pipe.context, endedNow({ instance: finished }), null, signal);
     expect(await state(finished)).toBe('terminated');
-    await endInterrupted(pipe.context, { id: RUN, instance: interrupted }, null, signal);
+    await endInterrupted(pipe.context, { id: RUN, instance: interrupted, endedAt: null }, null, signal);
     expect(await state(interrupted)).toBe('terminated');
+  });
+
+  it('is waited for if EC2 is taking it away, whoever launched it', async () => {
+    const id = await launch({ [TAG.run]: undefined });
+    const gone = endInterrupted(pipe.context, { id: RUN, instance: id, endedAt: Date.now() }, null, signal);
+    setTimeout(() => at.ec2.send(new TerminateInstancesCommand({ InstanceIds: [id] })), 500);
+    expect(await gone).toBeNull();
+    expect(await state(id)).not.toBe('running');
   });
 
   it('is terminated if this command has launched it, whatever run it was launched for', async () => {

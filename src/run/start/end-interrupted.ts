@@ -6,8 +6,16 @@ import { stopAndWait } from '../../instance/stop/stop-and-wait';
 import { Problem } from '../../report/problem';
 import { sanitizeForTerminal } from '../../report/terminal-text';
 import { requiredRunTags, requiredTags } from '../../context/required-tags';
+import { Waiting } from '../../instance/describe/wait-message';
+import { steadyNow } from '../../system/moment';
+import { sleep } from '../../system/sleep';
 import type { RunRecord } from '../record/record';
 import type { RunContext } from '../../context/types';
+
+/** How long EC2 takes to end an instance after the end of a run that it interrupted: its notice of two minutes, and a margin, ms. */
+const NOTICE_MS = 150_000;
+/** Between two looks whether it has ended, ms. */
+const GONE_POLL_MS = 2_000;
 
 /**
  * Terminates the instance of a run that was interrupted, before the run resumes on another one: two instances must not
@@ -18,7 +26,7 @@ import type { RunContext } from '../../context/types';
  */
 export async function endInterrupted(
   context: RunContext,
-  run: Pick<RunRecord, 'id' | 'instance'>,
+  run: Pick<RunRecord, 'id' | 'instance' | 'endedAt'>,
   own: string | null,
   signal: AbortSignal,
 ): Promise<ManagedInstance | null> {
@@ -32,12 +40,31 @@ export async function endInterrupted(
     return instance;
   } catch (error) {
     if (!isRefusal(error)) throw error;
-    const found = await describeInstance(aws, run.instance, signal);
-    // One that ends already is no second writer, whoever launched it.
-    if (!found || !isAlive(found)) return null;
+    // One that ends is no second writer, whoever launched it.
+    if (await isGone(context, run, signal)) return null;
     throw new Problem(error.code, `${error.what} The record of ${sanitizeForTerminal(run.id)} names it.`, {
       next: 'To train on another instance, run the same command with --rerun. If the instance is yours, run remote-down and then the same command.',
       cause: error,
     });
+  }
+}
+
+/** Whether an instance does not live. One that EC2 is about to take away is waited for, until the notice is over. */
+async function isGone(
+  { aws, printer }: RunContext,
+  { instance, endedAt }: Pick<RunRecord, 'instance' | 'endedAt'>,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const until = steadyNow() + Math.min(NOTICE_MS, (endedAt ?? 0) + NOTICE_MS - Date.now());
+  const waiting = new Waiting(printer, `Waiting for ${instance}, which EC2 is taking away`);
+  try {
+    for (;;) {
+      const found = await describeInstance(aws, instance, signal);
+      if (!found || !isAlive(found)) return true;
+      if (steadyNow() >= until) return false;
+      await sleep(GONE_POLL_MS, signal);
+    }
+  } finally {
+    waiting.end();
   }
 }
