@@ -142,11 +142,14 @@ class LaunchedStart implements Recovery {
     const { target, runs } = this;
     const { configuration, context, project, printer, signal } = target;
     target.answerSignal(() => `Interrupted while an instance was being launched. ${this.endIt}`);
-    const up = ({ id }: EnsuredInstance) =>
+    const up = (instance: EnsuredInstance) => {
+      // Known before it is ready: it may end until then.
+      this.instance = instance;
       target.answerSignal(
         () =>
-          `Interrupted: ${id} is running. Run the same command to use it; otherwise it shuts itself down. ${this.endIt}`,
+          `Interrupted: ${instance.id} is running. Run the same command to use it; otherwise it shuts itself down. ${this.endIt}`,
       );
+    };
     this.instance = await launchForRun(runs, this.launchSpec, { id: run, deadline }, up, signal);
     const { id } = this.instance;
     const at = { instance: { id, startupTimeout: configuration.instance.startupTimeout }, instances: [{ id }] };
