@@ -90,7 +90,9 @@ describe('a sync whose command is sent while its last packs are uploaded', () =>
     const seen = hold(1, ({ ended }) => ended, 0.2);
     const { reply, commands } = await pipe.sync();
     expect([commands, seen.sent]).toEqual([2, 2]);
-    expect(seen.waits).toEqual([0, 15, 0, 0]);
+    // The pack that is there first is not always the plan's first one.
+    expect(seen.waits.slice(0, 2).sort((a, b) => a - b)).toEqual([0, 15]);
+    expect(seen.waits.slice(2)).toEqual([0, 0]);
     expect(isSynced(reply.tree)).toBe(true);
     expect(pipe.said).toContain('The upload took longer than the instance waits for it; sending the command again.');
   });
