@@ -18,7 +18,7 @@ import { customEndpoint } from './endpoint-variable';
 import { httpHandler, type CountedUpload } from './http-handler';
 import { unknownProfile } from './profiles';
 import { sdk } from './sdk';
-import { requireWholeLists } from './whole-lists';
+import { assertNextPage, requireWholeLists } from './whole-lists';
 
 // Which Node this package runs on is said by its own `engines`, not in the output of each target.
 process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
@@ -152,14 +152,14 @@ export class Aws {
 
   /**
    * The instances that match, of all pages: with the fields of `DescribeInstancesOutput`.
-   * @throws Error where EC2 gives a page's token again.
+   * @throws Error where the same page comes again.
    */
   async *instances(input: Input<'DescribeInstances'>, signal?: AbortSignal): AsyncGenerator<Instance> {
     let token: string | undefined;
     do {
       const page = await this.call('DescribeInstances', { ...input, NextToken: token }, signal);
       for (const { Instances = [] } of page.Reservations ?? []) yield* Instances;
-      if (token && page.NextToken === token) throw new Error('EC2 answered with the same page again.');
+      assertNextPage(token, page.NextToken);
       token = page.NextToken;
     } while (token);
   }

@@ -17,9 +17,14 @@ interface Page {
   Name?: string;
 }
 
+/** @throws Error if the server answers a request for the next page with the token of that same page: the list would not end. */
+export function assertNextPage(sent: string | undefined, next: string | undefined): void {
+  if (sent && sent === next) throw new Error('The server answered with the same page of a list again.');
+}
+
 /**
- * Makes a client reject answers that are no list, or no part of one that ends. What a list lacks is taken for deleted, and
- * the SDK takes an empty body for an empty list, ends a list that is cut off, and asks for the same page without end.
+ * Makes a client reject lists that are incomplete or do not end: what is missing in a list counts as deleted. The SDK
+ * itself takes an empty body for an empty list, ends a list that is cut off, and requests the same page without end.
  */
 export function requireWholeLists<T>(client: T): T {
   (client as Client).middlewareStack?.add(
@@ -28,10 +33,9 @@ export function requireWholeLists<T>(client: T): T {
         const answer = await next(request);
         const fault = commandName === 'ListObjectsV2Command' ? listFault(answer.output) : null;
         if (fault) throw new Error(`S3 answered a list of objects with ${fault}.`);
-        const { ContinuationToken, NextToken } = request.input;
-        const sent = ContinuationToken ?? NextToken;
-        if (sent && sent === (answer.output.NextContinuationToken ?? answer.output.NextToken))
-          throw new Error('The server answered with the same page of a list again.');
+        const { input } = request;
+        const { output } = answer;
+        assertNextPage(input.ContinuationToken ?? input.NextToken, output.NextContinuationToken ?? output.NextToken);
         return answer;
       },
     { step: 'initialize' },

@@ -8,9 +8,9 @@ export type Request = {
   signingKey?: string;
 } & (
   | { plan: string }
-  /** `encryptionKey`: base64, of a sealed plan; `sha256` is that of the sealed bytes. */
   /** The plan follows: see WaitingCommand. `key`: base64; `seconds`: how long it is waited for. */
   | { await: { url: string; key: string; seconds: number; tree: string; root: string | null } }
+  /** `encryptionKey`: base64, of a sealed plan; `sha256` is that of the sealed bytes. */
   | { fetch: { url: string; sha256: string; encryptionKey?: string } }
 );
 

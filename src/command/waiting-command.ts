@@ -12,9 +12,9 @@ import { sendCommand, type CommandOptions } from './send-command';
 
 /** How long the instance waits for the plan from the command's start, s. It holds one of five slots of Run Command. */
 const PLAN_WAIT_S = 5;
-/** Later after the command was sent, no plan is sent, ms: a command that started at once may have ended. */
+/** The plan is not sent later than this after the command, ms: a command that started at once may have ended. */
 const PLAN_LATE_MS = 4_000;
-/** The instance reads no larger plan, bytes, sealed. */
+/** The largest plan that the instance reads, sealed, bytes. */
 const MAX_PLAN_BYTES = 256 * 1024;
 
 /** A command that has been sent ahead of its plan: docs/reference/formats.md, "A plan that follows its command". */

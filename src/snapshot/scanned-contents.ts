@@ -1,4 +1,4 @@
-/** What is kept of contents that nobody has taken yet, bytes: whatever is beyond it is read again when it is sent. */
+/** The limit of the contents that wait for the upload, bytes. A file beyond it is read again when it is sent. */
 const MAX_KEPT_BYTES = 32 * 1024 * 1024;
 
 /**
@@ -39,7 +39,7 @@ export class ScannedContents {
     }
   }
 
-  /** Ends `next`. Nothing more is kept; what is kept can still be taken. */
+  /** Ends the wait of `next`, and adds no more contents. Those that are kept can still be taken. */
   close(): void {
     this.closed = true;
     this.wake();

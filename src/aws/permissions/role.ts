@@ -26,8 +26,8 @@ export const AGENT: Statement[] = [
 ];
 
 /**
- * What an instance writes of a run. `boot/`, which instances of a fleet start from, and `stop` are clients': who replaces
- * them keeps fleets from continuing their runs.
+ * What an instance writes of a run. Only clients write `boot/`, from which the instances of a fleet start, and `stop`:
+ * replacing `boot/` keeps a fleet from continuing its run.
  */
 const WRITTEN = [
   'record.json',

@@ -111,7 +111,7 @@ interface Selection {
   heldBack: HeldBack[];
   /** What is in the places of artifacts and pointers now. */
   standing: Standing;
-  /** What has to give way. */
+  /** What must be removed first. */
   blocking: Blocking;
   /** What an earlier collection brought. */
   collected: CollectedFiles;

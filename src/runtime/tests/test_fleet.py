@@ -558,10 +558,13 @@ class UnreadableTest(FleetWorld):
                 it = self.instance()
                 self.assertFalse(it.step())
                 self.assertEqual((self.began, self.s3.writes, self.world.fleet), ([], [], True))
-                # The instance that has the run writes its own again.
-                self.s3.overwrite("record.json", genuine)
-                it.step()
-                self.assertEqual(self.began, [4])
+                self.assert_resumed(it, genuine)
+
+    def assert_resumed(self, fleet, record):
+        """The instance that has the run writes its record again: this one resumes it."""
+        self.s3.overwrite("record.json", record)
+        fleet.step()
+        self.assertEqual(self.began, [4])
 
     def test_a_record_that_stays_unreadable_fails_the_run_with_the_words_of_s3(self):
         for kind, ((_, code), _) in s3_server.KINDS.items():
@@ -622,10 +625,7 @@ class UnreadableTest(FleetWorld):
                     self.assertFalse(it.step())
                 self.assertEqual((self.began, self.world.fleet), ([], True))
                 self.assertNotIn("record.json", self.s3.objects)
-                # The instance that has the run writes it again.
-                self.s3.overwrite("record.json", genuine)
-                it.step()
-                self.assertEqual(self.began, [4])
+                self.assert_resumed(it, genuine)
 
     def test_a_deleted_record_that_nobody_writes_again_fails_the_run(self):
         self.s3.overwrite("log/0", b"x")

@@ -1,4 +1,5 @@
 import type { ListObjectsInput, ListObjectsOutput } from '../../aws/direct/list-objects';
+import { assertNextPage } from '../../aws/whole-lists';
 import { Problem } from '../../report/problem';
 import { formatCount } from '../../report/units';
 import type { BucketRequests } from './bucket-requests';
@@ -87,8 +88,7 @@ export class ObjectListing {
       do {
         const page = await this.requests.aws.call('ListObjectsV2', { ...input, ContinuationToken: token });
         yield page;
-        if (token && page.NextContinuationToken === token)
-          throw new Error('The server answered with the same page of a list again.');
+        assertNextPage(token, page.NextContinuationToken);
         token = page.NextContinuationToken;
       } while (token);
     } catch (error) {

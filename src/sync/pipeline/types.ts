@@ -58,7 +58,7 @@ export class SyncNotNeeded extends Error {}
 export interface SyncProgress<R extends SyncReply = SyncReply> {
   transport: Transport;
   scanned: ScannedTree;
-  /** Only the first attempt goes on with it. */
+  /** An upload that began during the scan. Only the first attempt uses it. */
   early?: EarlyUpload;
   /** What the trees should hold; null where that is not known, or was wrong: then everything is named. */
   base: Head | null;

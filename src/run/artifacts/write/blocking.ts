@@ -7,12 +7,13 @@ import type { CollectedFiles } from './collected';
 import { hasContent } from './same-content';
 import type { Standing } from './standing';
 
-/** Paths that stand where artifacts belong, each with its files. */
+/** Files and directories in the places of artifacts: by path, the files that each is or holds. */
 export type Blocking = Map<string, string[]>;
 
 /**
- * What has to give way: files that an earlier collection brought and that are as it brought them, and directories of
- * nothing else. @param standing gets to know the files. @returns each with its files. @throws Problem `ARTIFACT_BLOCKED` where something else is in the way.
+ * Finds what must be removed before the artifacts are written: files that an earlier collection brought and that have not
+ * changed since, and directories that hold nothing else.
+ * @param standing records the files. @throws Problem `ARTIFACT_BLOCKED` where something else is in the way.
  */
 export async function findBlocking(
   root: string,
@@ -25,8 +26,8 @@ export async function findBlocking(
     const inTheWay = blockedBy(root, path);
     if (inTheWay === null || blocking.has(inTheWay)) continue;
     const files = filesAt(root, inTheWay);
-    // It gives way, as it would to the training here.
     for (const file of files) standing.renew(file);
+    // A training that ran here would replace them as well.
     for (const file of files) if (!(await isBrought(root, file, collected))) throw blockedProblem(root, path, inTheWay);
     blocking.set(inTheWay, files);
   }

@@ -18,7 +18,7 @@ export interface StagedArtifacts {
   paths: readonly string[];
   /** What stood there before they were fetched. */
   standing: Standing;
-  /** What has to give way. */
+  /** What must be removed first. */
   blocking: Blocking;
   /** What an earlier collection brought. */
   collected: CollectedFiles;
@@ -34,7 +34,7 @@ export interface StagedArtifacts {
 export function switchIn(staged: StagedArtifacts): string[] {
   const { stage, root, paths, standing, collected } = staged;
   const left = new Set(paths.filter((path) => standing.hasChanged(path)));
-  makeRoom(staged);
+  removeBlocking(staged);
   for (const path of [...paths, COLLECTED]) {
     const inTheWay = blockedBy(root, path);
     if (inTheWay === null) continue;
@@ -58,8 +58,8 @@ export function switchIn(staged: StagedArtifacts): string[] {
   return [...left];
 }
 
-/** Removes what has to give way, unless it was changed meanwhile. */
-function makeRoom({ root, blocking, standing }: StagedArtifacts): void {
+/** Removes what is in the way, unless it was changed meanwhile. */
+function removeBlocking({ root, blocking, standing }: StagedArtifacts): void {
   for (const [path, known] of blocking) {
     assertNoSymlinkInPath(root, dirname(path));
     const files = filesAt(root, path);
