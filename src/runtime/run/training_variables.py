@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 LOCAL = ("NX_EC2_LOCAL_INSTANCE", "AWS_EC2_METADATA_SERVICE_ENDPOINT")
 LOCAL_AWS = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION")
 
+LOOPBACK = "127.0.0.1"
+# Where each instance reaches its metadata.
+METADATA = ((socket.AF_INET, "169.254.169.254"), (socket.AF_INET6, "fd00:ec2::254"))
+
 
 def in_local_instance(
     variables: Mapping[str, str], environment: Mapping[str, str] = os.environ
@@ -50,12 +54,16 @@ def variables_of(
     checkpoints = os.path.join(run_dir, "checkpoints")
     git = spec["metadata"].get("git")
     given = hyperparameters(spec["args"])
+    address = node_address()
     ours = {
         "NX_EC2_RUN_ID": spec["id"],
         "NX_EC2_ATTEMPT": str(record["attempt"]),
         "NX_EC2_PROJECT": spec["project"],
         "NX_EC2_OUTPUT_DIR": output,
         "NX_EC2_CHECKPOINT_DIR": checkpoints,
+        "NX_EC2_NODE_RANK": "0",
+        "NX_EC2_NUM_NODES": "1",
+        "NX_EC2_NODE_IPS": address,
     }
     others: dict[str, str | None] = {
         "PYTHONUNBUFFERED": "1",
@@ -63,12 +71,9 @@ def variables_of(
         "SM_OUTPUT_DIR": output,
         "SM_OUTPUT_DATA_DIR": output,
         "SM_CHECKPOINT_DIR": checkpoints,
-        "SM_HOSTS": json.dumps([socket.gethostname()]),
-        "SM_CURRENT_HOST": socket.gethostname(),
+        **sagemaker_hosts(address),
         "SM_NUM_CPUS": str(spec["limits"]["cores"] or len(os.sched_getaffinity(0))),
-        "SM_NUM_GPUS": str(
-            len(record["gpus"]) if record["resources"]["gpus"] else record["totalGpus"]
-        ),
+        "SM_NUM_GPUS": str(gpu_count(record)),
         "SM_HPS": json.dumps(given),
         "WANDB_RUN_ID": spec["id"],
         "WANDB_RESUME": "allow",
@@ -87,6 +92,46 @@ def variables_of(
     if spec["limits"]["cores"]:
         others["OMP_NUM_THREADS"] = str(spec["limits"]["cores"])
     return ours, {name: value for name, value in others.items() if value is not None}
+
+
+def gpu_count(record: Mapping[str, Any]) -> int:
+    """How many GPUs a run may use: those that it has reserved, else all."""
+    return len(record["gpus"]) if record["resources"]["gpus"] else record["totalGpus"]
+
+
+def sagemaker_hosts(address: str) -> dict[str, str]:
+    """What a script for SageMaker reads of its hosts, of which there is one."""
+    return {
+        "SM_HOSTS": json.dumps([socket.gethostname()]),
+        "SM_CURRENT_HOST": socket.gethostname(),
+        "SM_CURRENT_HOST_RANK": "0",
+        "SM_HOST_COUNT": "1",
+        "SM_MASTER_ADDR": address,
+        "SM_MASTER_PORT": str(free_port(address)),
+    }
+
+
+def node_address(environment: Mapping[str, str] = os.environ) -> str:
+    """The private address of this instance."""
+    if "NX_EC2_LOCAL_INSTANCE" in environment:
+        return LOOPBACK
+    # Connecting a datagram socket sends nothing: the system only chooses the address to send from.
+    for family, metadata in METADATA:
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as probe:
+                probe.connect((metadata, 80))
+                return probe.getsockname()[0]
+        except OSError:
+            continue
+    return LOOPBACK
+
+
+def free_port(address: str) -> int:
+    """A port of this address that no process listens on now, so that two runs get two ports."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.bind((address, 0))
+        return probe.getsockname()[1]
 
 
 def variable_name(text: str) -> str:

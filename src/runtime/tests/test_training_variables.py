@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import socket
 import sys
 import unittest
 
@@ -48,6 +49,33 @@ class Variables(unittest.TestCase):
         self.assertEqual("3", self.of(limits={"cores": 3, "memory": None})["SM_NUM_CPUS"])
         self.assertEqual("/srv/model/artifacts", found["SM_OUTPUT_DIR"])
         self.assertEqual(([], {}), (json.loads(found["SM_CHANNELS"]), json.loads(found["SM_HPS"])))
+
+    def test_one_node_is_described_as_the_first_of_one(self):
+        found = self.of()
+        self.assertEqual(
+            ("0", "1", "0", "1"),
+            tuple(
+                found[name]
+                for name in (
+                    "NX_EC2_NODE_RANK",
+                    "NX_EC2_NUM_NODES",
+                    "SM_CURRENT_HOST_RANK",
+                    "SM_HOST_COUNT",
+                )
+            ),
+        )
+        self.assertEqual(found["SM_MASTER_ADDR"], found["NX_EC2_NODE_IPS"])
+        with socket.create_server(
+            (found["SM_MASTER_ADDR"], int(found["SM_MASTER_PORT"])),
+            family=socket.AF_INET6 if ":" in found["SM_MASTER_ADDR"] else socket.AF_INET,
+        ):
+            # Another run starts while this one listens.
+            self.assertNotEqual(found["SM_MASTER_PORT"], self.of()["SM_MASTER_PORT"])
+
+    def test_a_local_instance_has_the_loopback_address(self):
+        self.assertEqual(
+            "127.0.0.1", training_variables.node_address({"NX_EC2_LOCAL_INSTANCE": "i-1"})
+        )
 
     def test_it_finds_its_channels_and_hyperparameters(self):
         found = self.of(
