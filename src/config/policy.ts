@@ -19,8 +19,13 @@ import type { Configuration } from './settings/types';
  */
 const CREDENTIAL_FILE = /^(\.env|\.git$)/i;
 
+/** The same in a path that holds no character to be ignored. */
+const CREDENTIAL_IN_PATH = /(^|\/)\.(env|git(\/|$))/i;
+const PLAIN = /^[ -~]*$/;
+
 /** Whether a path is that of a credential file, or in a directory of such a name. HFS+ ignores unseen characters. */
 export function isCredentialPath(path: string): boolean {
+  if (PLAIN.test(path)) return CREDENTIAL_IN_PATH.test(path);
   return path.split('/').some((part) => CREDENTIAL_FILE.test(part.replace(/\p{Default_Ignorable_Code_Point}/gu, '')));
 }
 

@@ -84,12 +84,12 @@ export function outputFinder(outputs: readonly Output[]): (path: string) => Outp
   }));
   const known = new Map<string, Output | undefined>();
   const ofDirectory = (directory: string): Output | undefined => {
-    if (directory === '.') return undefined;
     if (!known.has(directory)) known.set(directory, find(directory));
     return known.get(directory);
   };
   const find = (path: string) => {
-    const above = ofDirectory(posix.dirname(path));
+    const slash = path.lastIndexOf('/');
+    const above = slash < 0 ? undefined : ofDirectory(path.slice(0, slash));
     const own = rules.find(({ matches }) => matches(path))?.output;
     if (!above || !own) return own ?? above;
     return outputs.indexOf(own) < outputs.indexOf(above) ? own : above;

@@ -54,9 +54,11 @@ export type PathMatcher = (path: string) => boolean;
 /** @throws Problem `GLOB_INVALID` */
 export function globMatcher({ root, pattern }: RootedGlob, options: { nocase?: boolean } = {}): PathMatcher {
   const matches = patternMatcher(pattern, options);
+  if (root === '') return matches;
+  const inside = `${root}/`;
   return (path) => {
-    const rest = pathBelow(root, path);
-    return rest !== null && matches(rest);
+    if (path.startsWith(inside)) return matches(path.slice(inside.length));
+    return path === root && matches('');
   };
 }
 
@@ -86,8 +88,8 @@ function patternMatcher(pattern: string, { nocase = false }: { nocase?: boolean 
   if (pattern === '') return () => true;
   assertGlob(pattern);
   const fold = (text: string) => (nocase ? text.toLowerCase() : text);
-  const literal = new Set([fold(pattern), fold(withoutEscapes(pattern))]);
-  const isLiteral = (path: string) => [...literal].some((each) => path === each || path.startsWith(`${each}/`));
+  const literals = [...new Set([fold(pattern), fold(withoutEscapes(pattern))])].map((path) => [path, `${path}/`]);
+  const isLiteral = (path: string) => literals.some(([each, inside]) => path === each || path.startsWith(inside));
   if (!isGlob(pattern)) return (path) => isLiteral(fold(path));
   const expression = new RegExp(globSource(pattern), nocase ? 'is' : 's');
   return (path) => (canExist(path) && expression.test(path)) || isLiteral(fold(path));
@@ -210,13 +212,6 @@ function isUnambiguous(body: string): boolean {
       (each, at) => each !== '' && alternatives.every((other, of) => at === of || !other.startsWith(each)),
     )
   );
-}
-
-/** A path relative to a directory; null where it is not below it. */
-function pathBelow(directory: string, path: string): string | null {
-  if (directory === '') return path;
-  if (path === directory) return '';
-  return path.startsWith(`${directory}/`) ? path.slice(directory.length + 1) : null;
 }
 
 /** The directories that a path is in. */

@@ -27,7 +27,24 @@ export const PACKAGING_FILES = ['pyproject.toml', 'setup.py', 'setup.cfg', 'MANI
 
 const matchers = PATTERNS.map(([pattern, why]) => ({ matches: picomatch(pattern, GLOB), why }));
 
+const ANYWHERE = '**/';
+/** What a pattern says of a name alone, for a quick answer: a name at any depth, or one in the root. */
+const namesOf = (patterns: string[]) =>
+  new RegExp(
+    patterns.map((pattern) => `(?:${picomatch.makeRe(pattern, GLOB).source})`).join('|') || '(?!)',
+    GLOB.flags,
+  );
+const anywhere = NOT_TRAINED.filter((pattern) => pattern.startsWith(ANYWHERE) && !pattern.slice(3).includes('/'));
+const rest = NOT_TRAINED.filter((pattern) => !anywhere.includes(pattern));
+const NAMES = namesOf(anywhere.map((pattern) => pattern.slice(ANYWHERE.length)));
+const ROOT_NAMES = namesOf(rest.filter((pattern) => !pattern.includes('/')));
+const DIRECTORIES = rest.flatMap((pattern) => (pattern.includes('/') ? `${picomatch.scan(pattern, GLOB).base}/` : []));
+
 /** Why a path, relative to its project, is not trained with; null where it is. */
 export function whyNotTrained(path: string): string | null {
-  return matchers.find(({ matches }) => matches(path))?.why ?? null;
+  const slash = path.lastIndexOf('/');
+  const mayMatch =
+    NAMES.test(slash < 0 ? path : path.slice(slash + 1)) ||
+    (slash < 0 ? ROOT_NAMES.test(path) : DIRECTORIES.some((directory) => path.startsWith(directory)));
+  return mayMatch ? (matchers.find(({ matches }) => matches(path))?.why ?? null) : null;
 }

@@ -4,7 +4,7 @@ import { outputMatcher } from '../../config/settings/outputs';
 import { Problem } from '../../report/problem';
 import { sanitizeForTerminal } from '../../report/terminal-text';
 import { isScratch } from '../scratch';
-import { never } from './never-sent';
+import { neverSent } from './never-sent';
 import { walk } from './walk';
 import { lookUp } from '../look-up';
 import { posix, join } from 'node:path';
@@ -49,6 +49,7 @@ export function findIncluded(
     );
   });
   const literal = new Set(include.flatMap(({ path }) => (path === null ? [] : [path])));
+  const never = neverSent(literal);
   const take = (path: string, isTracked = false) => {
     const why = excluded(path)
       ? 'sync.exclude'
@@ -56,7 +57,7 @@ export function findIncluded(
         ? "the trainings' output"
         : isScratch(path)
           ? 'nx-ec2 uses it'
-          : never(path, literal);
+          : never(path);
     if (why) leftOut.push({ path, why });
     else paths.add(path);
   };
@@ -65,7 +66,7 @@ export function findIncluded(
     walk(workspaceRoot, base, (path, empty) => {
       if (!matches(path)) return;
       if (!empty) take(path);
-      else if (!excluded(path) && never(path, literal) === null) emptyDirectories.add(path);
+      else if (!excluded(path) && never(path) === null) emptyDirectories.add(path);
     });
     if (paths.size + emptyDirectories.size + leftOut.length === before)
       warnings.push(`"sync.include" matches nothing: ${sanitizeForTerminal(written)}`);

@@ -7,17 +7,25 @@ import { readFileSync } from 'node:fs';
  * project names.
  */
 export function whyLeftOut(workspaceRoot: string, roots: string[]): (path: string) => string | null {
-  const innermostFirst = [...roots].sort((a, b) => b.length - a.length);
+  const known = new Map<string, string | undefined>(roots.map((root) => [root, root]));
+  const innermost = (directory: string): string | undefined => {
+    if (known.has(directory)) return known.get(directory);
+    const slash = directory.lastIndexOf('/');
+    const root = directory === '.' ? undefined : innermost(slash < 0 ? '.' : directory.slice(0, slash));
+    known.set(directory, root);
+    return root;
+  };
   const packaging = new Map<string, string>();
   const textOf = (root: string) => {
-    const known = packaging.get(root);
-    if (known !== undefined) return known;
+    const before = packaging.get(root);
+    if (before !== undefined) return before;
     const text = PACKAGING_FILES.map((name) => readText(join(workspaceRoot, root, name))).join('\n');
     packaging.set(root, text);
     return text;
   };
   return (path) => {
-    const root = innermostFirst.find((each) => each === '.' || path.startsWith(`${each}/`));
+    const slash = path.lastIndexOf('/');
+    const root = innermost(slash < 0 ? '.' : path.slice(0, slash));
     if (root === undefined) return null;
     const own = root === '.' ? path : path.slice(root.length + 1);
     const why = whyNotTrained(own);

@@ -10,17 +10,26 @@ export const NEVER: ReadonlyMap<string, string> = new Map([
   ['.nx', "Nx's cache"],
 ]);
 
-/** Why a path never travels, unless a pattern without wildcards names the very part that it is left out for. */
-export function never(path: string, literal: Set<string>): string | null {
-  const parts = path.split('/');
-  let named = 0;
-  for (let depth = 1; depth <= parts.length; depth++) {
-    if (literal.has(parts.slice(0, depth).join('/'))) named = depth;
-  }
-  // A directory that is named does not let what lies hidden in it through.
-  for (const part of parts.slice(named)) {
-    const why = NEVER.get(part) ?? (isCredentialPath(part) ? 'may hold secrets' : undefined);
-    if (why) return why;
-  }
-  return null;
+/**
+ * Why a path never travels, unless a pattern without wildcards names the very part that it is left out for. A directory
+ * that is named does not let what lies hidden in it through.
+ * @param literal the paths that are named.
+ */
+export function neverSent(literal: ReadonlySet<string>): (path: string) => string | null {
+  const directories = new Map<string, string | null>();
+  const ofDirectory = (directory: string): string | null => {
+    let why = directories.get(directory);
+    if (why === undefined) directories.set(directory, (why = of(directory)));
+    return why;
+  };
+  const of = (path: string): string | null => {
+    if (literal.has(path)) return null;
+    const slash = path.lastIndexOf('/');
+    return (slash < 0 ? null : ofDirectory(path.slice(0, slash))) ?? whyPart(path.slice(slash + 1));
+  };
+  return of;
+}
+
+function whyPart(part: string): string | null {
+  return NEVER.get(part) ?? (isCredentialPath(part) ? 'may hold secrets' : null);
 }
