@@ -3,6 +3,7 @@ import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } f
 import { join } from 'node:path';
 import { Aws } from '../aws/clients';
 import { startFixture, type Fixture } from '../local-aws/local-aws.fixture';
+import { LOCAL_IDENTITY } from '../local-aws/protocol/identity';
 import type { StoredObject } from '../local-aws/s3/objects';
 import { Snapshot } from '../snapshot/snapshot';
 import { StoreKeys } from './keys';
@@ -26,14 +27,16 @@ export class StoreFixture {
     private readonly environment: NodeJS.ProcessEnv,
   ) {}
 
-  static async start(): Promise<StoreFixture> {
-    const local = await startFixture({ instances: [] });
+  /** @param deny the actions that its caller is denied, as they are at the time of a request. */
+  static async start(deny: string[] = []): Promise<StoreFixture> {
+    const caller = { ...LOCAL_IDENTITY, accessKeyId: 'AKIASTOREFIXTURE0001', deny };
+    const local = await startFixture({ instances: [], identities: [caller] });
     const environment = { ...process.env };
     const { endpoint, region, credentials } = local.clientOptions;
     Object.assign(process.env, {
       AWS_ENDPOINT_URL: endpoint,
       AWS_REGION: region,
-      AWS_ACCESS_KEY_ID: credentials.accessKeyId,
+      AWS_ACCESS_KEY_ID: caller.accessKeyId,
       AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
       NX_EC2_CACHE_DIRECTORY: join(local.directory, 'memory'),
     });

@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 
 from ..system.errors import Failure
 from .endpoints import bucket_url, encode
-from .http_pool import RETRY_PAUSE_S, Connections
+from .http_pool import RETRY_PAUSE_S, Connections, is_absence
 from .list_objects import find_object, holds_objects, list_objects
 from .presigned import MAX_TRIES, form
 from .signed_requests import (
@@ -20,6 +20,7 @@ from .signed_requests import (
     UNKNOWN_KEY,
     Service,
     Unreadable,
+    is_denied,
     is_unreadable,
     may_pass,
     send,
@@ -39,6 +40,7 @@ MAX_OBJECT_BYTES = 16 * 1024 * 1024
 # How many objects a list may hold.
 MAX_LISTED = 1_000_000
 PROBE = "probe"
+UNSEEN = "neither read %s nor list it: it may or may not be there"
 
 
 class Object:
@@ -149,17 +151,16 @@ class Bucket:
     def get(
         self, name: str, span: Span | None = None, limit: int = MAX_OBJECT_BYTES
     ) -> bytes | None:
-        """An object's bytes, None where there is none or the role may not read it: of (first,
-        last), both included, last None for the end, or of (None, last bytes).
+        """An object's bytes, None where there is none: of (first, last), both included, last None
+        for the end, or of (None, last bytes).
 
         What begins behind the end is empty. By the role alone: else NO_ROLE. FETCH_FAILED;
-        Unreadable.
+        ACCESS_DENIED where the role may not read it, or not know whether it exists; Unreadable.
         """
         answer = self._get(name, span=span, limit=limit)
         if answer.status == 416:
             return b""
-        # S3 says 403 of what is not there to whoever may not list the bucket.
-        if answer.code in ("NoSuchKey", "AccessDenied"):
+        if answer.code == "NoSuchKey" or (is_denied(answer) and self._is_absent(name, answer)):
             return None
         self._check(name, answer)
         self._check_size(name, answer, limit)
@@ -180,6 +181,34 @@ class Bucket:
             self._check_size(name, answer, limit)
         return from_headers(answer, bytes(answer.body[:limit]))
 
+    def _is_absent(self, name: str, refused: Answer) -> bool:
+        """Whether S3 denied a read because there is no such object: to a role that may not list, it
+        answers 403 for that, too. ACCESS_DENIED where there is one, or that can't be known.
+        """
+        key = self.access["prefix"] + name
+        if is_absence(refused.message):
+            return True
+        if "s3:GetObject" not in refused.message:
+            try:
+                found = find_object(self._role(), self.url, key=key, owner=self.access["owner"])
+            except Failure as failure:
+                if failure.code != "ACCESS_DENIED":
+                    raise
+                raise self._denied(UNSEEN, key, refused)
+            if found is None:
+                return True
+        raise self._denied("not read %s", key, refused)
+
+    def _denied(self, what: str, key: str, refused: Answer) -> Failure:
+        return Failure(
+            "ACCESS_DENIED",
+            "the role may " + what % key,
+            status=refused.status,
+            aws=refused.words,
+            fix="allow s3:GetObject on %s/%s*, and s3:ListBucket on %s for that prefix"
+            % (self.access["bucket"], self.access["prefix"], self.access["bucket"]),
+        )
+
     def _look_up(self, name: str, refused: Answer) -> Object | None:
         """The Object that S3 did not let be read; None if it is not there."""
         key, owner = self.access["prefix"] + name, self.access["owner"]
@@ -193,14 +222,7 @@ class Bucket:
                 return None
             if answer.status == 200:
                 return from_headers(answer, b"", refused.words)
-            raise Failure(
-                "ACCESS_DENIED",
-                "the role may neither read %s nor list it: it may or may not be there" % key,
-                status=refused.status,
-                aws=refused.words,
-                fix="allow s3:GetObject on %s/%s*, and s3:ListBucket on %s for that prefix"
-                % (self.access["bucket"], self.access["prefix"], self.access["bucket"]),
-            )
+            raise self._denied(UNSEEN, key, refused)
         if found is None:
             return None
         return Object(

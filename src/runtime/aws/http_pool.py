@@ -211,11 +211,20 @@ class Connections:
         return http.client.HTTPSConnection(host, port, timeout=TIMEOUT_S, context=self.context)
 
 
-def is_absent(answer: Answer) -> bool:
-    """S3 says 403 of what is not there to whoever may not list the bucket, and of what it is asked
-    for too late.
+def is_absence(words: str) -> bool:
+    """Whether S3 denies a read because there is no such object: then it names the permission to
+    list as the one that is missing.
     """
-    return answer.status == 404 or (answer.status == 403 and b"xpired" not in answer.body)
+    return "perform: s3:ListBucket" in words
+
+
+def may_be_absent(answer: Answer) -> bool:
+    """Whether there may be no such object: S3 answers 403 for that to whoever may not list the
+    bucket, and for what it is asked for too late.
+    """
+    if answer.status != 403:
+        return answer.status == 404
+    return b"xpired" not in answer.body and b"s3:GetObject" not in answer.body
 
 
 def read(response: http.client.HTTPResponse, limit: int) -> bytearray:

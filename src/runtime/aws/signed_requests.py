@@ -219,6 +219,11 @@ def is_unreadable(answer: Answer) -> bool:
     )
 
 
+def is_denied(answer: Answer) -> bool:
+    """Whether a permission of S3 is missing, and not one for the key of an object."""
+    return answer.code == "AccessDenied" and "kms:" not in answer.message
+
+
 def is_skewed(answer: Answer) -> bool:
     """Services that speak JSON call it a signature that is expired, or not yet current."""
     return answer.code in SKEWED or bool(

@@ -81,7 +81,7 @@ def by_role(source: ResumeSource, access: StoreAccess) -> Fetch:
 
 
 def by_urls(urls: Mapping[str, str]) -> Fetch:
-    from ..aws.http_pool import Connections, is_absent
+    from ..aws.http_pool import Connections, is_absence
 
     connections = Connections()
 
@@ -89,14 +89,15 @@ def by_urls(urls: Mapping[str, str]) -> Fetch:
         if name not in urls:
             return None
         answer = connections.get("checkpoint", urls[name], limit=limit)
-        if is_absent(answer):
+        words = "" if answer.status == 200 else answer.body[:2000].decode("utf-8", "replace")
+        if answer.status == 404 or (answer.status == 403 and is_absence(words)):
             return None
         if answer.status != 200:
             refused = is_unreadable(Answer(answer.status, {}, answer.body))
             raise (Unreadable if refused else Failure)(
                 "FETCH_FAILED",
                 "%s could not be fetched: HTTP %d" % (name, answer.status),
-                aws=bytes(answer.body[:2000]).decode("utf-8", "replace"),
+                aws=words,
             )
         return answer.body
 

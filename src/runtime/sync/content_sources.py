@@ -259,12 +259,16 @@ class Contents:
             if self.spec.get("archive") and not self.tree.entries
             else "CONTENT_MISSING"
         )
+        # What S3 denies may exist: without its words, nobody would look for a permission.
+        denied = next((each for each in self.absent if each.get("aws")), None)
+        why = ": S3 denies the pack %s" % denied["pack"] if denied else ""
         return Failure(
             code,
-            "the tree lacks the contents of %d files" % len(paths),
+            "the tree lacks the contents of %d files%s" % (len(paths), why),
             head=self.tree.head,
             count=len(paths),
             paths=paths[:20],
             contents=sorted(self.open & set(self.targets))[:200],
             packs=self.absent[:20],
+            **({"aws": denied["aws"]} if denied else {}),
         )

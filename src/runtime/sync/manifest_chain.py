@@ -4,7 +4,7 @@ docs/reference/formats.md, "Store".
 
 from __future__ import annotations
 
-from ..aws.http_pool import in_parallel, is_absent
+from ..aws.http_pool import in_parallel, may_be_absent
 from ..system.bounded import TooLarge, inflate, parse
 from ..system.errors import Failure
 from . import snapshot
@@ -85,7 +85,7 @@ class History:
 def read_manifest(connections: Connections, each: SyncSpecHistoryItem, whole: bool = True) -> Any:
     name = each["snapshot"]
     answer = connections.get("manifest", each["url"], limit=MAX_STORED_BYTES, snapshot=name)
-    if is_absent(answer):
+    if may_be_absent(answer):
         raise ManifestMissing()
     if answer.status != 200:
         raise Failure(

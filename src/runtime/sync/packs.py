@@ -8,7 +8,7 @@ import hashlib
 import struct
 import time
 
-from ..aws.http_pool import in_parallel, is_absent
+from ..aws.http_pool import in_parallel, may_be_absent
 from ..system import bounded
 from ..system.errors import Failure
 
@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, Literal, Sequence, Tuple
 
-    from ..aws.http_pool import Connections, Span
+    from ..aws.http_pool import Answer, Connections, Span
     from ..system.documents import SyncSpecPacksItem
     from .assembler import Assembly
 
@@ -146,7 +146,7 @@ class Packs:
             if isinstance(answer, tuple):
                 return answer
             if time.monotonic() + pause > deadline:
-                self.absent.append({"pack": pack["sha256"], "status": answer})
+                self.absent.append({"pack": pack["sha256"], **answer})
                 return None
             self.progress()
             time.sleep(pause)
@@ -154,15 +154,15 @@ class Packs:
 
     def ask(
         self, pack: SyncSpecPacksItem, span: Span | None, length: int | None
-    ) -> tuple[bytearray, bool] | int:
+    ) -> tuple[bytearray, bool] | dict[str, Any]:
         """(bytes, whether they are the whole pack), or the status of an answer that says that the
-        store has no such pack.
+        store has no such pack, with S3's words where it denies it.
         """
         answer = self.connections.get(
             "pack", pack["url"], limit=pack["size"], span=span, pack=pack["sha256"]
         )
-        if is_absent(answer):
-            return answer.status
+        if may_be_absent(answer):
+            return {"status": answer.status, **denial(answer)}
         if answer.status not in (200, 206):
             raise Failure(
                 "FETCH_FAILED",
@@ -196,6 +196,15 @@ class Packs:
                     )
                 self.deliver(chunk, piece)
             at += size
+
+
+def denial(answer: Answer) -> dict[str, str]:
+    """S3's words where it denies a request."""
+    if answer.status != 403:
+        return {}
+    from ..aws.signed_requests import error_of
+
+    return {"aws": ": ".join(filter(None, error_of(answer.body, {})))[:500]}
 
 
 def is_pack_size(size: object) -> bool:

@@ -193,6 +193,29 @@ class ReadTest(unittest.TestCase):
             self.assertEqual(raised.exception.code, "ACCESS_DENIED")
             self.assertIn("s3:ListBucket on b for that prefix", raised.exception.detail["fix"])
 
+    def test_an_object_that_the_role_may_not_read_is_not_taken_for_absent(self):
+        self.s3.overwrite("checkpoint/1.json", b"x")
+        for denied in ({"get"}, {"get", "list"}):
+            self.s3.denied = denied
+            with self.subTest(denied), self.assertRaises(Failure) as raised:
+                self.bucket.get("checkpoint/1.json")
+            detail = raised.exception.detail
+            self.assertEqual(
+                (raised.exception.code, detail["aws"]),
+                ("ACCESS_DENIED", "AccessDenied: Access Denied"),
+            )
+            self.assertIn("allow s3:GetObject on b/", detail["fix"])
+
+    def test_a_denied_object_that_is_not_listed_or_whose_list_is_denied_is_absent(self):
+        self.s3.denied = {"missing"}
+        self.assertIsNone(self.bucket.get("checkpoint/1.json"))
+        # As S3 says it of an object that does not exist.
+        words = "User: role is not authorized to perform: s3:ListBucket on resource: b"
+        self.s3.denied = {"list"}
+        answer = s3_server.error(403, "AccessDenied", words)
+        with mock.patch.object(self.s3, "get", lambda name, head=False: answer):
+            self.assertIsNone(self.bucket.get("checkpoint/1.json"))
+
     def test_an_answer_that_is_no_list_or_does_not_go_on_is_an_error(self):
         page = (
             "<ListBucketResult><Contents><Key>k</Key><Size>1</Size></Contents>%s</ListBucketResult>"
@@ -226,7 +249,7 @@ class ReadTest(unittest.TestCase):
             self.assertNotIsInstance(raised.exception, signed_requests.Unreadable)
 
     def test_the_bytes_of_an_unreadable_or_too_large_object_are_a_failure_of_its_own(self):
-        for kind in ("archived", "ssec", "disabled-key"):
+        for kind in s3_server.KINDS:
             self.s3.overwrite("stop", b"x", kind)
             with self.subTest(kind), self.assertRaises(signed_requests.Unreadable):
                 self.bucket.get("stop")
@@ -234,8 +257,6 @@ class ReadTest(unittest.TestCase):
         with self.assertRaises(signed_requests.Unreadable) as raised:
             self.bucket.get("stop", limit=10)
         self.assertEqual(raised.exception.code, "LIMIT")
-        self.s3.overwrite("stop", b"x", "foreign-key")
-        self.assertIsNone(self.bucket.get("stop"))
 
 
 class LocalInstanceTest(unittest.TestCase):

@@ -262,6 +262,15 @@ class Plans(PlanTest):
         self.store.objects["/m/" + snapshot_id(self.second)] = 403
         self.refuse("CONTENT_MISSING", self.first, self.second, self.second, **parts)
 
+    def test_a_pack_that_s3_denies_is_said_to_be_denied_in_its_words(self):
+        self.begin(self.first)
+        files = {**self.first, b"n": noise(1, 1000)}
+        placed = self.store.put_pack(pack([files[b"n"]]))
+        self.store.objects["/p/" + placed["sha256"]] = 403
+        error = self.refuse("CONTENT_MISSING", self.first, files, packs=[placed])
+        self.assertIn("S3 denies the pack " + placed["sha256"], error["message"])
+        self.assertEqual(error["detail"]["aws"], "<Error/>")
+
     def test_the_proxy_of_the_environment_is_used(self):
         placed = self.store.put_pack(pack([b"1"]))
         placed["url"] = "http://store.invalid/p/%s?a=b" % placed["sha256"]

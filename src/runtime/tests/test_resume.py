@@ -600,7 +600,12 @@ class ResumeTest(Resuming):
         self.addCleanup(served.close)
         urls = {"checkpoint/1.json": served.url("/c"), "part/x": served.url("/x")}
         source = {"run": "r", "n": 1, "sha256": "0" * 64, "prefix": "p/", "urls": urls}
-        for status, why in ((400, "UNREADABLE"), (403, "ABSENT"), (503, "FETCH_FAILED")):
+        for status, why in (
+            (400, "UNREADABLE"),
+            (404, "ABSENT"),
+            (403, "UNREADABLE"),
+            (503, "FETCH_FAILED"),
+        ):
             served.objects["/c"] = status
             with self.subTest(status), self.assertRaises(Failure) as raised:
                 checkpoint_source.restore_from(source, {}, self.root, account=None)

@@ -1,5 +1,6 @@
 import type { Readable } from 'node:stream';
 import type { Output } from '../../aws/direct/operations';
+import { parseDenial } from '../../aws/denied';
 import { awsCode, awsStatus } from '../../aws/reason';
 import { sdk } from '../../aws/sdk';
 import type { Problem } from '../../report/problem';
@@ -13,8 +14,8 @@ import type { ObjectVersion, StoredVersion } from './types';
 import { StoreTooLarge, StoreUnreadable } from './unusable';
 
 interface ReadOptions {
-  /** The answers that mean that there is none; absent: 404 and 403. */
-  absent?: (404 | 403)[];
+  /** A 403 is an error, whatever it is for. */
+  strict?: boolean;
   range?: string;
   signal?: AbortSignal;
   /** Told what S3's clock says, ms since the epoch. */
@@ -76,8 +77,8 @@ export class ObjectReader {
 
   /**
    * @param limit bytes.
-   * @returns the object's bytes, or null where there is none (to a caller without s3:ListBucket, S3 says 403 for that).
-   * @throws StoreTooLarge, StoreUnreadable
+   * @returns the object's bytes, or null where there is none.
+   * @throws StoreTooLarge, StoreUnreadable. Problem `STORE_GET` where the caller may not read it, or may not know whether it exists.
    */
   async get(key: string, limit: number, signal?: AbortSignal): Promise<Buffer | null> {
     return (await this.getWithETag(key, limit, { signal }))?.bytes ?? null;
@@ -86,10 +87,10 @@ export class ObjectReader {
   /**
    * The object as it is at this moment, with what tells it from other versions, and how old it is by S3's clock alone.
    * @param limit bytes.
-   * @param options `strict`: a 403 is an error: for whoever may list, it does not mean that there is no object.
-   * `unless`: the ETag of a version that is of no use.
+   * @param options `strict`: a 403 is an error, even if S3 says with it that the object does not exist. `unless`: the ETag
+   * of a version that is of no use.
    * @returns null where there is none. @throws StoreTooLarge where it is larger: no more than the limit is read.
-   * StoreUnreadable where S3 has it and does not return it.
+   * StoreUnreadable where S3 has it and does not return it. Problem `STORE_GET` where the caller may not read it.
    */
   async getWithETag(
     key: string,
@@ -100,7 +101,7 @@ export class ObjectReader {
     // One of its own: the SDK leaves a listener on it for each request.
     const signal = options.signal && AbortSignal.any([options.signal]);
     const answer = await this.read(key, {
-      absent: options.strict ? [404] : [404, 403],
+      strict: options.strict,
       signal,
       onDate: (date) => (answered = date),
       unless: options.unless,
@@ -206,7 +207,7 @@ export class ObjectReader {
   /** @returns null where there is none. */
   private async read(
     key: string,
-    { absent = [404, 403], range, signal: abortSignal, onDate, unless }: ReadOptions,
+    { strict, range, signal: abortSignal, onDate, unless }: ReadOptions,
   ): Promise<Output<'GetObject'> | null> {
     try {
       const input = { ...this.requests.target(key), Range: range, IfNoneMatch: unless };
@@ -220,10 +221,31 @@ export class ObjectReader {
         throw await this.unreadable(key, error);
       const code = awsCode(error);
       if (refusal) throw this.requests.problem('STORE_GET', `Could not read ${this.requests.name(key)}.`, error);
-      const is = awsStatus(error) === 404 ? 404 : code === 'AccessDenied' ? 403 : undefined;
-      if (is && absent.includes(is) && code !== 'NoSuchBucket') return null;
+      if (awsStatus(error) === 404 && code !== 'NoSuchBucket') return null;
+      if (code === 'AccessDenied' && !strict && (await this.isAbsent(key, error))) return null;
       throw this.requests.problem('STORE_GET', `Could not read ${this.requests.name(key)}.`, error);
     }
+  }
+
+  /**
+   * Whether S3 denied a read because there is no such object: to a caller who may not list, it answers 403 for that, too.
+   * @throws Problem where that can't be known.
+   */
+  private async isAbsent(key: string, error: unknown): Promise<boolean> {
+    // Of an object that does not exist, S3 says that the permission to list is missing.
+    const action = parseDenial((error as Error).message)?.action;
+    if (action) return action === 's3:ListBucket';
+    const listed = await this.listing.find(key).catch((failure: unknown) => {
+      if (awsCode((failure as Problem).cause) === 'AccessDenied') return undefined;
+      throw failure;
+    });
+    if (listed !== undefined) return listed === null;
+    throw this.requests.problem(
+      'STORE_GET',
+      `Could not read ${this.requests.name(key)}. It may not exist: S3 does not say so to a caller without s3:ListBucket.`,
+      error,
+      'The caller needs s3:GetObject and s3:ListBucket: the CallerPolicy of nx g nx-ec2:aws-setup has both.',
+    );
   }
 
   /** The error for an object that S3 has and does not return. */
