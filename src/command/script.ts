@@ -1,3 +1,16 @@
+/** A plan that follows its command: see WaitingCommand. */
+export interface AwaitedPlan {
+  url: string;
+  /** Base64. */
+  key: string;
+  /** How long it is waited for. */
+  seconds: number;
+  tree: string;
+  root: string | null;
+  /** Where the runtime is, for an instance that may lack it. */
+  runtime?: { url: string };
+}
+
 /** What the runtime gets on standard input: docs/reference/formats.md, "Command". */
 export type Request = {
   v: 1;
@@ -8,8 +21,7 @@ export type Request = {
   signingKey?: string;
 } & (
   | { plan: string }
-  /** The plan follows: see WaitingCommand. `key`: base64; `seconds`: how long it is waited for. */
-  | { await: { url: string; key: string; seconds: number; tree: string; root: string | null } }
+  | { await: AwaitedPlan }
   /** `encryptionKey`: base64, of a sealed plan; `sha256` is that of the sealed bytes. */
   | { fetch: { url: string; sha256: string; encryptionKey?: string } }
 );

@@ -6,7 +6,7 @@ import type { Store } from '../store/store';
 import { steadyNow } from '../system/moment';
 import type { Plan } from './plan';
 import { runtimeProgram } from './runtime-program';
-import { commandScript } from './script';
+import { commandScript, type AwaitedPlan } from './script';
 import { seal } from './seal';
 import { sendCommand, type CommandOptions } from './send-command';
 
@@ -16,6 +16,16 @@ const PLAN_WAIT_S = 5;
 const PLAN_LATE_MS = 4_000;
 /** The largest plan that the instance reads, sealed, bytes. */
 const MAX_PLAN_BYTES = 256 * 1024;
+
+/** What is known of a command before its plan. */
+export interface AheadCommand {
+  tree: string;
+  root: string | null;
+  /** As in Request. */
+  compiled: string | null | undefined;
+  /** The instances may lack the runtime: the command says where in the store it is. */
+  needsRuntime: boolean;
+}
 
 /** A command that has been sent ahead of its plan: docs/reference/formats.md, "A plan that follows its command". */
 export class WaitingCommand {
@@ -39,21 +49,23 @@ export class WaitingCommand {
   static async send(
     { aws, store, keys }: { aws: Aws; store: Store; keys: StoreKeys },
     instances: readonly string[],
-    command: { tree: string; root: string | null; compiled: string | null | undefined },
+    command: AheadCommand,
     options: Omit<CommandOptions, 'assertInstanceExists'>,
   ): Promise<WaitingCommand> {
     const { sha256: runtime, bootstrap } = runtimeProgram();
-    const { compiled, tree, root } = command;
+    const { compiled, tree, root, needsRuntime } = command;
     const planKey = keys.plan(randomBytes(12).toString('hex'));
     const key = randomBytes(32);
     store.connect();
-    const url = await store.presignGet(planKey);
-    const script = commandScript(bootstrap, {
-      v: 1,
-      runtime,
-      compiled,
-      await: { url, key: key.toString('base64'), seconds: PLAN_WAIT_S, tree, root },
-    });
+    const awaited: AwaitedPlan = {
+      url: await store.presignGet(planKey),
+      key: key.toString('base64'),
+      seconds: PLAN_WAIT_S,
+      tree,
+      root,
+    };
+    if (needsRuntime) awaited.runtime = { url: await store.presignGet(keys.runtime(runtime)) };
+    const script = commandScript(bootstrap, { v: 1, runtime, compiled, await: awaited });
     const purpose = createHmac('sha256', key).update(`nx-ec2 awaited plan 1\n${runtime}\n${tree}`).digest();
     return new WaitingCommand(store, planKey, purpose, script, (text) => sendCommand(aws, instances, text, options));
   }

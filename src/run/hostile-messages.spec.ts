@@ -1,6 +1,6 @@
 import { PassThrough } from 'node:stream';
 import fc from 'fast-check';
-import { remoteFailure } from '../command/remote';
+import { remoteFailure } from '../command/remote-failure';
 import { parseReply, readReply } from '../command/reply';
 import { listInventory } from '../instance/inventory/listing';
 import { parseLaunch } from '../instance/launch/launch-journal';

@@ -222,9 +222,10 @@ try:
 except OSError:
     runtime = b""
 if sha256(runtime) != request["runtime"]:
-    if awaited:
+    place = (awaited or plan).get("runtime")
+    if not place:
         fail("NO_PLAN", "the runtime is not on the instance")
-    runtime = fetch("runtime", plan["runtime"]["url"])
+    runtime = fetch("runtime", place["url"])
     if sha256(runtime) != request["runtime"]:
         fail("RUNTIME_MISMATCH", "the runtime in the store is not what the command names")
     fetched = runtime
@@ -238,10 +239,11 @@ try:
     )
     from nx_ec2_runtime.system.plain_json import dumps  # pyright: ignore[reportMissingImports]
 
+    fetched = fetched and (request["runtime"], fetched)
     if awaited:
-        result = run_awaited(awaited, request["runtime"], root)
+        result = run_awaited(awaited, request["runtime"], root, runtime=fetched)
     else:
-        result = run(plan, root, fetched and (request["runtime"], fetched))
+        result = run(plan, root, fetched)
     if "compiled" in request and modules.compiled and result["ok"]:
         from nx_ec2_runtime.system import compiled_code  # pyright: ignore[reportMissingImports]
 

@@ -21,15 +21,17 @@ def run(
     return reply_of(carry_out, plan, root, runtime)
 
 
-def run_awaited(spec: dict[str, Any], runtime: str, root: str) -> dict[str, Any]:
-    """The same of a plan that follows its command; `runtime`: this program's name."""
-    return reply_of(carry_out_awaited, spec, runtime, root)
+def run_awaited(
+    spec: dict[str, Any], name: str, root: str, *, runtime: tuple[str, bytes] | None = None
+) -> dict[str, Any]:
+    """The same of a plan that follows its command; `name`: this program's."""
 
+    def carry_out_awaited() -> dict[str, Any]:
+        from .aws.awaited_plan import receive
 
-def carry_out_awaited(spec: dict[str, Any], runtime: str, root: str) -> dict[str, Any]:
-    from .aws.awaited_plan import receive
+        return carry_out(receive(spec, name), root, runtime)
 
-    return carry_out(receive(spec, runtime), root, None)
+    return reply_of(carry_out_awaited)
 
 
 def carry_out(plan: dict[str, Any], root: str, runtime: tuple[str, bytes] | None) -> dict[str, Any]:

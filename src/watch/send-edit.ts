@@ -1,5 +1,5 @@
 import type { SyncReply } from '../command/plan';
-import { RemoteFailure } from '../command/remote';
+import { RemoteFailure } from '../command/remote-failure';
 import { Problem } from '../report/problem';
 import { difference, missingContents } from '../snapshot/diff';
 import type { Recipes } from '../snapshot/recipes';

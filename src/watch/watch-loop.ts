@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { posix } from 'node:path';
 import { sleep } from '../system/sleep';
 import type { WatchReply } from '../command/plan';
-import { RemoteFailure } from '../command/remote';
+import { RemoteFailure } from '../command/remote-failure';
 import { CONFIG_FILE } from '../config/sources/config-file';
 import { fileProblem } from '../report/file-problem';
 import { Problem } from '../report/problem';

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { isTransient } from '../aws/reason';
 import type { Edit, SyncPart, SyncReply, WatchPart } from '../command/plan';
-import { remoteFailure } from '../command/remote';
+import { remoteFailure } from '../command/remote-failure';
 import { readReply, type Reply } from '../command/reply';
 import { checkSynced } from '../command/reply-shapes';
 import { sleep } from '../system/sleep';

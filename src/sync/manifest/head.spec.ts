@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
-import { RemoteFailure } from '../../command/remote';
+import { RemoteFailure } from '../../command/remote-failure';
 import type { Operation, SyncPart } from '../../command/plan';
 import { Printer } from '../../report/printer';
 import { Recipes } from '../../snapshot/recipes';

@@ -1,4 +1,4 @@
-import { RemoteFailure } from '../../command/remote';
+import { RemoteFailure } from '../../command/remote-failure';
 import { Problem } from '../../report/problem';
 import { FileMoved } from '../../snapshot/file-moved';
 import type { Head } from '../manifest/head';

@@ -1,5 +1,5 @@
 import { awsStatus } from '../../aws/reason';
-import { RemoteFailure } from '../../command/remote';
+import { RemoteFailure } from '../../command/remote-failure';
 import { Problem } from '../../report/problem';
 import { sanitizeForTerminal } from '../../report/terminal-text';
 import { formatCount } from '../../report/units';

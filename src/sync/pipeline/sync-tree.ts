@@ -18,6 +18,8 @@ import type { SyncResult, SyncOptions, SyncProgress } from './types';
 
 /** A snapshot of so many bytes travels in the plan itself; a larger one as its manifest, which is uploaded beside the packs. */
 const MAX_INLINE_SNAPSHOT_BYTES = 16 * 1024;
+/** The same of a plan that follows its command, and has room for more. */
+const MAX_FOLLOWING_SNAPSHOT_BYTES = 384 * 1024;
 
 /**
  * Brings the instances' trees to the workspace's snapshot with one SSM command, which also starts the run where one is
@@ -62,7 +64,7 @@ async function begin<R extends SyncReply>(
 ): Promise<SyncProgress<R>> {
   let waiting: Promise<WaitingCommand> | undefined;
   const finding = findBase(context, request.preflight, (base) => {
-    if (request.commandFirst && base.runtime === context.remote.runtime) waiting = sendAhead(context);
+    if (request.commandFirst && base.runtime === context.remote.runtime) waiting = sendAhead(context, false);
   });
   finding.catch(() => undefined);
   const scanned = await request.scan();
@@ -88,12 +90,10 @@ async function begin<R extends SyncReply>(
   };
 }
 
-function sendAhead({ remote, instances, tree, signal }: SyncContext): Promise<WaitingCommand> {
-  const sending = remote.sendAhead(instances, tree, {
-    comment: 'nx-ec2: sync',
-    executionTimeout: EXECUTION_TIMEOUT_S,
-    signal,
-  });
+/** @param needsRuntime the instances may lack the runtime. */
+function sendAhead({ remote, instances, tree, signal }: SyncContext, needsRuntime: boolean): Promise<WaitingCommand> {
+  const options = { comment: 'nx-ec2: sync', executionTimeout: EXECUTION_TIMEOUT_S, signal };
+  const sending = remote.sendAhead(instances, { tree, needsRuntime }, options);
   // What failed is said where the plan would follow.
   sending.catch(() => undefined);
   return sending;
@@ -141,13 +141,17 @@ async function uploadChanges(
   context: SyncContext,
   progress: SyncProgress,
   { snapshot, recipes, base, before, delta, missing, bytes, isUnchanged }: Changes,
-  { storeFirst = false }: SyncOptions,
+  { storeFirst = false, commandFirst = false }: SyncOptions,
 ): Promise<Upload> {
   const { transport, early, leftovers, sent, uploadFirst } = progress;
   progress.early = undefined;
   const runtime = context.remote.uploadRuntime();
   runtime.catch(() => undefined);
-  const transfer = await transport.deliver(context, { wanted: snapshot, base: before, missing, recipes, early });
+  // Where nothing was known of the trees, the instance picks the command up while the last packs are made and sent.
+  const isFirst = commandFirst && !progress.isWarm && progress.commands === 1;
+  const onNearEnd = isFirst ? () => void (progress.waiting = sendAhead(context, true)) : undefined;
+  const request = { wanted: snapshot, base: before, missing, recipes, early, onNearEnd };
+  const transfer = await transport.deliver(context, request);
   transfer.sent.catch(() => undefined);
   leftovers.push(...transfer.leftovers);
   const { where, packByChunk } = transfer;
@@ -155,7 +159,8 @@ async function uploadChanges(
   const manifest = isStored
     ? null
     : await prepareManifest(context, { snapshot, recipes, base, before, delta, where, packByChunk });
-  const asManifest = !before && snapshot.canonical.length > MAX_INLINE_SNAPSHOT_BYTES;
+  const inlineLimit = progress.waiting ? MAX_FOLLOWING_SNAPSHOT_BYTES : MAX_INLINE_SNAPSHOT_BYTES;
+  const asManifest = !before && snapshot.canonical.length > inlineLimit;
   // The instance picks the command up while the last packs arrive. Where none was ever accepted, none may be.
   const hasPacks = (base?.packs.length ?? 0) > 0;
   const packs = uploadFirst ? transfer.sent : transfer.nearlySent(hasPacks);

@@ -18,6 +18,10 @@ const FIRST_LEVEL = 4;
 const MAX_PACK_INPUT_BYTES = 14 * 1024 * 1024;
 /** What compression is taken to leave until it was measured. */
 const ASSUMED_COMPRESSION_RATIO = 0.35;
+/** An upload is near its end if the rest takes no longer than this, s. */
+const NEAR_END_S = 2.5;
+/** What a link is taken for until it was measured, bytes a second. */
+const ASSUMED_RATE = 2 * 1024 * 1024;
 /** Packs that are being compressed while others are on their way. */
 const MAX_PREPARED_PACKS = 1;
 
@@ -31,6 +35,10 @@ export class ChunkUpload {
   private readonly waiting = new Set<string>();
   private readonly begun: Promise<void>[] = [];
   private progress?: { update(bytes: number): void; end(): void };
+  private onNearEnd?: () => void;
+  /** Bytes of all chunks. */
+  private total = 0;
+  /** Bytes of the chunks that are stored, and of their packs. */
   private taken = 0;
   private stored = 0;
 
@@ -43,6 +51,7 @@ export class ChunkUpload {
       onSent: ({ size, chunks }) => {
         this.stored += size;
         this.taken += chunks.reduce((sum, [, bytes]) => sum + bytes, 0);
+        this.checkNearEnd();
       },
       onProgress: (bytes) => this.progress?.update(bytes),
       onWait: (why) => printer.line(`Upload interrupted (${why}); trying again.`),
@@ -56,9 +65,12 @@ export class ChunkUpload {
     return this.waiting.has(chunk) || this.packs.get(chunk) !== undefined;
   }
 
-  /** From now on the progress is shown. @param total bytes of all chunks. */
-  show(total: number): void {
+  /** From now on the progress is shown. @param total bytes of all chunks. @param onNearEnd called once, within seconds of the end. */
+  show(total: number, onNearEnd?: () => void): void {
     this.progress = this.context.printer.progress('Uploading', total);
+    this.total = total;
+    this.onNearEnd = onNearEnd;
+    this.checkNearEnd();
   }
 
   /** Adds a chunk, each once, whose bytes may change after this call; waits while enough is on its way. @throws what went wrong with an earlier pack. */
@@ -66,7 +78,7 @@ export class ChunkUpload {
     this.context.signal?.throwIfAborted();
     this.waiting.add(chunk[0]);
     this.writer.add(chunk, data);
-    const ratio = this.taken ? Math.max(0.02, this.stored / this.taken) : ASSUMED_COMPRESSION_RATIO;
+    const { ratio } = this;
     // While nothing is on its way, a smaller pack leaves sooner.
     const size = this.uploads.uploading.size ? this.uploads.packSize : MIN_PACK_BYTES;
     if (this.writer.waiting >= Math.min(MAX_PACK_INPUT_BYTES, size / ratio)) await this.closePack();
@@ -87,6 +99,18 @@ export class ChunkUpload {
     this.progress?.end();
     await Promise.allSettled(this.begun);
     await this.uploads.settle().catch(() => undefined);
+  }
+
+  /** What compression leaves. */
+  private get ratio(): number {
+    return this.taken ? Math.max(0.02, this.stored / this.taken) : ASSUMED_COMPRESSION_RATIO;
+  }
+
+  private checkNearEnd(): void {
+    const seconds = ((this.total - this.taken) * this.ratio) / (this.uploads.rate || ASSUMED_RATE);
+    if (!this.total || seconds > NEAR_END_S) return;
+    this.onNearEnd?.();
+    this.onNearEnd = undefined;
   }
 
   private async closePack(): Promise<void> {

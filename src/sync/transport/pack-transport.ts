@@ -66,7 +66,8 @@ export const packTransport: Transport = {
       await context.index.refresh().catch((error: Error) => context.printer.detail(error.message.split('\n')[0]));
       missing = unknown();
     }
-    const uploaded = await uploadChunks(context, missing, begun, (chunk) => early?.take(chunk));
+    const take = (chunk: string) => early?.take(chunk);
+    const uploaded = await uploadChunks(context, missing, { begun, take, onNearEnd: request.onNearEnd });
     transfer.packByChunk = uploaded.packs;
     transfer.sent = uploaded.sent;
     transfer.nearlySent = uploaded.nearlySent;

@@ -17,6 +17,8 @@ export interface TransferRequest {
   recipes: Recipes;
   /** An upload that began before this was known. */
   early?: EarlyUpload;
+  /** Called once the upload is likely to end within seconds, if there is one. Packs may still be made then. */
+  onNearEnd?: () => void;
 }
 
 /** Contents on their way: how the plan names them, what a manifest keeps of that, and what is to be removed afterwards. */

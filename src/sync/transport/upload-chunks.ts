@@ -27,20 +27,26 @@ const nothingToSend = (): Upload => ({
   bytes: () => 0,
 });
 
-/**
- * Uploads what the store lacks, each chunk once, as packs. Ends when all packs are made; the last are on their way then.
- * @param upload one that has begun.
- * @param take a content that is in memory.
- */
+/** Uploads what the store lacks, each chunk once, as packs. Ends when all packs are made; the last are on their way then. */
 export async function uploadChunks(
   context: SyncContext,
   pieces: PieceList,
-  upload?: ChunkUpload,
-  take?: (chunk: string) => Buffer | undefined,
+  {
+    begun,
+    take,
+    onNearEnd,
+  }: {
+    /** An upload that has begun. */
+    begun?: ChunkUpload;
+    /** Takes a content that is in memory. */
+    take?: (chunk: string) => Buffer | undefined;
+    /** As TransferRequest's. */
+    onNearEnd?: () => void;
+  } = {},
 ): Promise<Upload> {
   if (!pieces.length) return nothingToSend();
-  upload ??= new ChunkUpload(context);
-  upload.show(uniqueBytes(pieces));
+  const upload = begun ?? new ChunkUpload(context);
+  upload.show(uniqueBytes(pieces), onNearEnd);
   const block = Buffer.allocUnsafe(WHOLE_BYTES);
   try {
     for (const { path, offset, chunk } of pieces) {
