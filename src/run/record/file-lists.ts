@@ -4,6 +4,7 @@ import { Problem } from '../../report/problem';
 import { sanitizeForTerminal } from '../../report/terminal-text';
 import { path, text } from '../../report/text-schema';
 import type { StoreKeys } from '../../store/keys';
+import { readAgain } from '../../store/objects/read-again';
 import type { Store } from '../../store/store';
 import { parseJson, TooLarge } from '../../system/bounded';
 import type { RunRecord } from './record';
@@ -100,11 +101,15 @@ export async function readCheckpoint(store: Store, keys: StoreKeys, record: RunR
 }
 
 async function readPinned<T>(store: Store, key: string, sha256: string, schema: z.ZodType<T>): Promise<T> {
-  const stored = await store.getWithETag(key, MAX_LIST_BYTES);
-  if (!stored) throw mismatch(key, 'is no longer in the store', '"nx-ec2 store prune" or a person removed it.');
-  if (hash('sha256', stored.bytes, 'hex') !== sha256) throw mismatch(key, "is not what the run's record says");
+  const bytes = await readAgain('LIST_MISMATCH', async () => {
+    const stored = await store.getWithETag(key, MAX_LIST_BYTES);
+    if (stored && hash('sha256', stored.bytes, 'hex') !== sha256)
+      throw mismatch(key, "is not what the run's record says");
+    return stored?.bytes;
+  });
+  if (!bytes) throw mismatch(key, 'is no longer in the store', '"nx-ec2 store prune" or a person removed it.');
   try {
-    const parsed = schema.safeParse(parseJson(stored.bytes));
+    const parsed = schema.safeParse(parseJson(bytes));
     if (parsed.success) return parsed.data;
     const [issue] = parsed.error.issues;
     throw mismatch(

@@ -17,6 +17,11 @@ export class LogCheck {
     return segment >= this.hashes.folded ? segment : 0;
   }
 
+  /** Whether the record has the hash of this very segment. */
+  hasOwnHash(segment: number): boolean {
+    return segment >= this.hashes.folded;
+  }
+
   /** Whether a segment is the run's; of those that are one hash, the last of them tells. @param sha256 its own */
   takes(segment: number, sha256: string): boolean {
     const { folded, chain, segments } = this.hashes;

@@ -2,6 +2,7 @@ import { hash } from 'node:crypto';
 import { z } from 'zod';
 import { Problem } from '../../report/problem';
 import type { StoreKeys } from '../../store/keys';
+import { readAgain } from '../../store/objects/read-again';
 import { StoreUnreadable } from '../../store/objects/unusable';
 import type { Store } from '../../store/store';
 import { LogCheck } from './log-check';
@@ -52,16 +53,20 @@ export class StoredLog {
     const first = Math.floor(from / SEGMENT_BYTES);
     for (let n = check.begin(first); n * SEGMENT_BYTES < size; n++) {
       const wanted = Math.min(SEGMENT_BYTES, size - n * SEGMENT_BYTES);
-      const bytes = (await this.read(n * SEGMENT_BYTES, signal)).subarray(0, wanted);
-      if (bytes.length < wanted)
-        throw new Problem(
-          'LOG_MISSING',
-          `The log of ${record.id} is not in the store from ${n * SEGMENT_BYTES + bytes.length} on.`,
-        );
-      if (!check.takes(n, hash('sha256', bytes, 'hex')))
+      const read = async () => {
+        const bytes = (await this.read(n * SEGMENT_BYTES, signal)).subarray(0, wanted);
+        if (bytes.length < wanted)
+          throw new Problem(
+            'LOG_MISSING',
+            `The log of ${record.id} is not in the store from ${n * SEGMENT_BYTES + bytes.length} on.`,
+          );
+        if (check.takes(n, hash('sha256', bytes, 'hex'))) return bytes;
         throw new Problem('LOG_CHANGED', `${this.prefix}log/${n} differs from the record of the run.`, {
           next: 'Another program has changed it: check who may write to the bucket.',
         });
+      };
+      // One hash is that of many segments: which of them is damaged is not known.
+      const bytes = await (check.hasOwnHash(n) ? readAgain('LOG_CHANGED', read, signal) : read());
       if (n >= first) yield n === first ? bytes.subarray(from % SEGMENT_BYTES) : bytes;
     }
   }

@@ -28,6 +28,9 @@ TIMEOUT_S = 60
 MAX_REDIRECTS = 3
 # The pause before the second try; it doubles before each further one.
 RETRY_PAUSE_S = 0.5
+# How often what may be damaged on the way is read, and the pause before the second time; it doubles
+# before the third.
+MAX_READS, REREAD_PAUSE_S = 3, 0.25
 THREADS = 4
 
 
@@ -209,6 +212,20 @@ class Connections:
 
         self.context = self.context or ssl.create_default_context()
         return http.client.HTTPSConnection(host, port, timeout=TIMEOUT_S, context=self.context)
+
+
+def read_again(work: Callable[[], T], *, damage: tuple[str, ...]) -> T:
+    """What `work` returns. It is called up to MAX_READS times while it fails with one of these
+    codes: a proxy or a disk may have damaged what S3 holds right.
+    """
+    for attempt in range(MAX_READS - 1):
+        try:
+            return work()
+        except Failure as failure:
+            if failure.code not in damage:
+                raise
+        time.sleep(REREAD_PAUSE_S * 2**attempt)
+    return work()
 
 
 def is_absence(words: str) -> bool:

@@ -4,8 +4,11 @@ URLs that the client has signed.
 
 from __future__ import annotations
 
+import hashlib
 import os
+import time
 
+from ..aws.http_pool import MAX_READS, REREAD_PAUSE_S
 from ..aws.signed_requests import Answer, Unreadable, is_unreadable
 from ..system.errors import Failure
 from .checkpoint_restore import restore
@@ -41,13 +44,23 @@ def restore_from(
     """
     fetch = by_urls(source["urls"]) if source["urls"] else by_role(source, access)
 
-    def get(name: str, limit: int) -> bytes | bytearray | None:
-        before()
-        return fetch(name, limit)
+    def get(name: str, limit: int, sha256: str) -> bytes | bytearray | None:
+        """An object, read again where it is not what its hash says: S3 may hold it right. One that
+        stays so is a Failure of `restore`.
+        """
+        data = None
+        for attempt in range(MAX_READS):
+            if attempt:
+                time.sleep(REREAD_PAUSE_S * attempt)
+            before()
+            data = fetch(name, limit)
+            if data is None or hashlib.sha256(data).hexdigest() == sha256:
+                break
+        return data
 
     name = "checkpoint/%d.json" % source["n"]
     try:
-        data = get(name, MAX_MANIFEST_BYTES)
+        data = get(name, MAX_MANIFEST_BYTES, source["sha256"])
         if data is None:
             raise Failure(
                 "RESTORE_FAILED",
@@ -58,7 +71,7 @@ def restore_from(
             bytes(data),
             source["sha256"],
             os.path.join(run_dir, "checkpoints"),
-            get_part=lambda sha256: get("part/" + sha256, MAX_PART_BYTES),
+            get_part=lambda sha256: get("part/" + sha256, MAX_PART_BYTES, sha256),
             account=account,
             project=project,
         )

@@ -8,7 +8,7 @@ import hashlib
 import struct
 import time
 
-from ..aws.http_pool import in_parallel, may_be_absent
+from ..aws.http_pool import in_parallel, may_be_absent, read_again
 from ..system import bounded
 from ..system.errors import Failure
 
@@ -75,7 +75,8 @@ class Packs:
                     "the pack %s is of no allowed size" % pack["sha256"],
                     pack=pack["sha256"],
                 )
-            work(pack)
+            # A chunk that was delivered is wanted no more.
+            read_again(lambda: work(pack), damage=("PACK_MISMATCH", "CHUNK_MISMATCH"))
             self.progress()
 
         in_parallel(packs, one)

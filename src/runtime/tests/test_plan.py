@@ -262,6 +262,19 @@ class Plans(PlanTest):
         self.store.objects["/m/" + snapshot_id(self.second)] = 403
         self.refuse("CONTENT_MISSING", self.first, self.second, self.second, **parts)
 
+    def test_a_pack_that_is_damaged_on_the_way_is_read_again(self):
+        for number, at in enumerate((5, -40, -2)):
+            files = {b"n": noise(number, 60000), b"m": noise(number + 50, 60000)}
+            placed = self.store.put_pack(pack(list(files.values())))
+            data = self.store.objects["/p/" + placed["sha256"]]
+            flipped = bytearray(data)
+            flipped[at] ^= 0x40
+            answers = iter([bytes(flipped)] * 2)
+            self.store.objects["/p/" + placed["sha256"]] = lambda a=answers, d=data: next(a, d)
+            with self.subTest(at):
+                self.sync(files, packs=[placed])
+                self.assertIsNone(next(answers, None))
+
     def test_a_pack_that_s3_denies_is_said_to_be_denied_in_its_words(self):
         self.begin(self.first)
         files = {**self.first, b"n": noise(1, 1000)}
@@ -416,8 +429,8 @@ class Plans(PlanTest):
         self.begin(self.first)
         files = {b"n": noise(1, 1000)}
         placed = self.arriving(files, looks=2)[0]
-        answers = iter([404, 404, b"forged" * 100])
-        self.store.objects["/p/" + placed["sha256"]] = lambda: next(answers)
+        answers = iter([404, 404])
+        self.store.objects["/p/" + placed["sha256"]] = lambda: next(answers, b"forged" * 100)
         self.refuse("PACK_MISMATCH", self.first, files, packs=[placed])
 
     # Spare packs.

@@ -5,6 +5,7 @@ run is active on one instance only.
 import hashlib
 import json
 import os
+import pwd
 import shutil
 import sys
 import tempfile
@@ -611,6 +612,37 @@ class ResumeTest(Resuming):
                 checkpoint_source.restore_from(source, {}, self.root, account=None)
             self.assertEqual(raised.exception.detail["why"], why)
             self.assertEqual(why in resume_checkpoint.UNRESTORABLE, status < 500)
+
+    def test_what_is_damaged_on_the_way_is_read_again_before_an_older_checkpoint_is_taken(self):
+        part = b"weights"
+        name = hashlib.sha256(part).hexdigest()
+        entry = {"path": "step", "size": len(part), "sha256": name, "executable": False}
+        manifest = json.dumps({
+            "v": 1,
+            "n": 1,
+            "unit": "step",
+            "names": [{"name": "step", "kind": "file"}],
+            "at": 1,
+            "attempt": 1,
+            "files": [dict(entry, parts=[name])],
+        }).encode()
+        served = store.Store()
+        self.addCleanup(served.close)
+        for path, data in (("/c", manifest), ("/x", part)):
+            answers = iter([data.replace(b"e", b"a")] * 2)
+            served.objects[path] = lambda a=answers, d=data: next(a, d)
+        source = {
+            "run": "r",
+            "n": 1,
+            "sha256": hashlib.sha256(manifest).hexdigest(),
+            "prefix": "p/",
+            "urls": {"checkpoint/1.json": served.url("/c"), "part/" + name: served.url("/x")},
+        }
+        run_dir = os.path.join(self.root, "run")
+        os.makedirs(os.path.join(run_dir, "checkpoints"))
+        checkpoint_source.restore_from(source, {}, run_dir, account=pwd.getpwuid(os.getuid()))
+        with open(os.path.join(run_dir, "checkpoints", "step"), "rb") as file:
+            self.assertEqual(file.read(), part)
 
     def test_objects_of_another_program_do_not_change_the_numbering(self):
         self.at("i-1")

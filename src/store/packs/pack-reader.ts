@@ -2,6 +2,7 @@ import { hash } from 'node:crypto';
 import { Problem } from '../../report/problem';
 import { inflate } from '../../system/bounded';
 import type { StoreKeys } from '../keys';
+import { readAgain } from '../objects/read-again';
 import { directoryLength, readDirectory, type Segment } from './pack';
 import type { Store } from '../store';
 import type { PackName } from './index-format';
@@ -21,11 +22,24 @@ export interface ChunkRequest {
 
 /**
  * Reads those chunks of a pack that are wanted, each verified by its name. A pack that holds none of them is not read
- * but for its end.
+ * but for its end. One that is damaged is read again, without the chunks that were handed on: S3 may hold it whole.
  * @returns whether there is such a pack.
- * @throws Problem `PACK_MISMATCH` where it is not a pack, or holds something else under a chunk's name.
+ * @throws Problem `PACK_MISMATCH` where it is not a pack, or holds something else under a chunk's name, whenever it is read.
  */
-export async function readChunks(
+export function readChunks(store: Store, keys: StoreKeys, pack: PackName, request: ChunkRequest): Promise<boolean> {
+  const handedOn = new Set<string>();
+  const left: ChunkRequest = {
+    signal: request.signal,
+    isWanted: (chunk) => !handedOn.has(chunk) && request.isWanted(chunk),
+    onChunk: async (chunk, data) => {
+      handedOn.add(chunk);
+      await request.onChunk(chunk, data);
+    },
+  };
+  return readAgain('PACK_MISMATCH', () => readOnce(store, keys, pack, left), request.signal);
+}
+
+async function readOnce(
   store: Store,
   keys: StoreKeys,
   pack: PackName,

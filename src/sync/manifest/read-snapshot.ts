@@ -3,6 +3,7 @@ import type { Snapshot } from '../../snapshot/snapshot';
 import type { StoreKeys } from '../../store/keys';
 import type { StoredVersion } from '../../store/objects/types';
 import { UnusableObject } from '../../store/objects/unusable';
+import { readAgain } from '../../store/objects/read-again';
 import type { Store } from '../../store/store';
 import {
   applyManifests,
@@ -24,7 +25,11 @@ export interface StoredSnapshot extends ContentLocations {
  * Reads a snapshot by its id from the store, whoever synced it: its manifest, and those that it is based on.
  * @throws Problem `SNAPSHOT_GONE` if a manifest is missing, `SNAPSHOT_INVALID` if one is not valid.
  */
-export async function readSnapshot(store: Store, keys: StoreKeys, id: string): Promise<StoredSnapshot> {
+export function readSnapshot(store: Store, keys: StoreKeys, id: string): Promise<StoredSnapshot> {
+  return readAgain('SNAPSHOT_INVALID', () => readOnce(store, keys, id));
+}
+
+async function readOnce(store: Store, keys: StoreKeys, id: string): Promise<StoredSnapshot> {
   const manifests: { id: string; bytes: Buffer }[] = [];
   for (let next: string | null = id; next !== null;) {
     if (manifests.length === MAX_HISTORY || manifests.some((each) => each.id === next))

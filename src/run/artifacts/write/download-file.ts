@@ -2,7 +2,7 @@ import { createHash, hash } from 'node:crypto';
 import { constants, mkdirSync, readdirSync, renameSync } from 'node:fs';
 import { open, rename, unlink, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { sleep } from '../../../system/sleep';
+import { readAgain } from '../../../store/objects/read-again';
 import { Problem } from '../../../report/problem';
 import { sanitizeForTerminal } from '../../../report/terminal-text';
 import type { Store } from '../../../store/store';
@@ -58,8 +58,6 @@ function moveIfThere(from: string, to: string): void {
 
 /** Parts that are on their way, or in memory, at once, of all files that are fetched at one time. */
 const CONCURRENT_PARTS = 6;
-const MAX_ATTEMPTS = 3;
-const MISMATCH_RETRY_MS = 500;
 
 export interface FetchOptions {
   signal?: AbortSignal;
@@ -236,36 +234,17 @@ async function fetchPart(
   const sha256 = entry.parts[at];
   const key = `${prefix}part/${sha256}`;
   const which = `part ${at + 1} of ${entry.parts.length} of ${sanitizeForTerminal(entry.path)} (${key})`;
-  for (let tries = 1; ; tries++) {
-    const stored = await store.getWithETag(key, PART_BYTES, { signal }).catch(async (error: unknown) => {
-      // An answer that was cut off; what S3 refuses is no better the next time.
-      if (
-        signal.aborted ||
-        tries === MAX_ATTEMPTS ||
-        !(error instanceof Problem) ||
-        error.aws ||
-        error.code !== 'STORE_GET'
-      )
-        throw signal.aborted ? signal.reason : error;
-      await sleep(500 * tries, signal);
-      return undefined;
-    });
-    if (stored === undefined) continue;
+  const read = async () => {
+    const stored = await store.getWithETag(key, PART_BYTES, { signal });
     if (stored === null) {
-      throw new Problem('PART_MISSING', `The store has no ${which}.`, {
-        next: 'It was removed, or the current credentials may not read it.',
-      });
+      throw new Problem('PART_MISSING', `The store has no ${which}.`, { next: 'It was removed.' });
     }
     if (stored.bytes.length === size && hash('sha256', stored.bytes, 'hex') === sha256) return stored.bytes;
-    // The object may be whole and its bytes damaged on the way.
-    if (tries < MAX_ATTEMPTS) {
-      await sleep(MISMATCH_RETRY_MS, signal);
-      continue;
-    }
     throw new Problem('PART_MISMATCH', `The content of ${which} in the store does not match its name.`, {
       next: 'Another program is writing to this prefix, or the object was damaged.',
     });
-  }
+  };
+  return readAgain('PART_MISMATCH', read, signal);
 }
 
 /** The SHA-256 of a file's first `size` bytes. */
