@@ -42,7 +42,7 @@ describe('credential files', () => {
     process.env.NX_EC2_POLICY = join(outside, 'policy.json');
     writeFileSync(process.env.NX_EC2_POLICY, JSON.stringify(policy));
   };
-  const find = (include: string[]) =>
+  const find = (include: string[], train: Parameters<typeof environmentChoice>[0] = {}, listed = ['model/train.py']) =>
     findFiles(
       {
         workspaceRoot,
@@ -51,13 +51,13 @@ describe('credential files', () => {
         exclude: [],
         dependencies: true,
         outputs: allOutputs(),
-        environment: environmentChoice({}),
+        environment: environmentChoice(train),
         projectGraph: {
           nodes: { model: { name: 'model', type: 'lib', data: { root: 'model' } } },
           dependencies: {},
         } as unknown as ProjectGraph,
       },
-      async () => ['model/train.py'],
+      async () => listed,
     );
 
   const hidden = [
@@ -93,6 +93,40 @@ describe('credential files', () => {
       'model/a/app.json',
       'model/a/conf',
     ]);
+  });
+
+  const named: [string, Record<string, string>, Parameters<typeof environmentChoice>[0]][] = [
+    ['requirements.txt', { 'requirements.txt': '-r lib/config\n-c a/conf/key\n' }, {}],
+    ['a requirements file that another one names', { 'requirements.txt': '-r b.txt\n', 'b.txt': '-r lib/config' }, {}],
+    ['a file of conda', { 'environment.yml': 'dependencies:\n- pip:\n  - -r lib/config\n' }, {}],
+    ['train.setup', {}, { setup: 'cat lib/config a/conf/key --file=lib/refs/heads/main' }],
+    ['train.setup of a project of uv', { 'pyproject.toml': '[tool.uv]\n' }, { setup: ['uv sync', 'cat lib/config'] }],
+  ];
+
+  it.each(named)('are not sent through a link by %s', async (_by, files, train) => {
+    for (const [path, text] of Object.entries(files)) write(`model/${path}`, text);
+    const attempts = [() => usePolicy({}), () => usePolicy({ envFiles: true }), () => (process.env.CI = 'true')];
+    for (const prepare of [() => undefined, ...attempts]) {
+      prepare();
+      const { paths, leftOut } = await find([], train);
+      expect(paths).toEqual(['model/train.py', ...Object.keys(files).map((path) => `model/${path}`)].sort());
+      expect(leftOut).toContainEqual({ path: 'model/lib/config', why: 'may hold secrets' });
+      delete process.env.NX_EC2_POLICY;
+    }
+  });
+
+  it('are not sent where Nx lists a path through a link', async () => {
+    const { paths, leftOut } = await find([], {}, ['model/train.py', 'model/lib/config', 'model/a/conf/key']);
+    expect(paths).toEqual(['model/train.py']);
+    expect(leftOut.map(({ path }) => path)).toEqual(['model/lib/config', 'model/a/conf/key']);
+  });
+
+  it('do not prevent an ordinary linked directory from being named by a requirements file', async () => {
+    symlinkSync('a', join(workspaceRoot, 'model/linked'));
+    write('model/a/more.txt', 'numpy');
+    write('model/requirements.txt', '-r linked/more.txt');
+    usePolicy({});
+    expect((await find([])).paths).toContain('model/linked/more.txt');
   });
 
   it('are not sent by any pattern under a policy without envFiles, or in CI', async () => {

@@ -4,7 +4,7 @@ import { formatCount } from '../../report/units';
 import { environmentFiles } from '../../config/environment/environment';
 import { gitFiles, specialFiles } from '../git/git-files';
 import type { FilesInput, FoundFiles, ListFiles } from './types';
-import { assertNoCredentialFiles } from './credential-files';
+import { applyCredentialRule } from './credential-files';
 import { whyLeftOut } from './left-out-by-default';
 import { danglingLinks } from './dangling-links';
 import { type NotListed, compareWithGit, describeNested } from './not-listed';
@@ -29,7 +29,7 @@ export async function findFiles(input: FilesInput, list: ListFiles = listFiles):
   const projectRoot = projectGraph.nodes[projectName].data.root;
   const found = findIncluded({ ...input, projectRoot });
   const { paths, emptyDirectories, leftOut, warnings, take } = found;
-  const included = [...paths, ...emptyDirectories];
+  const included = new Set([...paths, ...emptyDirectories]);
   const projects = projectsOf(input);
   const roots = projects.map((name) => projectGraph.nodes[name].data.root);
   const reasons = whyLeftOut(workspaceRoot, roots);
@@ -60,7 +60,7 @@ export async function findFiles(input: FilesInput, list: ListFiles = listFiles):
   leftOut.push(...special.map((path) => ({ path, why: 'neither a file nor a directory' })));
   const environment = { workspaceRoot, projectRoot, choice: input.environment };
   for (const file of environmentFiles(environment, found.excluded)) take(file);
-  assertNoCredentialFiles({ workspaceRoot, projectRoot }, [...paths, ...emptyDirectories], included);
+  applyCredentialRule({ workspaceRoot, projectRoot }, found, included);
 
   if (paths.size === 0 && emptyDirectories.size === 0) {
     throw new Problem(
