@@ -29,9 +29,13 @@ def run_awaited(
     def carry_out_awaited() -> dict[str, Any]:
         from .aws.awaited_plan import receive
 
-        return carry_out(receive(spec, name), root, runtime)
+        return carry_out(receive(spec, name, load_sync), root, runtime)
 
     return reply_of(carry_out_awaited)
+
+
+def load_sync() -> None:
+    __import__("%s.sync.synchronizer" % __package__)
 
 
 def carry_out(plan: dict[str, Any], root: str, runtime: tuple[str, bytes] | None) -> dict[str, Any]:

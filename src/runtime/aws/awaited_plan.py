@@ -6,22 +6,30 @@ from __future__ import annotations
 
 import os
 import time
+from _thread import allocate_lock, start_new_thread
 
 from ..system import bounded, decrypt, plain_json
 from ..system.errors import Failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    import ssl
+    from typing import Any, Callable
 
 PAUSE_S = 0.02
+# What a name that does not resolve, or an endpoint that does not answer, may take longer.
+GRACE_S = 0.5
 MAX_SEALED_BYTES = 1024 * 1024
 MAX_PLAN_BYTES = 16 * 1024 * 1024
 
 
-def receive(spec: dict[str, Any], runtime: str) -> dict[str, Any]:
-    """The plan. Failure: NO_PLAN, if none has come in time, or not the one of this command."""
-    plan = opened(wait(spec["url"], spec["seconds"]), spec, runtime)
+def receive(
+    spec: dict[str, Any], runtime: str, meanwhile: Callable[[], object] = lambda: None
+) -> dict[str, Any]:
+    """The plan; `meanwhile` is called while it is on its way. Failure: NO_PLAN, if none has come in
+    time, or not the one of this command.
+    """
+    plan = opened(wait_beside(spec, meanwhile), spec, runtime)
     if plan is None or plan.get("op") != "sync" or plan.get("tree") != spec["tree"]:
         raise Failure("NO_PLAN", "what followed the command is not its plan")
     if plan.get("root") != spec["root"]:
@@ -29,11 +37,37 @@ def receive(spec: dict[str, Any], runtime: str) -> dict[str, Any]:
     return plan
 
 
+def wait_beside(spec: dict[str, Any], meanwhile: Callable[[], object]) -> bytes:
+    """What `wait` returns or raises, from a thread of its own. `threading` takes long to load."""
+    found: list[bytes] = []
+    errors: list[BaseException] = []
+    ended = allocate_lock()
+    ended.acquire()
+
+    def work() -> None:
+        try:
+            found.append(wait(spec["url"], spec["seconds"]))
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            ended.release()
+
+    start_new_thread(work, ())
+    meanwhile()
+    # The thread ends with the process.
+    if not ended.acquire(True, spec["seconds"] + GRACE_S):
+        raise Failure("NO_PLAN", "the store has not answered within %g s" % spec["seconds"])
+    if errors:
+        raise errors[0]
+    return found[0]
+
+
 def wait(url: str, seconds: float) -> bytes:
     end = time.monotonic() + seconds
+    place = Place(url)
     while True:
         left = end - time.monotonic()
-        found = fetch(url, max(left, 0.1))
+        found = place.fetch(max(left, 0.1))
         if found is not None:
             return found
         if left <= 0:
@@ -56,45 +90,60 @@ def decode(text: str) -> bytes:
     return a2b_base64(text)
 
 
-def fetch(url: str, seconds: float) -> bytes | None:
-    """The object; None where it can't be read, or not yet."""
-    scheme, _, rest = url.partition("://")
-    place, _, path = rest.partition("/")
-    try:
-        if any(name.lower().endswith("_proxy") for name in os.environ) or place.count(":") > 1:
-            return fetch_by_pool(url)
-        return fetch_plainly(scheme == "https", place, path, seconds=seconds)
-    except OSError:
-        return None
+class Place:
+    """Where the plan will be: a presigned URL, read again and again."""
 
+    context: ssl.SSLContext | None
 
-def fetch_plainly(secure: bool, place: str, path: str, *, seconds: float) -> bytes | None:
-    """What `http.client` would do, which takes longer to load than a sync that changes nothing.
-    Whatever answers in another way than S3 is found out when the plan is verified.
-    """
-    import socket
+    def __init__(self, url: str) -> None:
+        self.url, self.context = url, None
+        scheme, _, rest = url.partition("://")
+        self.secure = scheme == "https"
+        self.host, _, self.path = rest.partition("/")
 
-    host, _, port = place.partition(":")
-    address = host, int(port or (443 if secure else 80))
-    wire = socket.create_connection(address, seconds)
-    with wire:
-        if secure:
+    def fetch(self, seconds: float) -> bytes | None:
+        """The object; None where it can't be read, or not yet."""
+        try:
+            is_proxied = any(name.lower().endswith("_proxy") for name in os.environ)
+            if is_proxied or self.host.count(":") > 1:
+                return fetch_by_pool(self.url)
+            return self.fetch_plainly(seconds)
+        except OSError:
+            return None
+
+    def fetch_plainly(self, seconds: float) -> bytes | None:
+        """What `http.client` would do, which takes longer to load than a sync that changes nothing.
+        Whatever answers in another way than S3 is found out when the plan is verified.
+        """
+        import socket
+
+        name, _, port = self.host.partition(":")
+        address = name, int(port or (443 if self.secure else 80))
+        wire = socket.create_connection(address, seconds)
+        with wire:
+            if self.secure:
+                wire = self.trusting().wrap_socket(wire, server_hostname=name)
+            with wire:
+                head = "GET /%s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n"
+                wire.sendall((head % (self.path, self.host)).encode("ascii"))
+                pieces: list[bytes] = []
+                size = 0
+                while size <= MAX_SEALED_BYTES:
+                    piece = wire.recv(64 * 1024)
+                    if not piece:
+                        break
+                    pieces.append(piece)
+                    size += len(piece)
+        head, _, body = b"".join(pieces).partition(b"\r\n\r\n")
+        return body if head.split(b" ", 2)[1:2] == [b"200"] else None
+
+    def trusting(self) -> ssl.SSLContext:
+        """The authorities of the system, which are read once: that takes longer than a request."""
+        if self.context is None:
             import ssl
 
-            wire = ssl.create_default_context().wrap_socket(wire, server_hostname=host)
-        with wire:
-            head = "GET /%s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n" % (path, place)
-            wire.sendall(head.encode("ascii"))
-            pieces: list[bytes] = []
-            size = 0
-            while size <= MAX_SEALED_BYTES:
-                piece = wire.recv(64 * 1024)
-                if not piece:
-                    break
-                pieces.append(piece)
-                size += len(piece)
-    head, _, body = b"".join(pieces).partition(b"\r\n\r\n")
-    return body if head.split(b" ", 2)[1:2] == [b"200"] else None
+            self.context = ssl.create_default_context()
+        return self.context
 
 
 def fetch_by_pool(url: str) -> bytes | None:

@@ -8,6 +8,7 @@ import json
 import os
 import random
 import shutil
+import socket
 import sys
 import tempfile
 import threading
@@ -71,6 +72,20 @@ class Bucket:
         self.server.server_close()
 
 
+def trickle(server, text):
+    """Answers one connection with a text, and then with a byte now and then, without an end."""
+    wire, _ = server.accept()
+    with wire:
+        try:
+            wire.sendall(text)
+            while True:
+                if text:
+                    wire.sendall(b"x")
+                time.sleep(0.1)
+        except OSError:
+            pass
+
+
 class AwaitedPlanTest(unittest.TestCase):
     def setUp(self):
         self.root = os.path.realpath(tempfile.mkdtemp())
@@ -123,6 +138,15 @@ class AwaitedPlanTest(unittest.TestCase):
         bucket = Bucket(404)
         bucket.close()
         self.assert_no_effect(self.command(bucket), "no plan has followed")
+
+    def test_an_endpoint_that_accepts_and_says_nothing_or_little_is_no_plan(self):
+        for text in (b"", b"HTTP/1.1 200 OK\r\n"):
+            with socket.create_server(("127.0.0.1", 0)) as silent, self.subTest(text):
+                threading.Thread(target=trickle, args=(silent, text), daemon=True).start()
+                bucket = mock.Mock(url="http://127.0.0.1:%d/a" % silent.getsockname()[1])
+                before = time.monotonic()
+                self.assert_no_effect(self.command(bucket), "within 0.3 s")
+                self.assertLess(time.monotonic() - before, 20)
 
     def test_one_that_is_not_sealed_for_this_command_is_not_carried_out(self):
         other = dict(self.plan, tree="other")
