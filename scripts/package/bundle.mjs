@@ -43,6 +43,17 @@ const ownPlace = {
   },
 };
 
+/** zod's messages in other languages than English, which are never printed, are a sixth of the bundle and loaded with it. */
+const inEnglish = {
+  name: 'in-english',
+  setup(builder) {
+    builder.onLoad({ filter: /zod\/v4\/locales\/index\.js$/ }, ({ path }) => ({
+      contents: "export { default as en } from './en.js';",
+      resolveDir: dirname(path),
+    }));
+  },
+};
+
 /** Writes the bundle, its entry points, and the licenses of the packages that are in it. */
 export async function bundle(dist) {
   const modules = ENTRY_POINTS.map((path) => `${JSON.stringify(path)}: () => require('./${path}')`);
@@ -63,7 +74,7 @@ export async function bundle(dist) {
     banner: { js: 'const PACKAGE_DIST = __dirname;' },
     logLevel: 'warning',
     metafile: true,
-    plugins: [ownPlace],
+    plugins: [ownPlace, inEnglish],
   });
   writeFileSync(program, inAscii(readFileSync(program, 'utf8')), 'latin1');
   for (const path of ENTRY_POINTS) writeEntryPoint(dist, path);

@@ -21,14 +21,17 @@ export interface Invocation {
 
 /** No command has ended so soon after it was sent, ms. */
 const SOONEST_END_MS = 250;
-/** Between two looks at a command, ms: at first, for so long after it was sent, and then up to the longest. */
+/** Between two looks at a command, ms: while a short one may end, and then, until so long after it was sent. */
+const SHORT_POLL_MS = 30;
+const SHORT_MS = 600;
 const FIRST_POLL_MS = 50;
 const BRISK_MS = 1_200;
+/** After that, up to the longest. */
 const MAX_POLL_MS = 2_000;
 /** The same where others share the budget of looks, or AWS throttles them. */
 const RAREST_POLL_MS = 30_000;
 /** Looks on their way at once. */
-const MAX_LOOKS = 3;
+const MAX_LOOKS = 4;
 /** GetCommandInvocation may not know the command yet: facts, "The SSM API". */
 const INVISIBLE_MS = 60_000;
 const INSTANCE_CHECK_MS = 15_000;
@@ -102,16 +105,19 @@ class CommandWatch {
     const looks = new Set<Promise<Invocation | null>>();
     let wait = FIRST_POLL_MS;
     const soonest = this.started + SOONEST_END_MS - steadyNow();
-    for (let due = Math.max(FIRST_POLL_MS, soonest); ; due = wait) {
+    let due = Math.max(FIRST_POLL_MS, soonest);
+    for (;;) {
       const ended = await firstWithin(Math.min(RAREST_POLL_MS, due * this.budget.factor()), looks, signal);
       if (ended) return ended;
-      if (steadyNow() - this.started > BRISK_MS) wait = Math.min(MAX_POLL_MS, wait * 1.3);
+      const age = steadyNow() - this.started;
+      if (age > BRISK_MS) wait = Math.min(MAX_POLL_MS, wait * 1.3);
       if (looks.size < MAX_LOOKS) {
         const asked = this.look().finally(() => looks.delete(asked));
         asked.catch(() => undefined);
         looks.add(asked);
       }
       await this.checkInstance();
+      due = age < SHORT_MS ? SHORT_POLL_MS : wait;
     }
   }
 

@@ -272,6 +272,9 @@ export const trainShape = {
 
 export const trainSchema = z.strictObject(trainShape);
 
+/** How a configuration is checked: a process does it a few times, and zod's generated code is for many. */
+export const ONCE = { jitless: true };
+
 /** ec2.config.json: docs/reference/configuration.md. */
 export const configurationSchema = z.strictObject({
   $schema: z.string().optional(),

@@ -2,7 +2,7 @@ import type { Raw } from './merge';
 import { Problem } from '../../report/problem';
 import type { z } from 'zod';
 import { executorOptions, isNumber, type TargetName } from './executor-options';
-import { configurationSchema, trainShape } from './schema';
+import { configurationSchema, ONCE, trainShape } from './schema';
 
 /**
  * Refuses an empty value of an option of the target's own: `--run=$RUN` with an unset variable would mean the latest run.
@@ -37,7 +37,7 @@ export function textOptions(target: TargetName, options: Raw, asTyped: (key: str
 
 /** Whether a schema takes a value as the kind of value that it is; what is wrong with its content is told later. */
 function takesText(schema: z.ZodType, value: unknown): boolean {
-  const { error } = schema.safeParse(value);
+  const { error } = schema.safeParse(value, ONCE);
   return !error?.issues.some(
     ({ code }) => code === 'invalid_type' || code === 'invalid_union' || code === 'invalid_value',
   );

@@ -1,5 +1,5 @@
 import { type Raw, isObject } from './merge';
-import { configurationSchema, trainShape, NAMING } from './schema';
+import { configurationSchema, trainShape, NAMING, ONCE } from './schema';
 import type { z } from 'zod';
 import { launchSpecSchema } from './launch-spec';
 import { nearest, explainIssue } from './explain-issue';
@@ -12,7 +12,7 @@ export function validate(
   where: string,
   top = Object.keys(configurationSchema.shape),
 ): z.infer<typeof configurationSchema> {
-  const result = configurationSchema.safeParse(values);
+  const result = configurationSchema.safeParse(values, ONCE);
   if (result.success) return result.data;
   const issues = result.error.issues.flatMap((issue) => meant(issue, values));
   const lines = issues.map((issue) => {
