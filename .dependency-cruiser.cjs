@@ -26,6 +26,7 @@ const layers = [
   ['store'],
   ['store/objects'],
   ['workspace/files'],
+  ['workspace/listing'],
   ['workspace'],
   ['workspace/git'],
   ['snapshot'],

@@ -3,7 +3,7 @@ import { printablePath } from '../report/terminal-text';
 import { formatCount } from '../report/units';
 import type { Printer } from '../report/printer';
 import type { Recipes } from '../snapshot/recipes';
-import { scan, type ScanResult } from '../snapshot/scan';
+import { scan, type ScanInput, type ScanResult } from '../snapshot/scan';
 import type { ScannedContents } from '../snapshot/scanned-contents';
 import type { Snapshot } from '../snapshot/snapshot';
 import { findFiles } from '../workspace/files/find-files';
@@ -33,9 +33,9 @@ export interface Scanned {
  */
 export async function scanProject(workspace: Workspace, contents?: ScannedContents): Promise<Scanned> {
   const { printer } = workspace;
-  const files = await findFiles(filesInput(workspace));
+  const { looked, ...files } = await findFiles(filesInput(workspace));
   for (const warning of files.warnings) printer.warn(warning);
-  const { snapshot, disappeared, recipes } = await scanFiles(workspace, files, contents);
+  const { snapshot, disappeared, recipes } = await scanFiles(workspace, files, { contents, looked });
   if (disappeared.length) {
     printer.warn(
       `not sent, because they were deleted during the scan: ${disappeared.slice(0, 10).map(printablePath).join(', ')}${disappeared.length > 10 ? ` and ${disappeared.length - 10} more` : ''}`,
@@ -80,14 +80,14 @@ export function filesInput({ workspaceRoot, projectGraph, project, configuration
 
 export function scanFiles(
   { workspaceRoot, project }: Workspace,
-  files: FoundFiles,
-  contents?: ScannedContents,
+  files: Pick<FoundFiles, 'paths' | 'emptyDirectories'>,
+  given: Pick<ScanInput, 'contents' | 'looked'> = {},
 ): Promise<ScanResult> {
   return scan({
     workspaceRoot,
     cache: scanCache(workspaceRoot, project),
     paths: files.paths,
     emptyDirectories: files.emptyDirectories,
-    contents,
+    ...given,
   });
 }

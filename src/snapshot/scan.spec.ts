@@ -1,11 +1,21 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdtempSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { WHOLE_BYTES } from './chunk';
 import { HashCache } from './hash-cache';
-import { scan } from './scan';
+import { scan, type LookedAt } from './scan';
 
 const sha256 = (data: string | Buffer) => createHash('sha256').update(data).digest('hex');
 
@@ -55,6 +65,58 @@ describe('a scan with cached hashes', () => {
     lie('a');
     change();
     expect(await hashOf('a')).toBe(sha256(fs.readFileSync(join(root, 'a'))));
+  });
+
+  describe('of files that were looked at before', () => {
+    const lookedAt = (...paths: string[]) => ({
+      since: Date.now(),
+      stats: new Map(paths.map((path) => [path, lstatSync(join(root, path))])),
+    });
+    const scanLooked = (looked: LookedAt) =>
+      scan({ workspaceRoot: root, paths: [...looked.stats.keys()], cache, looked });
+    const hashes = async (looked: LookedAt) =>
+      (await scanLooked(looked)).snapshot.entries.map((entry) => (entry.kind === 'file' ? entry.sha256 : entry.kind));
+
+    it('takes those that had not changed as they were then, and finds out later that they have', async () => {
+      write('a', 'content');
+      lie('a');
+      const looked = lookedAt('a');
+      write('a', 'other content');
+      expect(await hashes(looked)).toEqual([sha256('a lie')]);
+      expect(await hashOf('a')).toBe(sha256('other content'));
+    });
+
+    it('reads those that had changed as they are now, and does not mistake a later change', async () => {
+      write('a', 'content');
+      lie('a');
+      write('a', 'changed');
+      const looked = lookedAt('a');
+      write('a', 'CHANGED');
+      expect(await hashes(looked)).toEqual([sha256('CHANGED')]);
+      write('a', 'Changed');
+      expect(await hashOf('a')).toBe(sha256('Changed'));
+    });
+
+    it('looks again if that was some seconds ago', async () => {
+      write('a', 'content');
+      lie('a');
+      const { stats, since } = lookedAt('a');
+      write('a', 'other content');
+      expect(await hashes({ stats, since: since - 6_000 })).toEqual([sha256('other content')]);
+    });
+
+    it('reads none through a link that has taken the place of a directory', async () => {
+      const outside = mkdtempSync(join(tmpdir(), 'nx-ec2-outside-'));
+      for (const directory of [join(root, 'd'), outside]) {
+        mkdirSync(directory, { recursive: true });
+        writeFileSync(join(directory, 'a'), 'content');
+      }
+      const looked = lookedAt('d/a');
+      rmSync(join(root, 'd'), { recursive: true });
+      symlinkSync(outside, join(root, 'd'));
+      await expect(scanLooked(looked)).rejects.toMatchObject({ code: 'PATH_OUTSIDE' });
+      rmSync(outside, { recursive: true });
+    });
   });
 
   it('reads a file again if it was written shortly before the last scan', async () => {

@@ -12,6 +12,14 @@ import { Recipes } from './recipes';
 import type { ScannedContents } from './scanned-contents';
 import { Snapshot } from './snapshot';
 
+/** What `lstat` said of files before the scan. */
+export interface LookedAt {
+  /** By workspace-relative path. No directory on the way to any of them is a link. */
+  stats: ReadonlyMap<string, Stats>;
+  /** When the first was looked at, ms since the epoch. */
+  since: number;
+}
+
 export interface ScanInput {
   /** Absolute. */
   workspaceRoot: string;
@@ -23,6 +31,8 @@ export interface ScanInput {
   cache?: string;
   /** Gets the small contents that are read. */
   contents?: ScannedContents;
+  /** Files that are not looked at again if that was a moment ago. */
+  looked?: LookedAt;
 }
 
 export interface ScanResult {
@@ -37,6 +47,8 @@ export interface ScanResult {
 const MAX_READS = 3;
 /** So long, ms, files are looked at before anything else that is to be done has its turn. */
 const SLICE_MS = 5;
+/** What was looked at longer ago, ms, is looked at again: git may have been waited for. */
+const MAX_LOOKED_MS = 5_000;
 
 /**
  * What the paths hold: lstat, and SHA-256 of what is not known from the last scan. Files are read in blocks, so memory
@@ -46,19 +58,14 @@ const SLICE_MS = 5;
  */
 export async function scan(input: ScanInput): Promise<ScanResult> {
   const { workspaceRoot, paths, emptyDirectories = [], cache, contents } = input;
-  const now = Date.now();
+  const looked = input.looked && isRecent(input.looked.since) ? input.looked : undefined;
+  const now = looked?.since ?? Date.now();
   const root = realpathSync(workspaceRoot);
   const known = HashCache.load(cache && `${cache}.hashes`);
   const recipes = new Recipes(cache && `${cache}.recipes`);
-  const found = await list(root, paths, known, contents);
+  const found = await list(root, paths, { known, contents, looked: looked?.stats });
   await readLarge(root, found, recipes);
-  const seen = new Set<string>();
-  for (const { path } of found)
-    for (let at = dirname(path); at !== '.' && !seen.has(at); at = dirname(at)) seen.add(at);
-  for (const path of emptyDirectories) {
-    if (!seen.has(path)) found.push({ path, stat: null, row: null, entry: { kind: 'directory', path } });
-  }
-  if (emptyDirectories.length) found.sort((a, b) => (a.path < b.path ? -1 : 1));
+  if (emptyDirectories.length) addEmpty(found, emptyDirectories);
   const disappeared: string[] = [];
   const there: Found[] = [];
   for (const each of found) {
@@ -107,8 +114,7 @@ interface Found {
 async function list(
   root: string,
   paths: readonly string[],
-  known: HashCache,
-  contents?: ScannedContents,
+  { known, contents, looked }: { known: HashCache; contents?: ScannedContents; looked?: LookedAt['stats'] },
 ): Promise<Found[]> {
   const checkedParents = new Set<string>();
   const cursor = known.cursor();
@@ -124,14 +130,9 @@ async function list(
   return found;
 
   function look(path: string): Found {
-    assertInside(root, path, checkedParents);
     const absolute = `${root}/${path}`;
-    let stat: Stats | undefined;
-    try {
-      stat = lstatSync(absolute, { throwIfNoEntry: false });
-    } catch (error) {
-      if (!gone(error)) assertReadable(path, error as Error);
-    }
+    const before = looked?.get(path);
+    const stat = before?.isFile() ? before : lookAgain(path, absolute);
     if (!stat) return { path, stat: null, row: null, entry: null };
     if (stat.isSymbolicLink()) return { path, stat: null, row: null, entry: link(path, readlinkSync(absolute)) };
     if (!stat.isFile()) {
@@ -141,10 +142,38 @@ async function list(
     }
     const row = cursor(path);
     if (row !== null && known.holds(row, stat)) return { path, stat, row, entry: file(path, stat, known.sha256(row)) };
+    if (before) assertInside(root, path, checkedParents);
     if (stat.size > WHOLE_BYTES) return { path, stat, row: null };
     const content = readStable(path, () => readContent(absolute, undefined, contents));
     return { path, stat: content?.stat ?? null, row: null, entry: content && file(path, content.stat, content.sha256) };
   }
+
+  function lookAgain(path: string, absolute: string): Stats | undefined {
+    assertInside(root, path, checkedParents);
+    try {
+      return lstatSync(absolute, { throwIfNoEntry: false });
+    } catch (error) {
+      if (!gone(error)) assertReadable(path, error as Error);
+      return undefined;
+    }
+  }
+}
+
+/** False if the clock was set back since. */
+function isRecent(since: number): boolean {
+  const age = Date.now() - since;
+  return age >= 0 && age < MAX_LOOKED_MS;
+}
+
+/** Adds the directories that are still empty. */
+function addEmpty(found: Found[], directories: readonly string[]): void {
+  const seen = new Set<string>();
+  for (const { path } of found)
+    for (let at = dirname(path); at !== '.' && !seen.has(at); at = dirname(at)) seen.add(at);
+  for (const path of directories) {
+    if (!seen.has(path)) found.push({ path, stat: null, row: null, entry: { kind: 'directory', path } });
+  }
+  found.sort((a, b) => (a.path < b.path ? -1 : 1));
 }
 
 async function readLarge(root: string, found: Found[], recipes: Recipes): Promise<void> {

@@ -8,23 +8,17 @@ import { applyCredentialRule } from './credential-files';
 import { whyLeftOut } from './left-out-by-default';
 import { danglingLinks } from './dangling-links';
 import { type NotListed, compareWithGit, describeNested } from './not-listed';
-import { projectFileMap } from './file-map';
+import { listFiles, type Listed } from './list-files';
 import { unusedPatterns } from './unused-patterns';
 import { findIncluded } from './included';
 import { projectsOf } from './places';
-
-/** As Nx knows them: git-ignored files are not among them. */
-const listFiles: ListFiles = async (projectGraph, projects) => {
-  const files = await projectFileMap(projectGraph);
-  return projects.flatMap((project) => files[project] ?? []).map(({ file }) => file);
-};
 
 /**
  * The files of a project: its own and its dependencies' as Nx lists them, those that its environment is made of,
  * and what `include` names though it is git-ignored; less what `exclude` names and what never travels.
  * @throws Problem where nothing is left to send.
  */
-export async function findFiles(input: FilesInput, list: ListFiles = listFiles): Promise<FoundFiles> {
+export async function findFiles(input: FilesInput, list?: ListFiles): Promise<FoundFiles> {
   const { workspaceRoot, projectGraph, projectName } = input;
   const projectRoot = projectGraph.nodes[projectName].data.root;
   const found = findIncluded({ ...input, projectRoot });
@@ -39,16 +33,16 @@ export async function findFiles(input: FilesInput, list: ListFiles = listFiles):
     );
     return null;
   };
-  const [listed, git] = await Promise.all([
-    list(projectGraph, projects),
+  const [git, listed] = await Promise.all([
     gitFiles(workspaceRoot, roots).catch(onGitFailed),
+    listFiles(workspaceRoot, projectGraph, projects, list),
   ]);
   const add = (file: string) => {
     const why = paths.has(file) ? null : reasons(file);
     if (why) leftOut.push({ path: file, why });
     else take(file, git?.tracked.has(file));
   };
-  for (const file of listed) add(file);
+  for (const file of listed.paths) add(file);
   const nothing: NotListed = { send: [], leftOut: [], named: [], nested: new Map() };
   const missed = git
     ? ((await compareWithGit(workspaceRoot, { projectGraph, projects, listed, git, found }).catch(onGitFailed)) ??
@@ -56,21 +50,13 @@ export async function findFiles(input: FilesInput, list: ListFiles = listFiles):
     : nothing;
   for (const file of missed.send) add(file);
   leftOut.push(...missed.leftOut);
-  const special = specialFiles(workspaceRoot, [...listed, ...paths]).filter((path) => !paths.has(path));
+  const special = specialBeside(workspaceRoot, listed, paths).filter((path) => !paths.has(path));
   leftOut.push(...special.map((path) => ({ path, why: 'neither a file nor a directory' })));
   const environment = { workspaceRoot, projectRoot, choice: input.environment };
   for (const file of environmentFiles(environment, found.excluded)) take(file);
   applyCredentialRule({ workspaceRoot, projectRoot }, found, included);
 
-  if (paths.size === 0 && emptyDirectories.size === 0) {
-    throw new Problem(
-      'NOTHING_TO_SEND',
-      `${projectName} has no files to send: ${leftOut.length ? `all ${leftOut.length} files are left out (${leftOut[0].path}: ${leftOut[0].why})` : `Nx lists no files in ${projectRoot}`}.`,
-      {
-        next: 'Git-ignored files are only sent if "sync.include" names them.',
-      },
-    );
-  }
+  if (paths.size + emptyDirectories.size === 0) throw nothingToSend(projectName, projectRoot, leftOut);
   const unsent = [...missed.named, ...special];
   if (unsent.length)
     warnings.push(
@@ -79,5 +65,25 @@ export async function findFiles(input: FilesInput, list: ListFiles = listFiles):
   if (missed.nested.size) warnings.push(describeNested(projectName, missed.nested));
   warnings.push(...danglingLinks(workspaceRoot, paths, missed.send));
   warnings.push(...unusedPatterns(input, paths, found.unusedExcludes()));
-  return { paths: [...paths].sort(), emptyDirectories: [...emptyDirectories].sort(), leftOut, warnings };
+  return {
+    paths: [...paths].sort(),
+    emptyDirectories: [...emptyDirectories].sort(),
+    leftOut,
+    warnings,
+    looked: listed.walked ?? undefined,
+  };
+}
+
+function specialBeside(workspaceRoot: string, { paths: listed, walked }: Listed, sent: ReadonlySet<string>): string[] {
+  if (walked) return [...walked.special, ...specialFiles(workspaceRoot, sent, walked.directories)];
+  return specialFiles(workspaceRoot, [...listed, ...sent]);
+}
+
+function nothingToSend(projectName: string, projectRoot: string, leftOut: FoundFiles['leftOut']): Problem {
+  const why = leftOut.length
+    ? `all ${leftOut.length} files are left out (${leftOut[0].path}: ${leftOut[0].why})`
+    : `Nx lists no files in ${projectRoot}`;
+  return new Problem('NOTHING_TO_SEND', `${projectName} has no files to send: ${why}.`, {
+    next: 'Git-ignored files are only sent if "sync.include" names them.',
+  });
 }

@@ -23,7 +23,7 @@ export async function compareWithGit(
   of: {
     projectGraph: ProjectGraph;
     projects: string[];
-    listed: string[];
+    listed: { has(path: string): boolean };
     git: GitFiles;
     found: Pick<Included, 'paths' | 'excluded'>;
   },
@@ -40,11 +40,10 @@ export async function compareWithGit(
   for (const path of git.unnameable) omit(path, 'its name is not valid UTF-8');
   for (const path of git.submodules)
     if (isEmptyDirectory(join(workspaceRoot, path))) omit(path, 'an empty submodule: git submodule update --init');
-  const listed = new Set(of.listed);
   const owner = ownerOf(of.projectGraph);
   const missing: string[] = [];
   for (const path of [...git.tracked, ...git.others]) {
-    if (listed.has(path)) continue;
+    if (of.listed.has(path)) continue;
     const project = owner(path);
     if (project === undefined || of.projects.includes(project)) missing.push(path);
     else if (of.found.paths.has(path)) continue;

@@ -1,5 +1,6 @@
 import type { ProjectGraph } from '@nx/devkit';
 import type { Output } from '../../config/settings/outputs';
+import type { LookedAt } from '../../snapshot/scan';
 import type { EnvironmentChoice } from '../../config/environment/environment-choice';
 
 export interface FilesInput {
@@ -23,6 +24,8 @@ export interface FoundFiles {
   emptyDirectories: string[];
   leftOut: { path: string; why: string }[];
   warnings: string[];
+  /** What `lstat` said a moment ago, if it was asked. */
+  looked?: LookedAt;
 }
 
 /** Workspace-relative paths of the files of projects. */

@@ -6,6 +6,9 @@ import { listFromGit } from './run-git';
 /** A command line of git's holds at most this many paths: a system limits its length. */
 const MAX_PATHSPECS = 400;
 
+const SPACE = 0x20;
+const STAGED = /^(\d{6}) [0-9a-f]{40,64} [0-3]\t([^]+)$/;
+
 /** What git has below the directories that are sent. */
 export interface GitFiles {
   /** Workspace-relative paths of tracked files and links. */
@@ -32,7 +35,7 @@ export async function gitFiles(workspaceRoot: string, roots: readonly string[]):
     const bytes = listed.subarray(from, end);
     from = end + 1;
     const text = bytes.toString();
-    const staged = /^(\d{6}) [0-9a-f]{40,64} [0-3]\t([^]+)$/.exec(text);
+    const staged = text.charCodeAt(6) === SPACE ? STAGED.exec(text) : null;
     const path = staged ? staged[2] : text;
     if (text.includes('\ufffd') && !Buffer.from(text).equals(bytes)) found.unnameable.push(path);
     else if (staged?.[1] === '160000') found.submodules.push(path);
@@ -85,10 +88,18 @@ export function linkTarget(workspaceRoot: string, path: string): string {
   return posix.join(posix.dirname(path), target).replace(/\/$/, '');
 }
 
-/** Pipes, sockets and devices beside files that are sent. Nothing is opened. */
-export function specialFiles(workspaceRoot: string, paths: Iterable<string>): string[] {
+/** Pipes, sockets and devices beside files that are sent. Nothing is opened. @param known directories to pass over. */
+export function specialFiles(
+  workspaceRoot: string,
+  paths: Iterable<string>,
+  known: ReadonlySet<string> = new Set(),
+): string[] {
   const directories = new Set<string>();
-  for (const path of paths) directories.add(posix.dirname(path));
+  for (const path of paths) {
+    const slash = path.lastIndexOf('/');
+    const directory = slash < 0 ? '.' : path.slice(0, slash);
+    if (!known.has(directory)) directories.add(directory);
+  }
   return [...directories].flatMap((directory) => {
     try {
       return readdirSync(join(workspaceRoot, directory), { withFileTypes: true })
