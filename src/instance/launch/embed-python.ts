@@ -32,5 +32,10 @@ importlib.import_module("${PACKAGE}.${main}").main(sys.argv[1:])
 function literal(source: string): string {
   if (/'''|"""|[^\n -~]/.test(source) || !source.endsWith('\n'))
     throw new Error('a module of a program must be ASCII, end in a newline, and hold no string of several lines');
-  return `r'''${source.replace(/^( {4})+/gm, (indent) => ' '.repeat(indent.length / 4))}'''`;
+  // Joins the lines within brackets: a comma never ends a line outside of some.
+  const joined = source
+    .replace(/([([{])\n */g, '$1')
+    .replace(/,?\n *([)\]}])/g, '$1')
+    .replace(/,\n */g, ', ');
+  return `r'''${joined.replace(/^( {4})+/gm, (indent) => ' '.repeat(indent.length / 4))}'''`;
 }

@@ -12,7 +12,7 @@ export interface WatchdogConfig {
   v: 1;
   /** Absolute; null: the instance's default. */
   root: string | null;
-  /** From the boot. */
+  /** From the launch, or the last start. */
   lifetime: number;
   /** What made the lifetime as short as it is. */
   because: 'lifetime' | 'cost';
@@ -54,6 +54,7 @@ const WATCHDOG = [
   'run_dir/stop_request',
   'watchdog/idle',
   'watchdog/activity',
+  'watchdog/launch_time',
   'watchdog/shutdown_rules',
   'watchdog/power',
   'watchdog/watchdog',

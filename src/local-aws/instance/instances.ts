@@ -96,7 +96,7 @@ export class Instances {
   online(id: string): boolean {
     const instance = this.known.get(id);
     if (instance?.state !== 'running' || instance.profile === null) return false;
-    return Date.now() >= instance.launched + this.boot + this.agentDelay;
+    return Date.now() >= instance.bootBegan + this.boot + this.agentDelay;
   }
 
   channelOf(id: string): AgentChannel {
@@ -109,8 +109,8 @@ export class Instances {
   }
 
   /** When it runs, ms since the epoch. */
-  booted({ launched }: LocalInstance): number {
-    return launched + this.boot / 2;
+  booted({ bootBegan }: LocalInstance): number {
+    return bootBegan + this.boot / 2;
   }
 
   launch({ booted, ...traits }: InstanceTraits & { booted?: boolean }): LocalInstance {
@@ -132,7 +132,7 @@ export class Instances {
     instance.reason = reason;
     if (before === 'running') this.endProcesses(instance.id);
     instance.changed = Date.now();
-    if (state === 'running' && before !== 'running') instance.launched = Date.now();
+    if (state === 'running' && before !== 'running') instance.launched = instance.bootBegan = Date.now();
     if (state === 'terminated') rmSync(this.disk(instance.id), { recursive: true, force: true });
     this.changed(instance, state === 'running' ? 'started' : state);
   }
@@ -140,7 +140,7 @@ export class Instances {
   /** Its processes end, and it boots again. */
   reboot(instance: LocalInstance): void {
     this.endProcesses(instance.id);
-    instance.launched = Date.now();
+    instance.bootBegan = Date.now();
     this.changed(instance, 'started');
   }
 

@@ -21,8 +21,10 @@ export interface LocalInstance {
   type: string;
   image: string;
   tags: Record<string, string>;
-  /** ms since the epoch; each start changes it. */
+  /** ms since the epoch; each start changes it, and no reboot. */
   launched: number;
+  /** When its machine last began to boot, ms since the epoch. */
+  bootBegan: number;
   /** When its state last changed, ms since the epoch. */
   changed: number;
   reason?: StateReason;
@@ -55,7 +57,9 @@ export interface LocalInstance {
 }
 
 /** What an instance may be launched with. */
-export type InstanceTraits = Partial<Omit<LocalInstance, 'id' | 'state' | 'launched' | 'changed' | 'secret'>>;
+export type InstanceTraits = Partial<
+  Omit<LocalInstance, 'id' | 'state' | 'launched' | 'bootBegan' | 'changed' | 'secret'>
+>;
 
 /** The profile of an instance without a chosen one. */
 const PROFILE = 'local-instance';
@@ -72,6 +76,7 @@ export function instanceRecord(
     image: DEFAULT_IMAGE.id,
     tags: {},
     changed: traits.launched,
+    bootBegan: traits.launched,
     reservation: `r-${traits.id.slice(2)}`,
     index: 0,
     zone: `${region}a`,

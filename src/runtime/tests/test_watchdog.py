@@ -66,6 +66,8 @@ class WatchdogTest(unittest.TestCase):
         self.addCleanup(quiet.stop)
         # By how much the time of day was set back, s.
         self.set_back = 0.0
+        # When the instance was launched, by the clock, as EC2 says; None: EC2 does not answer.
+        self.launched = None
         self.now, self.power, self.idle, self.locks, self.count = (
             0.0,
             FakePower(),
@@ -83,10 +85,16 @@ class WatchdogTest(unittest.TestCase):
             boot=BOOT,
             clock=lambda: self.now,
             wall=lambda: BOOTED + self.now - self.set_back,
+            launch=self.ask_ec2,
             idle=self.idle if config["idle"] is not None else None,
         )
         made.restore_state()
         return made
+
+    def ask_ec2(self):
+        if self.launched is None:
+            raise OSError("no route to the metadata service")
+        return BOOTED + self.now, BOOTED + self.launched
 
     def pass_time(self, it, seconds, step=5.0):
         """Ticks until this much time has passed. Returns when it was first shut down, or None."""
@@ -198,6 +206,37 @@ class WatchdogTest(unittest.TestCase):
             self.pass_time(self.watchdog(lifetime=100, deadline=(BOOTED + 50) * 1000), 500), 50
         )
         self.assertEqual(self.state()["ends"]["why"], "deadline")
+
+    def test_the_lifetime_counts_from_the_launch_whatever_was_rebooted_since(self):
+        self.launched = -70.0
+        for because in ("lifetime", "cost"):
+            self.now, self.power = 0.0, FakePower()
+            shutil.rmtree(os.path.join(self.root, "watchdog"), ignore_errors=True)
+            it = self.watchdog(lifetime=100, because=because, start=20)
+            self.begin()
+            self.pass_time(it, 30)
+            self.assertEqual(self.state()["ends"], {"at": (BOOTED + 30) * 1000, "why": because})
+        # The system's own timer, too: 30 s and ten minutes.
+        self.assertEqual(self.power.armed, [11])
+
+    def test_only_the_lifetime_counts_from_the_launch(self):
+        self.launched = -1000.0
+        self.assertEqual(self.pass_time(self.watchdog(start=60), 500), 60)
+
+    def test_asks_ec2_for_the_launch_until_it_answers(self):
+        it = self.watchdog(lifetime=300)
+        self.assertIsNone(self.pass_time(it, 60))
+        self.launched = -100.0
+        self.assertEqual(self.pass_time(it, 500), 200)
+        self.assertEqual(self.power.armed, [15, 13])
+
+    def test_the_deadline_is_one_of_ec2s_clock(self):
+        self.launched = 0.0
+        for set_back in (-86_400.0, 86_400.0):
+            self.now, self.power, self.set_back = 0.0, FakePower(), set_back
+            shutil.rmtree(os.path.join(self.root, "watchdog"), ignore_errors=True)
+            it = self.watchdog(deadline=(BOOTED + 50) * 1000)
+            self.assertEqual(self.pass_time(it, 500), 50)
 
     def test_waits_for_a_run_to_end_and_to_be_saved(self):
         run, it = self.begin(grace=10), self.watchdog(lifetime=100)

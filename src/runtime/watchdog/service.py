@@ -9,6 +9,7 @@ import os
 import time
 
 from ..system import atomic_files, boot_clock
+from . import launch_time
 from .idle import Idle
 from .power import InstanceGone, Power
 from .watchdog import Watchdog
@@ -77,6 +78,7 @@ def run_watchdog(config: WatchdogConfig) -> None:
         boot=boot_clock.boot(),
         clock=clock,
         wall=time.time,
+        launch=launch_time.ask,
         idle=idle,
         lock=lock or None,
     )

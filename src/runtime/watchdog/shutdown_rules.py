@@ -6,11 +6,12 @@ from . import activity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, Collection
+    from typing import Collection
 
     from ..fleet.boot_loader import WatchdogConfig
     from .activity import Run
     from .idle import Idle
+    from .launch_time import LaunchTime
 
 
 # These rules shut down whatever is active; the others only if nothing is.
@@ -18,9 +19,7 @@ FORCED = ("lifetime", "cost", "deadline")
 
 
 class ShutdownRules:
-    """`boot` tells this boot; `clock` counts seconds from it on, `wall` from the epoch on; `idle`
-    is None where no rule asks for it.
-    """
+    """`boot` tells this boot; `idle` is None where no rule asks for it."""
 
     runs: list[Run]
     hung: list[Run]
@@ -32,13 +31,13 @@ class ShutdownRules:
         root: str,
         *,
         boot: str | None,
-        clock: Callable[[], float],
-        wall: Callable[[], float],
+        launch: LaunchTime,
         idle: Idle | None,
     ) -> None:
         self.config, self.root, self.boot = config, root, boot
-        self.clock, self.wall, self.idle = clock, wall, idle
-        self.silence = activity.Silence(clock)
+        self.launch, self.idle = launch, idle
+        self.clock, self.wall = launch.clock, launch.wall
+        self.silence = activity.Silence(self.clock)
         self.runs, self.hung = [], []
         # Whether a run began in this boot; since when nothing is active or works, by the
         # clock.
@@ -59,13 +58,12 @@ class ShutdownRules:
         """Why the instance is to end; None: it is not. The runs that hang are in `hung`."""
         now = self.clock()
         self.hung = []
-        if now >= self.config["lifetime"]:
-            self.runs = activity.runs(self.root)
-            return self.config["because"]
-        if self.config["deadline"] is not None and self.wall() * 1000 >= self.config["deadline"]:
-            self.runs = activity.runs(self.root)
-            return "deadline"
         self.runs = activity.runs(self.root)
+        if self.launch.age() >= self.config["lifetime"]:
+            return self.config["because"]
+        deadline = self.config["deadline"]
+        if deadline is not None and self.launch.now() * 1000 >= deadline:
+            return "deadline"
         trainings = self.trainings
         self.began = self.began or bool(trainings)
         active = self.active

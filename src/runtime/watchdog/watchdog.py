@@ -11,6 +11,7 @@ import time
 import traceback
 
 from ..system import atomic_files, boot_clock
+from .launch_time import LaunchTime
 from .power import InstanceGone
 from .shutdown_rules import FORCED, ShutdownRules
 
@@ -59,6 +60,7 @@ class Watchdog:
         boot: str | None,
         clock: Callable[[], float],
         wall: Callable[[], float],
+        launch: Callable[[], tuple[float, float]],
         idle: Idle | None,
         lock: int | None = None,
     ) -> None:
@@ -70,7 +72,8 @@ class Watchdog:
             from .boot_run import BootRun
 
             self.boot_run = BootRun(config, self.say, clock=clock, lock=lock)
-        self.rules = ShutdownRules(config, root, boot=boot, clock=clock, wall=wall, idle=idle)
+        self.launch = LaunchTime(launch, clock=clock, wall=wall)
+        self.rules = ShutdownRules(config, root, boot=boot, launch=self.launch, idle=idle)
         self.ends = None
         # These are times of the clock, which nobody can set: since when the instance is ending; by
         # run, how long its end is waited for; when the next tries are due.
@@ -104,6 +107,8 @@ class Watchdog:
         return int((self.wall() - (self.clock() - since)) * 1000)
 
     def tick(self) -> None:
+        if self.launch.learn():
+            self.has_timer = False
         self.arm()
         if self.boot_run and not self.ends:
             self.boot_run.start()
@@ -209,9 +214,9 @@ class Watchdog:
 
     def left(self) -> float:
         """Seconds to the end of the lifetime, or to the deadline."""
-        left = self.config["lifetime"] - self.clock()
+        left = self.config["lifetime"] - self.launch.age()
         if self.config["deadline"] is not None:
-            left = min(left, self.config["deadline"] / 1000.0 - self.wall())
+            left = min(left, self.config["deadline"] / 1000.0 - self.launch.now())
         return left
 
     def run(self) -> None:
