@@ -127,6 +127,19 @@ export const runSpec = z.object({
     .describe('The run continues as this attempt from what the store has of it. `heartbeat`: that of the record read.'),
   limits: z.object({ memory: count.nullable(), cores: z.number().nullable() }),
   resources,
+  launcher: z
+    .object({
+      name: text.describe('`torchrun` or `accelerate`.'),
+      processes: z.union([count, z.literal('gpu')]).describe('`gpu`: one for each GPU of the run.'),
+      option: z
+        .object({ position: count, name: text })
+        .nullable()
+        .describe(
+          'An option of `command` that gets their number, and its position; null: the runtime starts torchrun.',
+        ),
+    })
+    .nullable()
+    .describe('What starts the processes of the training; null: it is one process, or starts others by itself.'),
   retry: z.object({ exitCodes: z.array(z.number().int()), attempts: count }),
   resumeArgs: z.array(text),
   secrets: z

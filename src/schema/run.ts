@@ -71,6 +71,11 @@ export const runFacts = {
     .describe('While the run waits: how many runs are before it, and which runs have what it needs.'),
   resources,
   gpus: z.array(count).max(256).nullable().describe('The GPUs that the run has.'),
+  launcher: z
+    .object({ name: text(), processes: count })
+    .nullable()
+    .default(null)
+    .describe('What has started the processes of the training, and how many; null: no launcher was configured.'),
   warnings: z.array(text()).max(100).default([]).describe('About the end of the run, for the user.'),
 };
 

@@ -111,6 +111,18 @@ export const trainShape = {
     .describe(
       'Arguments of the script or command: a string that is split into words like in a shell, or a list of words.',
     ),
+  launcher: z
+    .enum(['auto', 'torchrun', 'none'])
+    .default('auto')
+    .describe(
+      'What starts the processes of the training. torchrun: several processes, each of which runs the script or command. none: one process. auto: the command decides; one that begins with torchrun or accelerate launch starts as many processes as "processes" says.',
+    ),
+  processes: z
+    .union([z.literal('gpu'), z.int().min(1).max(1024)])
+    .optional()
+    .describe(
+      'Number of processes that the launcher starts; gpu: one for each GPU that the run may use, and one without GPUs. Default: gpu if "launcher" is torchrun, else what the command itself says.',
+    ),
   env: z
     .record(variable, z.union([withoutNul, z.number().transform(String), z.boolean().transform(String)]))
     .default({})

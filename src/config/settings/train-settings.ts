@@ -2,6 +2,7 @@ import type { ConfigurationInput, Configuration } from './types';
 import type { z } from 'zod';
 import type { configurationSchema } from '../schema/schema';
 import { isTraining } from '../schema/target-options';
+import { launcherOf } from './launcher';
 import { missing } from './missing-setting';
 import { Problem } from '../../report/problem';
 import { allOutputs, readOutputs, checkpointPaths, outputFault, literalOutputs } from './outputs';
@@ -37,17 +38,19 @@ export function trainOf(
   for (const path of literalOutputs(outputs)) inside(input, 'train.outputs', path);
   for (const path of literalOutputs(checkpoints.paths)) inside(input, 'train.checkpoints.paths', path);
   const datasets = train.datasets.map((each) => ({ ...each, path: inside(input, 'train.datasets', each.path) }));
+  const command =
+    train.command === undefined
+      ? undefined
+      : typeof train.command === 'string'
+        ? splitCommand(train.command, 'train.command')
+        : train.command;
   const list = (value: string | string[], what: string) =>
     typeof value === 'string' ? splitWords(value, what) : value;
   return {
     ...train,
     script: train.script === undefined ? undefined : inside(input, 'train.script', train.script),
-    command:
-      train.command === undefined
-        ? undefined
-        : typeof train.command === 'string'
-          ? splitCommand(train.command, 'train.command')
-          : train.command,
+    command,
+    launcher: isTraining(input.target) ? launcherOf(train, command ?? null) : null,
     args: list(train.args, 'train.args'),
     setup:
       train.setup === undefined

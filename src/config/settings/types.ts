@@ -1,6 +1,7 @@
 import type { EnvironmentChoice } from '../environment/environment-choice';
 import type { InstanceName } from '../schema/instance-name';
 import type { Output } from './outputs';
+import type { Launcher } from './launcher';
 import type { SettingSource } from '../sources/setting-origins';
 import type { TargetName } from '../schema/executor-options';
 
@@ -46,6 +47,8 @@ export interface Configuration {
     script?: string;
     command?: string[];
     args: string[];
+    /** null: the training is one process, or starts others by itself. */
+    launcher: Launcher | null;
     env: Record<string, string>;
     setup: string[][] | null;
     environment: 'auto' | 'uv' | 'poetry' | 'conda' | 'pip' | 'none';

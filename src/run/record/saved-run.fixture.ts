@@ -59,6 +59,7 @@ export function recordOf(more: Partial<RunRecord> = {}): RunRecord {
     queue: null,
     resources: { exclusive: false, gpus: 0 },
     gpus: null,
+    launcher: null,
     log: { size: 10, training: 5, truncated: false, hashes: null },
     warnings: [],
     metrics: {

@@ -110,6 +110,8 @@ class TrainingPlan implements PlannedRun {
     const { env, versions, configuration, options } = this.of;
     return runKey({
       ...this.decides,
+      // Keys of trainings without one stay as they were.
+      launcher: this.decides.launcher ?? undefined,
       env,
       secrets: configuration.train.secrets,
       snapshot,

@@ -22,6 +22,7 @@ export function decidingSettings(
   | 'packageIndex'
   | 'datasets'
   | 'resources'
+  | 'launcher'
 > {
   return {
     project,
@@ -35,6 +36,7 @@ export function decidingSettings(
     packageIndex: train.packageIndex ?? null,
     datasets: train.datasets.map(({ source, path }) => ({ source, path })),
     resources: train.resources,
+    launcher: train.launcher,
   };
 }
 
@@ -113,6 +115,7 @@ const PUBLIC_SETTINGS = [
 function publicSettings({ train, pricePerHour }: Configuration): Record<string, unknown> {
   return {
     ...Object.fromEntries(PUBLIC_SETTINGS.map((name) => [name, train[name]])),
+    launcher: train.launcher ?? undefined,
     pricePerHour,
     env: Object.keys(train.env).sort(),
     secrets: Object.keys(train.secrets).sort(),

@@ -161,6 +161,7 @@ export function describeRun(run: RunStatus): string {
     ['by', run.caller],
     ['instance', `${run.instance}, as ${run.user}${run.gpus?.length ? `, GPU ${run.gpus.join(', ')}` : ''}`],
     ['command', metadata.command],
+    ['launcher', launcherOf(run)],
     ['code', codeOf(run)],
     ['created', time(run.createdAt)],
     ['started', time(run.startedAt)],
@@ -192,6 +193,11 @@ export function describeRun(run: RunStatus): string {
     .filter(([, value]) => value)
     .map(([name, value]) => `${name.padEnd(11)} ${sanitizeForTerminal(value!)}`)
     .join('\n');
+}
+
+function launcherOf({ launcher }: RunStatus): string | null {
+  if (!launcher) return null;
+  return launcher.processes === 1 ? `${launcher.name}, 1 process` : `${launcher.name}, ${launcher.processes} processes`;
 }
 
 function describeNext(run: RunStatus): string {

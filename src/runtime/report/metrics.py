@@ -37,6 +37,8 @@ MAX_SAMPLES = 200
 # Between two samples of a progress bar that is not at its end.
 BAR_INTERVAL_MS = 5000
 READ_BYTES = 1024 * 1024
+# How the lines of other processes than the first begin in the log of a training with a launcher.
+OTHER_RANK = re.compile(rb"\[rank [1-9]\d{0,5}\] ")
 SEGMENT_LINES = 1024
 
 
@@ -58,8 +60,8 @@ class Lines:
 
 
 class TrainingMetrics:
-    """`position`: what `position()` said when an earlier one ended, to continue reading the
-    file.
+    """`position`: what `position()` said when an earlier one ended, to continue reading the file.
+    `is_launched`: a launcher starts several processes; lines of the first alone are metrics.
     """
 
     latest: Numbers
@@ -68,8 +70,8 @@ class TrainingMetrics:
     file: FileIO | None
     identity: Identity | None
 
-    def __init__(self, position: Position | None = None) -> None:
-        self.latest = {}
+    def __init__(self, position: Position | None = None, is_launched: bool = False) -> None:
+        self.latest, self.is_launched = {}, is_launched
         self.samples = []
         self.bar_at = None
         self.log, self.of_file = Lines(), Lines()
@@ -89,7 +91,10 @@ class TrainingMetrics:
 
     def feed(self, data: bytes, at: int) -> None:
         """Takes what there is in a piece of the log, cut anywhere, of the time `at` (ms)."""
-        self._take(self.log.feed(data), at)
+        lines = self.log.feed(data)
+        if self.is_launched:
+            lines = (line for line in lines if not OTHER_RANK.match(line))
+        self._take(lines, at)
 
     def finish(self, at: int) -> None:
         """The training has ended: what has no line end is a line."""

@@ -100,6 +100,7 @@ class RecordUpload:
             "outcome": record["outcome"],
             "since": record.get("since"),
             "takenOver": record.get("takenOver"),
+            "launcher": record.get("launcher"),
             "log": {
                 "size": self.log.size,
                 "training": record["training"],

@@ -43,7 +43,7 @@ class RunMetrics:
         self.path = os.path.join(run_dir, "metrics.json")
         kept = atomic_files.read_object(self.path)
         self.fed = kept.get("fed", 0)
-        self.training = TrainingMetrics(kept.get("position"))
+        self.training = TrainingMetrics(kept.get("position"), bool(spec.get("launcher")))
         self.file = config["file"] and "%s/%s" % (spec["projectRoot"], config["file"])
         self.events = EventFiles(run_dir, spec, account=account, position=kept.get("events"))
         self.host, self.idle = HostSampler(root), IdleWatch(config["idle"])

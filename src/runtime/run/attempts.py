@@ -6,8 +6,8 @@ import os
 
 from ..system import processes
 from ..system.wall_clock import now_ms
-from . import failure_cause, training_variables
-from .child_process import CanNotStart
+from . import failure_cause, launcher, training_variables
+from .child_process import NO_LIMITS, CanNotStart
 from .supervised_run import Failed
 
 TYPE_CHECKING = False
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..system.documents import RunStateFailure
     from .child_process import Child
     from .commands import Commands
+    from .launcher import Launch, Rank
     from .settled_checkpoints import SettledCheckpoints
     from .stop_check import StopCheck
     from .supervised_run import SupervisedRun
@@ -31,18 +32,55 @@ class Attempts:
     ) -> None:
         self.run, self.stops, self.commands = run, stops, commands
         self.checkpoints = checkpoints
+        self.launch: Launch | None = None
 
     def train(self, command: list[str], variables: dict[str, str]) -> None:
         """Trains, again after each exit that is to be retried."""
         run, spec = self.run, self.run.spec
+        self._assert_torch(command, variables)
         while True:
             ours, others = training_variables.variables_of(
                 spec, run.record, run_dir=run.run_dir, project=run.project
             )
+            words = command
+            self.launch = launcher.of(spec, run.record)
+            if self.launch:
+                others.update(self.launch.variables())
+                words = self._prepare_launch(self.launch, command)
             merged = training_variables.in_local_instance({**others, **variables, **ours})
-            words = command + (spec["resumeArgs"] if self._is_continuation() else [])
+            words = words + (spec["resumeArgs"] if self._is_continuation() else [])
             if not self._attempt(words, merged):
                 return
+
+    def _assert_torch(self, command: list[str], variables: dict[str, str]) -> None:
+        """Raises Failed where torchrun is to start the training and its environment has no
+        torch.
+        """
+        run, spec = self.run, self.run.spec
+        wanted = spec.get("launcher")
+        if not wanted or wanted["option"]:
+            return
+        try:
+            line = launcher.torch_check(spec, command)
+            child = self.commands.start(line, variables, run.project, limits=NO_LIMITS)
+        except CanNotStart as error:
+            raise Failed("START_FAILED", str(error))
+        code = child.wait()
+        self.stops.raise_if_stopped(child)
+        if code:
+            where = failure_cause.where_to_add(spec)
+            raise Failed("TORCH_MISSING", '"train.launcher" needs the package torch; ' + where)
+
+    def _prepare_launch(self, launch: Launch, command: list[str]) -> list[str]:
+        run = self.run
+        launch.prepare(run.run_dir, run.account)
+        run.save(launcher=launch.description())
+        if launch.count > 1 and "OMP_NUM_THREADS" not in run.spec["env"]:
+            run.log.say(
+                "%s starts %d processes, with OMP_NUM_THREADS=%d each"
+                % (launch.name, launch.count, launch.threads())
+            )
+        return launch.line(command, run.run_dir)
 
     def _is_continuation(self) -> bool:
         """Whether the training gets `resumeArgs`: where it has, or may have, a checkpoint."""
@@ -65,8 +103,11 @@ class Attempts:
             raise Failed("START_FAILED", str(error))
         first_started = record["startedAt"] or started
         run.save(state="running", pid=child.pid, startedAt=first_started, since=started)
-        code = child.wait()
+        code, rank = self._code(child.wait(), child)
         failure = self._failure_of(child, code, kills=kills, since_ns=since_ns)
+        if rank and self.launch and not failure:
+            how = "rank %d of %d failed first" % (rank.number, self.launch.count)
+            failure = failure_cause.failure("RANK_FAILED", how, code if code >= 0 else None)
         is_retried = self._is_retried(child, code, failure)
         record["attempts"].append({
             "n": record["attempt"],
@@ -87,6 +128,24 @@ class Attempts:
         shown = (code, self._failed_attempts() + 1, spec["retry"]["attempts"])
         run.log.say("exited with %d, attempt %d of %d begins" % shown)
         return True
+
+    def _code(self, code: int, child: Child) -> tuple[int, Rank | None]:
+        """(the exit code of the training by that of its command, the process of several that failed
+        first).
+        """
+        run, launch = self.run, self.launch
+        if not launch:
+            return code, None
+        ranks = launch.ended(run.run_dir, run.account)
+        stopped = child.stopped is not None
+        failed = None if stopped or launch.count == 1 else launcher.cause(ranks)
+        if failed:
+            shown = (failed.number, launch.count, failed.how())
+            run.log.say("rank %d of %d failed first: %s. Its last lines:" % shown)
+            for line in failed.lines:
+                text = run.mask.cover(line) if run.mask else line
+                run.log.say("[rank %d] %s" % (failed.number, text))
+        return launcher.exit_code(code, ranks, stopped), failed
 
     def _failure_of(
         self, child: Child, code: int, *, kills: int | None, since_ns: int

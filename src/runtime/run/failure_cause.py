@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 # How the last lines of a training name a module that its Python lacks.
 NO_MODULE = re.compile(
-    rb"^(?:\[rank\d+\]: )?ModuleNotFoundError: No module named '([A-Za-z0-9_.]{1,200})'",
+    rb"^(?:nx-ec2: )?(?:\[rank \d+\] )?(?:\[rank\d+\]: )?"
+    rb"ModuleNotFoundError: No module named '([A-Za-z0-9_.]{1,200})'",
     re.MULTILINE,
 )
 # The outcome of a run by the reason of its stop: a user's request, its own limit, or what ends its
@@ -101,20 +102,23 @@ def missing_module(log: str, start: int, spec: RunSpec) -> str | None:
     if not found:
         return None
     name: str = found[-1].decode()
+    return "the module %s is missing; %s" % (name, where_to_add(spec))
+
+
+def where_to_add(spec: RunSpec) -> str:
+    """Which environment a training had, and how a package gets into it."""
     environment = spec["environment"]
     if spec["setup"] is not None:
-        where = 'the environment was set up by "train.setup", which has to install the package'
-    elif environment["manager"] == "none":
-        where = (
+        return 'the environment was set up by "train.setup", which has to install the package'
+    if environment["manager"] == "none":
+        return (
             "no environment was set up for %s, so the training used the Python of the instance. "
             "A pyproject.toml with uv.lock, a requirements.txt or an environment.yml in its "
             "directory or one above creates one" % spec["projectRoot"]
         )
-    else:
-        file = os.path.join(environment["root"], environment["file"])
-        where = "the environment of %s was used: add the package to it" % file
-        where += " and update the lock file" if environment["locked"] else ""
-    return "the module %s is missing; %s" % (name, where)
+    file = os.path.join(environment["root"], environment["file"])
+    where = "the environment of %s was used: add the package to it" % file
+    return where + (" and update the lock file" if environment["locked"] else "")
 
 
 def was_out_of_memory(kills: int | None) -> bool:

@@ -173,6 +173,7 @@ def new_record(plan: Mapping[str, Any], run_dir: str, user: str) -> dict[str, An
         "queue": None,
         "resources": spec["resources"],
         "gpus": [],
+        "launcher": None,
         "totalGpus": count_gpus(),
         "training": None,
         "datasets": [],

@@ -117,6 +117,15 @@ if TYPE_CHECKING:
         memory: int | None
         cores: float | None
 
+    class RunSpecLauncherOption(TypedDict):
+        position: int
+        name: str
+
+    class RunSpecLauncher(TypedDict):
+        name: str
+        processes: int | Literal["gpu"]
+        option: RunSpecLauncherOption | None
+
     class RunSpecRetry(TypedDict):
         exitCodes: list[int]
         attempts: int
@@ -160,6 +169,7 @@ if TYPE_CHECKING:
         nextAttempt: RunSpecNextAttempt | None
         limits: RunSpecLimits
         resources: Resources
+        launcher: RunSpecLauncher | None
         retry: RunSpecRetry
         resumeArgs: list[str]
         secrets: dict[str, str]
@@ -318,6 +328,10 @@ if TYPE_CHECKING:
         before: int
         holders: list[str]
 
+    class RunStateLauncher(TypedDict):
+        name: str
+        processes: int
+
     class RunState(TypedDict):
         id: str
         project: str
@@ -339,6 +353,7 @@ if TYPE_CHECKING:
         queue: RunStateQueue | None
         resources: Resources
         gpus: list[int] | None
+        launcher: RunStateLauncher | None
         warnings: list[str]
         kind: Literal["training", "exec"]
         runKey: str | Literal[""]
@@ -409,6 +424,10 @@ if TYPE_CHECKING:
         before: int
         holders: list[str]
 
+    class RunRecordLauncher(TypedDict):
+        name: str
+        processes: int
+
     class RunRecordLogHashes(TypedDict):
         folded: int
         chain: str
@@ -471,6 +490,7 @@ if TYPE_CHECKING:
         queue: RunRecordQueue | None
         resources: Resources
         gpus: list[int] | None
+        launcher: RunRecordLauncher | None
         warnings: list[str]
         v: Literal[1]
         runKey: str

@@ -40,6 +40,8 @@ WRAPPERS = {
     "npm",
     "npx",
     "nsys",
+    # src/runtime/run/rank_program.py.
+    "nx_ec2_rank",
     "pdm",
     "pipenv",
     "pixi",

@@ -1,0 +1,78 @@
+import { Problem } from '../../report/problem';
+
+/** What starts the processes of a training. */
+export interface Launcher {
+  name: 'torchrun' | 'accelerate';
+  /** `gpu`: one for each GPU of the run. */
+  processes: number | 'gpu';
+  /** An option of the command that gets their number, and its position; null: the runtime starts torchrun. */
+  option: { position: number; name: string } | null;
+}
+
+interface LauncherSettings {
+  launcher: 'auto' | 'torchrun' | 'none';
+  processes?: number | 'gpu';
+}
+
+/** Tools that run a command in the environment of the project. */
+const RUNNERS = new Set(['uv', 'poetry', 'pdm', 'pixi', 'hatch', 'rye']);
+const TORCHRUN_MODULES = new Set(['torch.distributed.run', 'torch.distributed.launch']);
+const ACCELERATE_MODULE = 'accelerate.commands.launch';
+
+/**
+ * Decides what starts the processes of a training.
+ * @param command null: a script is configured.
+ * @throws Problem `CONFIG_INVALID` where `processes` would be ignored, or two launchers would start each other.
+ */
+export function launcherOf({ launcher, processes }: LauncherSettings, command: string[] | null): Launcher | null {
+  const own = command && launcherInCommand(command);
+  if (launcher === 'torchrun') {
+    if (own)
+      throw new Problem('CONFIG_INVALID', `"train.command" already starts ${own.name}, and "launcher" is torchrun.`, {
+        next: 'Remove "launcher"; "processes" then sets the number of processes of the command.',
+        settings: ['train.launcher', 'train.command'],
+      });
+    return { name: 'torchrun', processes: processes ?? 'gpu', option: null };
+  }
+  if (processes === undefined) return null;
+  if (launcher === 'none' || !own)
+    throw new Problem('CONFIG_INVALID', '"train.processes" is set, and no launcher starts the training.', {
+      next:
+        launcher === 'none'
+          ? 'Remove "processes", or set "launcher" to "torchrun".'
+          : 'Set "launcher" to "torchrun", or remove "processes". A command that begins with torchrun or accelerate launch needs no "launcher".',
+      settings: ['train.processes'],
+    });
+  return { ...own, processes };
+}
+
+/** The launcher that a command begins with, and where its first option belongs. */
+function launcherInCommand(
+  command: string[],
+): (Pick<Launcher, 'name'> & { option: { position: number; name: string } }) | null {
+  const start = RUNNERS.has(programName(command[0])) && command[1] === 'run' ? 2 : 0;
+  const [program, ...more] = command.slice(start);
+  if (program === undefined) return null;
+  const name = programName(program);
+  const torchrun = (words: number) => ({
+    name: 'torchrun' as const,
+    option: { position: start + words, name: '--nproc_per_node' },
+  });
+  const accelerate = (words: number) => ({
+    name: 'accelerate' as const,
+    option: { position: start + words, name: '--num_processes' },
+  });
+  if (name === 'torchrun') return torchrun(1);
+  if (name === 'accelerate' && more[0] === 'launch') return accelerate(2);
+  if (name === 'accelerate-launch') return accelerate(1);
+  if (!/^python[\d.]*$/.test(name)) return null;
+  const module = more.indexOf('-m');
+  // Options of Python's own may stand before, such as -u.
+  if (module < 0 || more.slice(0, module).some((word) => !word.startsWith('-'))) return null;
+  if (TORCHRUN_MODULES.has(more[module + 1])) return torchrun(module + 3);
+  return more[module + 1] === ACCELERATE_MODULE ? accelerate(module + 3) : null;
+}
+
+function programName(word: string | undefined): string {
+  return (word ?? '').split('/').at(-1)!;
+}

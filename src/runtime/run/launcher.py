@@ -1,0 +1,213 @@
+"""Trainings of several processes: torchrun starts them, each through rank_program.py, and what they
+record tells how the training ended.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+from ..system import account as accounts
+from ..system import atomic_files, bounded, processes, safe_walk
+from . import rank_program
+from .training_variables import gpu_count
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import pwd
+    from typing import Any, Mapping
+
+    from ..system.documents import RunSpec, RunSpecLauncher
+
+# The name by which `leader` knows the program.
+PROGRAM = "nx_ec2_rank.py"
+TORCHRUN = "torch.distributed.run"
+# A record of a rank is smaller; its lines are shown up to these limits.
+MAX_RECORD_BYTES = 65536
+MAX_LINES, MAX_LINE_LENGTH = 12, 1000
+MAX_SIGNAL = 64
+# How long torchrun waits for its workers after SIGTERM, at least. The run's own grace period is
+# shorter: it ends them all.
+SHUTDOWN_TIMEOUT_S = 3600
+
+
+class Rank:
+    """How one process of a training ended. `code`: its exit code, negative for a signal. `told`:
+    it was told to end before it did.
+    """
+
+    def __init__(self, number: int, code: int, *, end: int, told: bool, lines: list[str]) -> None:
+        self.number, self.code, self.end, self.told = number, code, end, told
+        self.lines = lines
+
+    def how(self) -> str:
+        if self.code < 0:
+            return "it was killed by %s" % processes.name_of(-self.code)
+        return "it exited with %d" % self.code
+
+
+class Launch:
+    """One attempt of a training with a launcher. `count`: how many processes it starts."""
+
+    def __init__(self, spec: RunSpec, launcher: RunSpecLauncher, record: Mapping[str, Any]) -> None:
+        self.spec, self.name, self.option = spec, launcher["name"], launcher["option"]
+        wanted = launcher["processes"]
+        self.count = max(1, gpu_count(record)) if wanted == "gpu" else int(wanted)
+        self.id = "%s-%d" % (spec["id"], record["attempt"])
+
+    def variables(self) -> dict[str, str]:
+        """Variables that the configuration overrides."""
+        found: dict[str, str] = {}
+        if self.count > 1:
+            found["OMP_NUM_THREADS"] = str(self.threads())
+        if not self.option:
+            found["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = str(
+                max(SHUTDOWN_TIMEOUT_S, int(self.spec["gracePeriod"]))
+            )
+        return found
+
+    def threads(self) -> int:
+        """How many threads each process has for its computations."""
+        cores = int(self.spec["limits"]["cores"] or len(os.sched_getaffinity(0)))
+        return max(1, cores // self.count)
+
+    def description(self) -> dict[str, str | int]:
+        """As in the run's record."""
+        return {"name": self.name, "processes": self.count}
+
+    def line(self, command: list[str], run_dir: str) -> list[str]:
+        """The command line that starts the processes, by the training's."""
+        if self.option:
+            at = len(command) - len(program_words(self.spec)) + self.option["position"]
+            return [*command[:at], "%s=%d" % (self.option["name"], self.count), *command[at:]]
+        before = entering_words(self.spec, command)
+        program = command[len(before) :]
+        python = python_of(self.spec)
+        ranks = os.path.join(run_dir, "ranks")
+        return [
+            *before,
+            *(python, "-m", TORCHRUN),
+            *("--nnodes=1", "--nproc_per_node=%d" % self.count, "--max_restarts=0"),
+            # Port 0: each run gets one that is free. An instance may not resolve its own name.
+            *("--rdzv_backend=c10d", "--rdzv_endpoint=localhost:0", "--local_addr=127.0.0.1"),
+            *("--rdzv_id=%s" % self.id, "--no_python"),
+            *(python, "-I", os.path.join(ranks, PROGRAM), os.path.join(ranks, self.id)),
+            *program,
+        ]
+
+    def prepare(self, run_dir: str, account: pwd.struct_passwd) -> None:
+        """Writes the program that each process is started by, and makes the directory of its
+        records.
+        """
+        if self.option:
+            return
+        ranks = os.path.join(run_dir, "ranks")
+        os.makedirs(ranks, exist_ok=True)
+        loader: Any = rank_program.__loader__
+        source: str = loader.get_source(rank_program.__name__)
+        atomic_files.write_atomically(os.path.join(ranks, PROGRAM), source.encode())
+        records = os.path.join(ranks, self.id)
+        shutil.rmtree(records, ignore_errors=True)
+        os.mkdir(records, 0o700)
+        accounts.own(records, account)
+
+    def ended(self, run_dir: str, account: pwd.struct_passwd) -> list[Rank]:
+        """The processes that have ended, as far as they have recorded it."""
+        if self.option:
+            return []
+        records = os.path.join(run_dir, "ranks", self.id)
+        found = (read_rank(records, number, account) for number in range(self.count))
+        return [each for each in found if each]
+
+
+def of(spec: RunSpec, record: Mapping[str, Any]) -> Launch | None:
+    launcher = spec.get("launcher")
+    return Launch(spec, launcher, record) if launcher else None
+
+
+def python_of(spec: RunSpec) -> str:
+    """The Python of the run's environment, by the name that its PATH has it under."""
+    return "python3" if spec["environment"]["manager"] == "none" else "python"
+
+
+def program_words(spec: RunSpec) -> list[str]:
+    """What is configured of a training's command line."""
+    program = spec["command"] or [python_of(spec), spec["script"] or ""]
+    return program + spec["args"]
+
+
+def entering_words(spec: RunSpec, command: list[str]) -> list[str]:
+    """The words at the start of a training's command line that only enter its environment."""
+    program = spec["command"]
+    if program and os.path.basename(program[0]) == spec["environment"]["manager"]:
+        return []
+    return command[: len(command) - len(program_words(spec))]
+
+
+def torch_check(spec: RunSpec, command: list[str]) -> list[str]:
+    """A command line that fails if the training's environment has no torch. It does not load it."""
+    program = "import importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is None)"
+    return [*entering_words(spec, command), python_of(spec), "-c", program]
+
+
+def cause(ranks: list[Rank]) -> Rank | None:
+    """The first process that failed without being told to end; None where there is none."""
+    failed = [each for each in ranks if each.code and not each.told]
+    return min(failed, key=lambda each: (each.end, each.number), default=None)
+
+
+def exit_code(code: int, ranks: list[Rank], stopped: bool) -> int:
+    """The exit code of the training, negative for a signal, by that of torchrun, which ends with 1
+    whatever its processes end with. The training's user writes the records: they never make a
+    success of torchrun's failure, unless the run was stopped anyway.
+    """
+    if stopped:
+        return next((each.code for each in ranks if each.number == 0), code)
+    failed = cause(ranks)
+    if failed:
+        return failed.code
+    return code or next((each.code for each in ranks if each.code), 0)
+
+
+def read_rank(directory: str, number: int, account: pwd.struct_passwd) -> Rank | None:
+    """What a process has recorded of its end; None where it has not, or where that is no such
+    record.
+    """
+    try:
+        descriptor = safe_walk.open_file(directory, "%d.json" % number, account)
+        with open(descriptor, "rb") as file:
+            data = file.read(MAX_RECORD_BYTES + 1)
+        found: dict[str, Any] | list[Any] | None = (
+            bounded.parse(data) if len(data) <= MAX_RECORD_BYTES else None
+        )
+    except (OSError, ValueError):
+        return None
+    return rank_of(number, found) if isinstance(found, dict) else None
+
+
+def rank_of(number: int, found: Mapping[str, Any]) -> Rank | None:
+    """The same by what the record holds."""
+    code, killed = found.get("code"), found.get("signal")
+    end = found.get("end")
+    lines: list[Any] | None = found.get("tail")
+    if is_count(code, 255) and killed is None:
+        ended_with: Any = code
+    elif code is None and is_count(killed, MAX_SIGNAL) and killed:
+        ended_with = -killed
+    else:
+        return None
+    if end is None or not is_count(end, 1 << 53) or not isinstance(lines, list):
+        return None
+    last = lines[-MAX_LINES:]
+    shown = [each[:MAX_LINE_LENGTH] for each in last if isinstance(each, str)]
+    return Rank(
+        number,
+        ended_with,
+        end=end,
+        told=found.get("told") is True,
+        lines=[" ".join(each.splitlines()) for each in shown],
+    )
+
+
+def is_count(value: object, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most
