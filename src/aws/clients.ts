@@ -206,6 +206,11 @@ export class Aws {
     this.connections.open(service, bucket);
   }
 
+  /** Resolves when a connection that `connect` has begun can be used, or there is none to wait for. */
+  connected(service: ServiceName): Promise<void> {
+    return this.connections.opened(service);
+  }
+
   /** What a WebSocket goes through: see `Connections`. */
   webSocketAgent(url: string): Promise<HttpAgent> {
     return this.connections.webSocketAgent(url);

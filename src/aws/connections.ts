@@ -56,6 +56,11 @@ export class Connections {
     }
   }
 
+  /** Resolves when what `open` has begun for a service has ended, in one way or another. */
+  opened(service: ServiceName): Promise<void> {
+    return this.early.settled(service);
+  }
+
   close(): void {
     this.early.close();
     for (const agent of this.agents) agent.destroy();

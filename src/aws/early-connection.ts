@@ -11,6 +11,7 @@ type Create = (options: { host?: string; port?: number | string }, done?: unknow
 export class EarlyConnections {
   /** By host, one for each who is to need one. */
   private readonly waiting = new Map<string, Map<string, Socket>>();
+  private readonly opened = new Map<string, Promise<void>>();
 
   /** @param ca authorities beside Node's own. @param service where several are at one host, each has its own. */
   open(url: URL, ca: string[] | undefined, service = ''): void {
@@ -28,6 +29,15 @@ export class EarlyConnections {
     // Whoever needs it meets the same error, and reports it.
     socket.on('error', () => there.delete(service));
     there.set(service, socket);
+    const established = new Promise<void>((resolve) => {
+      socket.once(secure ? 'secureConnect' : 'connect', () => resolve()).once('close', () => resolve());
+    });
+    this.opened.set(service, established);
+  }
+
+  /** Resolves when the connection that was opened for a service can be used, has failed, or none was opened. */
+  async settled(service: string): Promise<void> {
+    await this.opened.get(service);
   }
 
   /** Has an agent take what waits before it connects by itself. */

@@ -16,6 +16,7 @@ import { noReplyError } from './no-reply';
 import { commandScript } from './script';
 import { isRuntimeTrouble, remoteFailure, RemoteFailure } from './remote-failure';
 import { seal } from './seal';
+import { VainWaits } from './vain-waits';
 import { WaitingCommand, type AheadCommand } from './waiting-command';
 
 export interface RemoteSettings {
@@ -37,8 +38,8 @@ export interface SendOptions {
   signal?: AbortSignal;
   /** Called when the command has been sent: what may go beside it goes then. */
   onSent?: () => void;
-  /** A command that waits for the plan of this operation. Where it does not take it, another is sent. */
-  waiting?: Promise<WaitingCommand>;
+  /** A command that waits for the plan of this operation, if one was sent. Where it does not take it, another is sent. */
+  waiting?: Promise<WaitingCommand | null>;
   /** Called where another is sent. */
   onNotTaken?: (why: string) => void;
 }
@@ -52,6 +53,8 @@ export interface RemoteOptions {
   settings?: RemoteSettings;
   /** Where this machine remembers what code instances have compiled; undefined: it does not. */
   codeDirectory?: string;
+  /** Where this machine remembers on which instances commands have waited for their plans in vain; undefined: it does not. */
+  vainDirectory?: string;
   /** Throws when an instance is gone: SSM says of its commands for long that they are in progress. */
   assertInstanceExists: (instance: string) => Promise<void>;
   /** Throws where no command may be sent to an instance. */
@@ -72,9 +75,11 @@ export class Remote {
   private storing?: Promise<void>;
 
   private readonly compiledCode: CompiledCode;
+  private readonly vainWaits: VainWaits;
 
   constructor(private readonly options: RemoteOptions) {
     this.compiledCode = new CompiledCode(options.codeDirectory, options.settings?.remoteRoot);
+    this.vainWaits = new VainWaits(options.vainDirectory, options.store.bucket);
   }
 
   /** The runtime's hash, for whoever records that an instance has it. */
@@ -118,7 +123,7 @@ export class Remote {
   ): Promise<Map<string, T | Error>> {
     await Promise.all(instances.map((instance) => this.options.assertAllowed?.(instance)));
     const results = options.waiting
-      ? await this.deliver<T>(options.waiting, operation, options)
+      ? await this.deliver<T>(options.waiting, instances, operation, options)
       : new Map<string, T | Error>();
     const attempt = async (some: readonly string[]) => {
       for (const [instance, result] of await this.attempt<T>(some, operation, options)) results.set(instance, result);
@@ -137,14 +142,25 @@ export class Remote {
     return results;
   }
 
-  /** Sends a command whose plan follows: until then, it changes nothing. */
+  /**
+   * Sends a command whose plan follows: until then, it changes nothing.
+   * @param planning if it resolves before the connection is open, the command is not sent.
+   * @returns null where it is not sent, which is so as well where one has been in vain of late.
+   */
   async sendAhead(
     instances: readonly string[],
     { tree, needsRuntime }: Pick<AheadCommand, 'tree' | 'needsRuntime'>,
+    planning: Promise<void> | null,
     options: Pick<SendOptions, 'comment' | 'executionTimeout' | 'signal'>,
-  ): Promise<WaitingCommand> {
+  ): Promise<WaitingCommand | null> {
+    if (this.vainWaits.isExpected(tree, instances)) return null;
     if (needsRuntime) await this.uploadRuntime();
     await Promise.all(instances.map((instance) => this.options.assertAllowed?.(instance)));
+    if (planning) {
+      const planned = planning.then(() => true);
+      const connected = this.options.aws.connected('ssm').then(() => false);
+      if (await Promise.race([planned, connected])) return null;
+    }
     const compiled = this.compiledCode.named(instances, this.runtime);
     const root = this.options.settings?.remoteRoot ?? null;
     const command = { executionTimeout: DEFAULT_EXECUTION_TIMEOUT_S, ...options };
@@ -153,22 +169,28 @@ export class Remote {
 
   /** Gives a waiting command its plan. @returns the results; none of an instance on which the command had no effect. */
   private async deliver<T>(
-    sent: Promise<WaitingCommand>,
+    sent: Promise<WaitingCommand | null>,
+    instances: readonly string[],
     operation: Operation,
     options: SendOptions,
   ): Promise<Map<string, T | Error>> {
     const results = new Map<string, T | Error>();
-    const notTaken = (why: string) => options.onNotTaken?.(why);
-    let waiting: WaitingCommand | undefined;
+    const tree = 'tree' in operation ? operation.tree : '';
+    const notTaken = (why: string, by = instances, isInVain = waiting?.isRepeated) => {
+      if (isInVain) this.vainWaits.add(tree, by);
+      options.onNotTaken?.(why);
+    };
+    let waiting: WaitingCommand | null = null;
     try {
       waiting = await sent;
+      if (!waiting) return results;
       const why = await waiting.deliver(await this.plan(operation));
       if (why) notTaken(why === 'late' ? 'the plan took too long' : 'the plan is too large');
       if (why) return results;
     } catch (error) {
-      if (options.signal?.aborted) throw error;
       await waiting?.forget();
-      notTaken((error as Error).message);
+      if (options.signal?.aborted) throw error;
+      notTaken((error as Error).message, instances, waiting?.isStored);
       return results;
     }
     options.onSent?.();
@@ -179,8 +201,10 @@ export class Remote {
       await Promise.all(
         [...ids].map(async ([instance, id]) => {
           const result = await this.result<T>(instance, id, operation, command).catch((error: Error) => error);
-          if (result instanceof RemoteFailure && result.remoteCode === 'NO_PLAN') notTaken(result.message);
-          else results.set(instance, result);
+          if (result instanceof RemoteFailure && result.remoteCode === 'NO_PLAN')
+            return notTaken(result.message, [instance]);
+          this.vainWaits.remove(tree, instance);
+          results.set(instance, result);
         }),
       );
       return results;

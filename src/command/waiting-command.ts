@@ -32,16 +32,18 @@ export class WaitingCommand {
   /** The command's id for each instance. */
   readonly ids: Promise<Map<string, string>>;
   readonly sentAt = steadyNow();
-  private stored = false;
+  /** The plan is in the store, or may be. */
+  isStored = false;
 
   private constructor(
     private readonly store: Store,
-    private readonly planKey: string,
-    private readonly key: Buffer,
+    private readonly plan: { key: string; sealKey: Buffer },
     readonly script: string,
-    send: (script: string) => Promise<Map<string, string>>,
+    /** That of a warm sync, which the next one repeats: it may be in vain again. */
+    readonly isRepeated: boolean,
+    sent: Promise<Map<string, string>>,
   ) {
-    this.ids = send(script);
+    this.ids = sent;
     this.ids.catch(() => undefined);
   }
 
@@ -66,8 +68,9 @@ export class WaitingCommand {
     };
     if (needsRuntime) awaited.runtime = { url: await store.presignGet(keys.runtime(runtime)) };
     const script = commandScript(bootstrap, { v: 1, runtime, compiled, await: awaited });
-    const purpose = createHmac('sha256', key).update(`nx-ec2 awaited plan 1\n${runtime}\n${tree}`).digest();
-    return new WaitingCommand(store, planKey, purpose, script, (text) => sendCommand(aws, instances, text, options));
+    const sealKey = createHmac('sha256', key).update(`nx-ec2 awaited plan 1\n${runtime}\n${tree}`).digest();
+    const sent = sendCommand(aws, instances, script, options);
+    return new WaitingCommand(store, { key: planKey, sealKey }, script, !needsRuntime, sent);
   }
 
   /**
@@ -78,15 +81,15 @@ export class WaitingCommand {
   async deliver(plan: Plan): Promise<'late' | 'large' | null> {
     await this.ids;
     if (steadyNow() - this.sentAt > PLAN_LATE_MS) return 'late';
-    const sealed = seal(deflateSync(Buffer.from(JSON.stringify(plan))), this.key);
+    const sealed = seal(deflateSync(Buffer.from(JSON.stringify(plan))), this.plan.sealKey);
     if (sealed.length > MAX_PLAN_BYTES) return 'large';
-    this.stored = true;
-    await this.store.put(this.planKey, sealed);
+    this.isStored = true;
+    await this.store.put(this.plan.key, sealed);
     return null;
   }
 
   /** Deletes the plan, which no instance needs any more. */
   async forget(): Promise<void> {
-    if (this.stored) await this.store.deleteUnwaited(this.planKey);
+    if (this.isStored) await this.store.deleteUnwaited(this.plan.key);
   }
 }

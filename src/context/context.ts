@@ -64,6 +64,7 @@ export function createRunContext(
           instance,
           settings: configuration,
           codeDirectory: join(machineState(), 'compiled'),
+          vainDirectory: join(machineState(), 'vain-waits'),
           assertInstanceExists: (id) => assertRunning(aws, id),
           assertAllowed: allowed,
         }),

@@ -62,12 +62,14 @@ async function begin<R extends SyncReply>(
   transport: Transport,
   request: SyncOptions,
 ): Promise<SyncProgress<R>> {
-  let waiting: Promise<WaitingCommand> | undefined;
+  let waiting: Promise<WaitingCommand | null> | undefined;
+  let onScanned!: () => void;
+  const scanning = new Promise<void>((resolve) => (onScanned = resolve));
   const finding = findBase(context, request.preflight, (base) => {
-    if (request.commandFirst && base.runtime === context.remote.runtime) waiting = sendAhead(context, false);
+    if (request.commandFirst && base.runtime === context.remote.runtime) waiting = sendAhead(context, false, scanning);
   });
   finding.catch(() => undefined);
-  const scanned = await request.scan();
+  const scanned = await request.scan().finally(onScanned);
   const base = await finding;
   context.remote.assumeRuntime(base?.runtime);
   return {
@@ -90,10 +92,17 @@ async function begin<R extends SyncReply>(
   };
 }
 
-/** @param needsRuntime the instances may lack the runtime. */
-function sendAhead({ remote, instances, tree, signal }: SyncContext, needsRuntime: boolean): Promise<WaitingCommand> {
+/**
+ * @param needsRuntime the instances may lack the runtime.
+ * @param planning if it has ended when the command could leave, the plan goes with a command.
+ */
+function sendAhead(
+  { remote, instances, tree, signal }: SyncContext,
+  needsRuntime: boolean,
+  planning: Promise<void> | null,
+): Promise<WaitingCommand | null> {
   const options = { comment: 'nx-ec2: sync', executionTimeout: EXECUTION_TIMEOUT_S, signal };
-  const sending = remote.sendAhead(instances, { tree, needsRuntime }, options);
+  const sending = remote.sendAhead(instances, { tree, needsRuntime }, planning, options);
   // What failed is said where the plan would follow.
   sending.catch(() => undefined);
   return sending;
@@ -149,7 +158,7 @@ async function uploadChanges(
   runtime.catch(() => undefined);
   // Where nothing was known of the trees, the instance picks the command up while the last packs are made and sent.
   const isFirst = commandFirst && !progress.isWarm && progress.commands === 1;
-  const onNearEnd = isFirst ? () => void (progress.waiting = sendAhead(context, true)) : undefined;
+  const onNearEnd = isFirst ? () => void (progress.waiting = sendAhead(context, true, null)) : undefined;
   const request = { wanted: snapshot, base: before, missing, recipes, early, onNearEnd };
   const transfer = await transport.deliver(context, request);
   transfer.sent.catch(() => undefined);

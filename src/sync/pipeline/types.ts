@@ -63,7 +63,7 @@ export interface SyncProgress<R extends SyncReply = SyncReply> {
   /** What the trees should hold; null where that is not known, or was wrong: then everything is named. */
   base: Head | null;
   /** The command that waits for the first attempt's plan. */
-  waiting?: Promise<WaitingCommand>;
+  waiting?: Promise<WaitingCommand | null>;
   /** Something was known of the trees at first, so that the command was sent without a preflight. */
   readonly isWarm: boolean;
   /** The preflight has run after a failure. */
