@@ -35,9 +35,9 @@ export const syncSchema = z.strictObject({
     .describe('Send small edits inside the SSM command. AWS keeps commands in its command history.'),
   commandFirst: z
     .boolean()
-    .default(false)
+    .default(true)
     .describe(
-      'Send the SSM command of a sync before the files are looked at, if this machine remembers what the instance has. The plan follows through the store, sealed with a key that is in the command; until then the command changes nothing, and it ends after 5 s.',
+      'Send the SSM command of remote-sync before the files are looked at, if this machine remembers what the instance has. The plan follows through the store, sealed with a key that is in the command; until then the command changes nothing, and it ends after 5 s.',
     ),
   sensitive: z
     .array(text)
