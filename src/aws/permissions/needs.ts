@@ -60,6 +60,7 @@ const SIGN = [
 ];
 const START = [
   ...WHO,
+  need('ec2:DescribeInstances', 'check that its instance exists', 'a run of the same training is active'),
   ...SIGN,
   ...where('unless "recovery" is fleet, or the fleet is late and has an instance', COMMAND),
   need('s3:PutObject', `${PUT}; record which run was started`),

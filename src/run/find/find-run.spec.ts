@@ -2,10 +2,14 @@ import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Fixture } from '../../local-aws/local-aws.fixture';
 import { collectArtifacts } from '../artifacts/collect';
-import { resolveRun, findDuplicateRun } from './find-run';
+import { resolveRun, findDuplicateRun, isKnownActive } from './find-run';
 import { announceRun, indexRunKey, latestRunForKey } from './run-key-index';
 import { Pipeline, startPipeline } from '../pipeline.fixture';
+import { readRecord } from '../record/record';
 import { putRecord } from '../record/saved-run.fixture';
+import { Problem } from '../../report/problem';
+import { until } from '../../system/until.fixture';
+import { TerminateInstancesCommand } from '@aws-sdk/client-ec2';
 
 /** The same training, asked for more than once, over the wire of local AWS. */
 describe('a training that is started again', () => {
@@ -50,6 +54,29 @@ describe('a training that is started again', () => {
     expect([second.attached, second.run.id]).toEqual(['running', first.run.id]);
     const [a, b] = await Promise.all([pipe.follow(first.run), pipe.follow(second.run)]);
     expect([a.run.outcome, b.run.outcome]).toEqual(['succeeded', 'succeeded']);
+  });
+
+  it('is not attached to if its instance was terminated a moment ago, whatever its record says', async () => {
+    const { store, keys } = pipe.context;
+    pipe.write('model/train.py', 'import time\ntime.sleep(600)\n');
+    const instance = await pipe.openSpot();
+    const first = await pipe.launch();
+    await first.settled;
+    const { runKey, id } = first.run;
+    await until(async () => (await readRecord(store, keys, id))?.record.state === 'running');
+    expect((await findDuplicateRun(pipe.context, runKey)).found).toMatchObject({ attached: 'running' });
+    // Whoever may not ask EC2 follows the record.
+    const denied = () => ({ assertInstanceExists: () => Promise.reject(new Problem('INSTANCE_DESCRIBE', 'Denied.')) });
+    const { found } = await findDuplicateRun({ ...pipe.context, at: denied as never }, runKey);
+    expect(found).toMatchObject({ attached: 'running' });
+    await at.ec2.send(new TerminateInstancesCommand({ InstanceIds: [instance] }));
+    const { record, age } = (await readRecord(store, keys, id))!;
+    expect(isKnownActive({ record, age })).toBe(true);
+    expect(await findDuplicateRun(pipe.context, runKey)).toMatchObject({ found: null, interrupted: { id } });
+    // Without recovery, another run starts.
+    const fresh = { ...record, metadata: { ...record.metadata, recovery: 'none' as const } };
+    await putRecord(store, keys, { ...fresh, heartbeat: record.heartbeat + 1 });
+    expect(await findDuplicateRun(pipe.context, runKey)).toMatchObject({ found: null, known: id });
   });
 
   it.each([

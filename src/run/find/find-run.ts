@@ -89,8 +89,8 @@ export async function findDuplicateRun(context: FindContext, key: string): Promi
   const { read, refused } = await newestOf(context, key);
   const none = { found: null, known: refused };
   if (!read) return none;
-  if (isKnownActive(read)) return { found: { record: read.record, attached: 'running' }, known: null };
-  const record = await reconcileWithEc2(read.record, at);
+  const record = await reconcileWithEc2(read, at);
+  if (isKnownActive({ record, age: read.age })) return { found: { record, attached: 'running' }, known: null };
   if (isResumable(record)) return { found: null, known: null, interrupted: record };
   // The next attempt comes by itself: that is what is attached to.
   if (awaitsReplacement(record)) return { found: { record: read.record, attached: 'running' }, known: null };
@@ -124,14 +124,21 @@ export async function mayTakeResult(
   return allowsResultsOf(run.caller, workspaceRoot, process.env) || run.caller === (await caller());
 }
 
-/** Marks a spot run as lost if its record is no longer written and its instance is gone. */
-async function reconcileWithEc2(record: RunRecord, at: RunContext['at']): Promise<RunRecord> {
-  if (record.state === 'ended' || record.metadata.recovery === 'none') return record;
+/**
+ * Marks a run as lost if its instance is gone: one that was written a moment ago, because its instance may have been
+ * terminated since, and a spot run that is no longer written.
+ */
+async function reconcileWithEc2(found: FoundRun, at: RunContext['at']): Promise<RunRecord> {
+  const { record } = found;
+  const isActive = isKnownActive(found);
+  if (record.state === 'ended' || (!isActive && record.metadata.recovery === 'none')) return record;
   try {
     await at(record.instance).assertInstanceExists();
     return record;
   } catch (error) {
     if (error instanceof Problem && error.code === 'INSTANCE_GONE') return lost(record, error);
+    // A caller that may not ask follows the record.
+    if (isActive) return record;
     throw error;
   }
 }
