@@ -253,13 +253,14 @@ export class Remote {
     const compiled = this.compiledCode.named(instances, runtime);
     const plan = await this.plan(operation);
     const json = Buffer.from(JSON.stringify(plan));
-    if (!confidential) {
+    const deflated = confidential ? null : deflateWithin(json, MAX_COMMAND_BYTES);
+    if (deflated) {
       const script = commandScript(bootstrap, {
         v: 1,
         runtime,
         compiled,
         signingKey,
-        plan: deflateSync(json).toString('base64'),
+        plan: deflated.toString('base64'),
       });
       if (Buffer.byteLength(JSON.stringify(script)) <= MAX_COMMAND_BYTES) return { script };
     }
@@ -300,6 +301,16 @@ export class Remote {
     if (!reply.ok) throw remoteFailure(instance, operation.op, reply.error);
     this.compiledCode.learn(instance, this.runtime, reply);
     return checkReply<T>(instance, operation, reply);
+  }
+}
+
+/** @returns null for what would be longer: most of that is never deflated. */
+function deflateWithin(data: Buffer, maxOutputLength: number): Buffer | null {
+  try {
+    return deflateSync(data, { maxOutputLength });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE') return null;
+    throw error;
   }
 }
 

@@ -48,7 +48,7 @@ const MAX_READS = 3;
 /** So long, ms, files are looked at before anything else that is to be done has its turn. */
 const SLICE_MS = 5;
 /** What was looked at longer ago, ms, is looked at again: git may have been waited for. */
-const MAX_LOOKED_MS = 5_000;
+const MAX_LOOKED_MS = 10_000;
 
 /**
  * What the paths hold: lstat, and SHA-256 of what is not known from the last scan. Files are read in blocks, so memory

@@ -1,4 +1,5 @@
 import { posix } from 'node:path';
+import { byDirectory } from '../syntax/by-directory';
 import { assertGlob, globBase, globMatcher, isGlob, portableExpression, type PathMatcher } from '../syntax/glob';
 
 /** How the name of a pointer ends, which comes back in the place of an artifact that stays in the store. */
@@ -82,14 +83,9 @@ export function outputFinder(outputs: readonly Output[]): (path: string) => Outp
     output,
     matches: globMatcher({ root: '', written: '', pattern: output.path }),
   }));
-  const known = new Map<string, Output | undefined>();
-  const ofDirectory = (directory: string): Output | undefined => {
-    if (!known.has(directory)) known.set(directory, find(directory));
-    return known.get(directory);
-  };
-  const find = (path: string) => {
-    const slash = path.lastIndexOf('/');
-    const above = slash < 0 ? undefined : ofDirectory(path.slice(0, slash));
+  const ofDirectory = byDirectory((directory) => (directory === '.' ? undefined : find(directory)));
+  const find = (path: string): Output | undefined => {
+    const above = ofDirectory(path);
     const own = rules.find(({ matches }) => matches(path))?.output;
     if (!above || !own) return own ?? above;
     return outputs.indexOf(own) < outputs.indexOf(above) ? own : above;

@@ -1,4 +1,5 @@
 import { PACKAGING_FILES, whyNotTrained } from '../../config/targets/not-trained';
+import { byDirectory } from '../../config/syntax/by-directory';
 import { join } from 'node:path';
 import { readFileSync } from 'node:fs';
 
@@ -7,14 +8,10 @@ import { readFileSync } from 'node:fs';
  * project names.
  */
 export function whyLeftOut(workspaceRoot: string, roots: string[]): (path: string) => string | null {
-  const known = new Map<string, string | undefined>(roots.map((root) => [root, root]));
-  const innermost = (directory: string): string | undefined => {
-    if (known.has(directory)) return known.get(directory);
-    const slash = directory.lastIndexOf('/');
-    const root = directory === '.' ? undefined : innermost(slash < 0 ? '.' : directory.slice(0, slash));
-    known.set(directory, root);
-    return root;
-  };
+  const all = new Set(roots);
+  const innermost = byDirectory((directory): string | undefined =>
+    all.has(directory) ? directory : directory === '.' ? undefined : innermost(directory),
+  );
   const packaging = new Map<string, string>();
   const textOf = (root: string) => {
     const before = packaging.get(root);
@@ -24,8 +21,7 @@ export function whyLeftOut(workspaceRoot: string, roots: string[]): (path: strin
     return text;
   };
   return (path) => {
-    const slash = path.lastIndexOf('/');
-    const root = innermost(slash < 0 ? '.' : path.slice(0, slash));
+    const root = innermost(path);
     if (root === undefined) return null;
     const own = root === '.' ? path : path.slice(root.length + 1);
     const why = whyNotTrained(own);

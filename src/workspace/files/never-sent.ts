@@ -1,3 +1,4 @@
+import { byDirectory } from '../../config/syntax/by-directory';
 import { isCredentialPath } from '../../config/policy';
 
 /** Parts of paths that never travel, and why. */
@@ -16,16 +17,10 @@ export const NEVER: ReadonlyMap<string, string> = new Map([
  * @param literal the paths that are named.
  */
 export function neverSent(literal: ReadonlySet<string>): (path: string) => string | null {
-  const directories = new Map<string, string | null>();
-  const ofDirectory = (directory: string): string | null => {
-    let why = directories.get(directory);
-    if (why === undefined) directories.set(directory, (why = of(directory)));
-    return why;
-  };
+  const whyDirectory = byDirectory((directory): string | null => (directory === '.' ? null : of(directory)));
   const of = (path: string): string | null => {
     if (literal.has(path)) return null;
-    const slash = path.lastIndexOf('/');
-    return (slash < 0 ? null : ofDirectory(path.slice(0, slash))) ?? whyPart(path.slice(slash + 1));
+    return whyDirectory(path) ?? whyPart(path.slice(path.lastIndexOf('/') + 1));
   };
   return of;
 }

@@ -6,8 +6,11 @@ import { listFromGit } from './run-git';
 /** A command line of git's holds at most this many paths: a system limits its length. */
 const MAX_PATHSPECS = 400;
 
+/** Mode, hash and stage of a path that git tracks, and a tab. */
+const STAGED = /^\d{6} [0-9a-f]{40,64} [0-3]\t/;
 const SPACE = 0x20;
-const STAGED = /^(\d{6}) [0-9a-f]{40,64} [0-3]\t([^]+)$/;
+/** The mode of a submodule. */
+const SUBMODULE = '160000 ';
 
 /** What git has below the directories that are sent. */
 export interface GitFiles {
@@ -30,20 +33,35 @@ export async function gitFiles(workspaceRoot: string, roots: readonly string[]):
   ]);
   if (listed === null) return null;
   const found: GitFiles = { tracked: new Set(), others: [], submodules: [], unnameable: [] };
-  for (let from = 0; from < listed.length;) {
-    const end = listed.indexOf(0, from);
-    const bytes = listed.subarray(from, end);
-    from = end + 1;
-    const text = bytes.toString();
-    const staged = text.charCodeAt(6) === SPACE ? STAGED.exec(text) : null;
-    const path = staged ? staged[2] : text;
-    if (text.includes('\ufffd') && !Buffer.from(text).equals(bytes)) found.unnameable.push(path);
-    else if (staged?.[1] === '160000') found.submodules.push(path);
+  const take = (text: string, isNameable = true) => {
+    const staged = isStaged(text);
+    const path = staged ? text.slice(text.indexOf('\t') + 1) : text;
+    if (!isNameable) found.unnameable.push(path);
+    else if (staged && text.startsWith(SUBMODULE)) found.submodules.push(path);
     else if (staged) found.tracked.add(path);
     // A repository in a directory is listed with a slash at its end.
     else if (!path.endsWith('/')) found.others.push(path);
+  };
+  const whole = listed.toString();
+  if (whole.includes('\ufffd')) {
+    for (let from = 0; from < listed.length;) {
+      const end = listed.indexOf(0, from);
+      const bytes = listed.subarray(from, end);
+      from = end + 1;
+      const text = bytes.toString();
+      take(text, Buffer.from(text).equals(bytes));
+    }
+  } else {
+    const texts = whole.split('\0');
+    texts.pop();
+    for (const text of texts) take(text);
   }
   return found;
+}
+
+function isStaged(text: string): boolean {
+  // Most paths that are not tracked have no space there.
+  return text.charCodeAt(6) === SPACE && STAGED.test(text);
 }
 
 /** The files that git tracks in a directory of the workspace; none where git fails, which findFiles reports. */
