@@ -3,6 +3,14 @@ import { hash } from 'node:crypto';
 import { readCache, writeCache } from '../system/cache-file';
 import type { Entry } from './entry';
 
+/** What of `lstat` tells whether a file has changed. The rest takes several times the memory. */
+export type FileStat = Pick<Stats, 'size' | 'mtimeMs' | 'ctimeMs' | 'ino' | 'mode'>;
+
+/** What is kept of what `lstat` says of a file. */
+export function fileStat({ size, mtimeMs, ctimeMs, ino, mode }: Stats): FileStat {
+  return { size, mtimeMs, ctimeMs, ino, mode };
+}
+
 /** What an entry was at the last scan: its place in the columns. */
 type Row = number;
 
@@ -53,7 +61,7 @@ export class HashCache {
   }
 
   /** Whether a file is what it was when it was hashed, as far as `lstat` can tell. */
-  holds(row: Row, stat: Stats): boolean {
+  holds(row: Row, stat: FileStat): boolean {
     const at = row * STAT_FIELDS;
     return (
       this.stats[at] === stat.size &&
@@ -85,7 +93,7 @@ export class HashCache {
   static save(
     file: string,
     entries: readonly Entry[],
-    stats: readonly (Stats | null)[],
+    stats: readonly (FileStat | null)[],
     snapshot: string,
     now: number,
   ): void {

@@ -6,7 +6,7 @@ import { steadyNow } from '../system/moment';
 import { nextTurn } from '../system/sleep';
 import { WHOLE_BYTES } from './chunk';
 import { targetFault, type Entry } from './entry';
-import { HashCache } from './hash-cache';
+import { fileStat, HashCache, type FileStat } from './hash-cache';
 import { readContent, readContents, type Content } from './read-content';
 import { Recipes } from './recipes';
 import type { ScannedContents } from './scanned-contents';
@@ -14,8 +14,8 @@ import { Snapshot } from './snapshot';
 
 /** What `lstat` said of files before the scan. */
 export interface LookedAt {
-  /** By workspace-relative path. No directory on the way to any of them is a link. */
-  stats: ReadonlyMap<string, Stats>;
+  /** By workspace-relative path; null for a link. No directory on the way to any of them is a link. */
+  stats: ReadonlyMap<string, FileStat | null>;
   /** When the first was looked at, ms since the epoch. */
   since: number;
 }
@@ -104,7 +104,7 @@ export async function scan(input: ScanInput): Promise<ScanResult> {
 interface Found {
   path: string;
   /** Null for what has no content of its own. */
-  stat: Stats | null;
+  stat: FileStat | null;
   /** Its row of the last scan, where `lstat` says that nothing changed. */
   row: number | null;
   /** Absent while a large file is to be read; null where it is gone. */
@@ -132,7 +132,8 @@ async function list(
   function look(path: string): Found {
     const absolute = `${root}/${path}`;
     const before = looked?.get(path);
-    const stat = before?.isFile() ? before : lookAgain(path, absolute);
+    if (before) return ofFile(path, before);
+    const stat = lookAgain(path, absolute);
     if (!stat) return { path, stat: null, row: null, entry: null };
     if (stat.isSymbolicLink()) return { path, stat: null, row: null, entry: link(path, readlinkSync(absolute)) };
     if (!stat.isFile()) {
@@ -140,12 +141,23 @@ async function list(
         next: 'Leave it out with "sync.exclude".',
       });
     }
+    return ofFile(path, fileStat(stat));
+  }
+
+  function ofFile(path: string, stat: FileStat): Found {
     const row = cursor(path);
     if (row !== null && known.holds(row, stat)) return { path, stat, row, entry: file(path, stat, known.sha256(row)) };
-    if (before) assertInside(root, path, checkedParents);
+    // It may have been looked at a while ago.
+    assertInside(root, path, checkedParents);
     if (stat.size > WHOLE_BYTES) return { path, stat, row: null };
+    const absolute = `${root}/${path}`;
     const content = readStable(path, () => readContent(absolute, undefined, contents));
-    return { path, stat: content?.stat ?? null, row: null, entry: content && file(path, content.stat, content.sha256) };
+    return {
+      path,
+      stat: content && fileStat(content.stat),
+      row: null,
+      entry: content && file(path, content.stat, content.sha256),
+    };
   }
 
   function lookAgain(path: string, absolute: string): Stats | undefined {
@@ -189,7 +201,7 @@ async function readLarge(root: string, found: Found[], recipes: Recipes): Promis
       if (now instanceof Error) throw now;
       return now;
     });
-    each.stat = content?.stat ?? null;
+    each.stat = content && fileStat(content.stat);
     each.entry = content && file(each.path, content.stat, content.sha256);
     if (content?.chunks) recipes.set(each.path, content.sha256, content.chunks);
   });
@@ -213,7 +225,7 @@ function readStable(path: string, read: () => Content | null): Content | null {
   }
 }
 
-function file(path: string, stat: Stats, sha256: string): Entry {
+function file(path: string, stat: FileStat, sha256: string): Entry {
   return { kind: 'file', path, executable: (stat.mode & 0o100) !== 0, size: stat.size, sha256 };
 }
 

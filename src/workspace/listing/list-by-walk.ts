@@ -1,5 +1,6 @@
 import { accessSync, constants, lstatSync, readdirSync, readFileSync, statSync, type Stats } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { fileStat, type FileStat } from '../../snapshot/hash-cache';
 import { steadyNow } from '../../system/moment';
 import { nextTurn } from '../../system/sleep';
 import { IgnoreRules, type DirectoryRules, type Verdict } from './ignore-rules';
@@ -7,8 +8,8 @@ import { userRules } from './user-rules';
 
 /** The files of a workspace that Nx would list, with what `lstat` said of them. */
 export interface WalkedFiles {
-  /** Of each file and link, by its workspace-relative path. */
-  stats: Map<string, Stats>;
+  /** Of each file, by its workspace-relative path; null for a link. */
+  stats: Map<string, FileStat | null>;
   /** Workspace-relative directories that hold any of them. */
   directories: Set<string>;
   /** Pipes, sockets and devices in these directories. */
@@ -131,7 +132,8 @@ class Walk {
         if (!asDirectory && !this.inner.has(path)) inside.push(`${path}/`);
       } else if (asFile) ignored = true;
       else if (stat.isFile() || stat.isSymbolicLink()) {
-        if (isReadableFile(`${this.workspaceRoot}/${path}`, stat)) stats.set(path, stat);
+        if (isReadableFile(`${this.workspaceRoot}/${path}`, stat))
+          stats.set(path, stat.isFile() ? fileStat(stat) : null);
       } else pipes.push(path);
     }
     if (stats.size > before) {
