@@ -241,6 +241,23 @@ class LauncherTest(Trainings):
         self.assertEqual(("succeeded", 2), (run["outcome"], run["launcher"]["processes"]), log)
         self.assertEqual(2, log.count("of 2 None"))
 
+    @unittest.skipUnless(os.geteuid() == 0, "only root can start a training as another user")
+    def test_the_training_user_records_its_processes_and_changes_nothing_else(self):
+        os.chmod(self.root, 0o755)
+        script = (
+            "import os, sys\n"
+            "ranks = os.path.join(os.environ['NX_EC2_CHECKPOINT_DIR'], '../ranks')\n"
+            "print('writable' if os.access(ranks, os.W_OK) else 'closed', os.geteuid(), flush=True)\n"
+            "sys.exit(4 if os.environ['RANK'] == '1' else 0)"
+        )
+        plan = self.plan(script, launcher=TWO, env={"PYTHONPATH": self.torch})
+        reply = main.run(dict(plan, user="nobody"), self.root)
+        self.assertTrue(reply["ok"], reply)
+        run, log = self.end(reply["run"]["id"])
+        self.assertEqual((4, "RANK_FAILED"), (run["exitCode"], run["failure"]["code"]), log)
+        self.assertIn(b"closed", log)
+        self.assertNotIn(b"writable", log)
+
     def test_gpu_is_one_process_for_each_gpu_of_the_run(self):
         gpu = {"name": "torchrun", "processes": "gpu", "option": None}
         spec = {"id": "r", "launcher": gpu}
