@@ -56,8 +56,7 @@ export class CloudInit {
         env: {
           LANG: 'C.UTF-8',
           INSTANCE_ID: id,
-          // Its machine does not boot with it, and must not be shut down for it.
-          NX_EC2_LOCAL_BOOT: String(Math.round(this.instances.booted(instance))),
+          // Its machine must not be shut down for it.
           NX_EC2_LOCAL_BIN: join(disk, 'bin'),
           ...this.instances.environment(id),
         },

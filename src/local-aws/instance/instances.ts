@@ -165,6 +165,8 @@ export class Instances {
       AWS_ENDPOINT_URL: this.url,
       AWS_REGION: this.region,
       AWS_DEFAULT_REGION: this.region,
+      // Its machine does not boot with it.
+      NX_EC2_LOCAL_BOOT: String(Math.round(this.booted(this.known.get(id)!))),
       [MARK]: id,
     };
   }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from ..system import processes
-from ..system.wall_clock import now_ms
+from ..system.wall_clock import Start, now_ms
 from . import failure_cause, launcher, training_variables
 from .child_process import NO_LIMITS, CanNotStart
 from .supervised_run import Failed
@@ -91,7 +91,7 @@ class Attempts:
     def _attempt(self, line: list[str], variables: dict[str, str]) -> bool:
         """Trains once. Returns whether to try again."""
         run, record, spec = self.run, self.run.record, self.run.spec
-        started = now_ms()
+        start = Start()
         kills = failure_cause.oom_kills()
         since_ns = write_environment(run, variables)
         if record["training"] is None:
@@ -101,19 +101,23 @@ class Attempts:
             child = self.commands.start(line, variables, run.project, limits=spec["limits"])
         except CanNotStart as error:
             raise Failed("START_FAILED", str(error))
-        first_started = record["startedAt"] or started
-        run.save(state="running", pid=child.pid, startedAt=first_started, since=started)
+        first_started = record["startedAt"] or start.at
+        run.save(state="running", pid=child.pid, startedAt=first_started, since=start.at)
         code, rank = self._code(child.wait(), child)
         failure = self._failure_of(child, code, kills=kills, since_ns=since_ns)
         if rank and self.launch and not failure:
             how = "rank %d of %d failed first" % (rank.number, self.launch.count)
             failure = failure_cause.failure("RANK_FAILED", how, code if code >= 0 else None)
         is_retried = self._is_retried(child, code, failure)
+        ended = now_ms()
+        started = start.by(ended)
+        if first_started == start.at:
+            record["startedAt"] = started
         record["attempts"].append({
             "n": record["attempt"],
             "instance": record["instance"],
             "startedAt": started,
-            "endedAt": now_ms(),
+            "endedAt": ended,
             **exit_of(code),
             "stopped": child.stopped is not None,
             "cut": child.cut or failure_cause.was_out_of_memory(kills),

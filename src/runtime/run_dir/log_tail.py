@@ -18,7 +18,7 @@ ENDED_POLL_S = 0.5
 
 def follow(home: str, at: int) -> None:
     path = os.path.join(home, "log")
-    checked, ended = 0.0, False
+    checked, ended = float("-inf"), False
     while True:
         try:
             # What is not on the disk any more is in the store.
@@ -36,8 +36,8 @@ def follow(home: str, at: int) -> None:
             pass
         if ended:
             return
-        if time.time() - checked > ENDED_POLL_S:
-            checked = time.time()
+        if time.monotonic() - checked > ENDED_POLL_S:
+            checked = time.monotonic()
             try:
                 with open(os.path.join(home, "run.json")) as file:
                     # What was written before it said so is taken once more.

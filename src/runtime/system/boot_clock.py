@@ -7,12 +7,16 @@ import time
 
 
 def boot() -> str | None:
-    """What tells this boot of the machine from others; None where nothing does."""
+    """What tells this boot from others; None where nothing does. A local instance boots more often
+    than its machine.
+    """
     try:
         with open("/proc/sys/kernel/random/boot_id") as file:
-            return file.read().strip()
+            machine = file.read().strip()
     except OSError:
-        return None
+        machine = None
+    local = local_boot()
+    return machine if local is None else "%s-%d" % (machine, local)
 
 
 def clock() -> float:

@@ -114,7 +114,7 @@ class WatchdogTest(unittest.TestCase):
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "w") as file:
             file.write(value if isinstance(value, str) else json.dumps(value))
-        os.utime(path, (BOOTED + self.now,) * 2)
+        os.utime(path, (BOOTED + self.now - self.set_back,) * 2)
 
     def hold(self, run, name="lock"):
         os.makedirs(os.path.dirname(self.run_file(run, name)), exist_ok=True)
@@ -164,7 +164,7 @@ class WatchdogTest(unittest.TestCase):
             atomic_files.read_json(self.run_file(run, "run.json")),
             state="ended",
             outcome=outcome,
-            endedAt=int((BOOTED + self.now) * 1000),
+            endedAt=int((BOOTED + self.now - self.set_back) * 1000),
         )
         self.write(run, "run.json", record)
         self.free(run)
@@ -215,7 +215,7 @@ class WatchdogTest(unittest.TestCase):
             it = self.watchdog(lifetime=100, because=because, start=20)
             self.begin()
             self.pass_time(it, 30)
-            self.assertEqual(self.state()["ends"], {"at": (BOOTED + 30) * 1000, "why": because})
+            self.assertEqual(self.state()["ends"], {"at": 30, "why": because})
         # The system's own timer, too: 30 s and ten minutes.
         self.assertEqual(self.power.armed, [11])
 
@@ -401,12 +401,61 @@ class WatchdogTest(unittest.TestCase):
         self.finish(run)
         self.assertEqual(self.pass_time(it, 500), 60)
 
-    def test_shuts_down_after_a_run_if_the_time_of_day_is_set_back(self):
-        it, run = self.watchdog(finish={"success": 60, "failure": 600}), self.begin()
-        self.finish(run)
+    def test_keeps_the_instance_as_long_if_the_time_of_day_is_set_after_the_run(self):
+        for set_back in (86_400.0, -86_400.0):
+            self.now, self.power, self.set_back = 0.0, FakePower(), 0.0
+            shutil.rmtree(self.root)
+            it, run = self.watchdog(finish={"success": 60, "failure": 600}), self.begin()
+            self.finish(run)
+            self.pass_time(it, 10)
+            self.set_back = set_back
+            self.assertEqual(self.pass_time(it, 2000), 60)
+
+    def test_knows_a_run_of_this_boot_though_the_time_of_day_is_set_during_it(self):
+        for set_back in (86_400.0, -86_400.0):
+            self.now, self.power, self.set_back = 0.0, FakePower(), 0.0
+            shutil.rmtree(self.root)
+            it, run = self.watchdog(finish={"success": 60, "failure": 600}), self.begin()
+            self.pass_time(it, 100)
+            self.set_back = set_back
+            self.pass_time(it, 100)
+            self.finish(run)
+            # At 205 s the end of the run is seen.
+            self.assertIn(self.pass_time(it, 2000), (260, 265))
+
+    def test_the_last_run_decides_though_the_time_of_day_is_set_between_two(self):
+        it, first = self.watchdog(finish={"success": 60, "failure": 600}), self.begin()
+        self.pass_time(it, 100)
+        self.finish(first)
+        self.pass_time(it, 10)
+        second = self.begin()
         self.pass_time(it, 10)
         self.set_back = 86_400.0
-        self.assertEqual(self.pass_time(it, 2000), 905)
+        self.finish(second, "failed")
+        self.assertIn(self.pass_time(it, 2000), (720, 725))
+
+    def test_a_restarted_watchdog_keeps_all_times_though_the_time_of_day_is_set(self):
+        finish = {"success": 60, "failure": 600}
+        for rules, due in (({"idle": 100}, 100), ({"finish": finish}, 600)):
+            for set_back in (86_400.0, -86_400.0):
+                self.now, self.power, self.set_back = 0.0, FakePower(), 0.0
+                self.idle = FakeIdle()
+                shutil.rmtree(self.root)
+                run = self.begin()
+                self.finish(run, "failed")
+                self.pass_time(self.watchdog(**rules), 60)
+                self.set_back = set_back
+                self.assertAlmostEqual(self.pass_time(self.watchdog(**rules), 2000), due, delta=5)
+
+    def test_saves_a_run_at_the_lifetime_though_the_time_of_day_is_set_during_it(self):
+        run, it = self.begin(), self.watchdog(lifetime=100)
+        self.pass_time(it, 50)
+        self.set_back = -86_400.0
+        self.assertIsNone(self.pass_time(it, 50))
+        self.finish(run, "interrupted", saved=False)
+        self.assertIsNone(self.pass_time(it, 100))
+        self.saved(run)
+        self.assertEqual(self.pass_time(it, 10), 205)
 
     def test_the_instance_is_kept_for_ever_if_configured(self):
         it, run = self.watchdog(finish={"success": 60, "failure": None}), self.begin()

@@ -43,7 +43,7 @@ class Run:
 
     @property
     def ended(self) -> float:
-        """When it did, seconds since the epoch, as far as that is known."""
+        """When it did, seconds since the epoch, by the clock as it was set then."""
         return (self.record.get("endedAt") or 0) / 1000.0 or changed(
             os.path.join(self.run_dir, "run.json")
         )
@@ -52,25 +52,21 @@ class Run:
     def plan(self) -> dict[str, Any]:
         return atomic_files.read_object(os.path.join(self.run_dir, "plan.json"))
 
-    def began(self, boot: str | None, since: float) -> bool:
-        """Whether it did in this boot, `since` seconds since the epoch."""
-        if self.record.get("boot") not in (boot, None):
-            return False
-        return changed(os.path.join(self.run_dir, "plan.json")) >= since - 1
+    def began(self, boot: str | None) -> bool:
+        """Whether it did in this boot. No time tells that: the clock may have been set since."""
+        return self.record["boot"] == boot if "boot" in self.record else self.is_active
 
-    def settled(self) -> float | None:
-        """Whether nothing more of it is going to be saved, and since when, seconds since the epoch;
-        None: not yet.
+    def settles(self) -> float | None:
+        """How long after its end nothing more of it is going to be saved, seconds; None: not yet
+        known.
         """
         if self.is_active:
             return None
         report = os.path.join(self.run_dir, "report.json")
-        if atomic_files.read_object(report).get("saved"):
-            return changed(report)
-        if not self.plan.get("store"):
-            return self.ended
+        if atomic_files.read_object(report).get("saved") or not self.plan.get("store"):
+            return 0.0
         # One that gave up, or was killed.
-        return None if self.reports else self.ended + GIVEN_UP_TIMEOUT_S
+        return None if self.reports else GIVEN_UP_TIMEOUT_S
 
     def log_size(self) -> int:
         try:

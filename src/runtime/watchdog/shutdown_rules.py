@@ -23,6 +23,7 @@ class ShutdownRules:
 
     runs: list[Run]
     hung: list[Run]
+    ended: dict[str, float]
     free: float | None
 
     def __init__(
@@ -39,9 +40,11 @@ class ShutdownRules:
         self.clock, self.wall = launch.clock, launch.wall
         self.silence = activity.Silence(self.clock)
         self.runs, self.hung = [], []
-        # Whether a run began in this boot; since when nothing is active or works, by the
-        # clock.
+        # Whether a run began in this boot; by run, when it ended; when the runs were last looked
+        # at; since when nothing is active or works. All by the clock.
         self.began = False
+        self.ended = {}
+        self.polled = self.clock()
         self.free = None
 
     @property
@@ -51,8 +54,7 @@ class ShutdownRules:
     @property
     def trainings(self) -> list[Run]:
         """Those that began in this boot."""
-        since = self.wall() - self.clock()
-        return [run for run in self.runs if run.training and run.began(self.boot, since)]
+        return [run for run in self.runs if run.training and run.began(self.boot)]
 
     def poll(self) -> str | None:
         """Why the instance is to end; None: it is not. The runs that hang are in `hung`."""
@@ -65,6 +67,7 @@ class ShutdownRules:
         if deadline is not None and self.launch.now() * 1000 >= deadline:
             return "deadline"
         trainings = self.trainings
+        self._find_ended(trainings, now)
         self.began = self.began or bool(trainings)
         active = self.active
         works = bool(active) or activity.syncing(self.root) or any(run.reports for run in self.runs)
@@ -88,11 +91,20 @@ class ShutdownRules:
         since = self.idle.since if self.idle else None
         return None if since is None or self.free is None else max(since, self.free)
 
-    def restore_state(self, since: float | None) -> None:
+    def restore_state(self, since: float) -> None:
         """What another watchdog saw in this boot: idle since then, by the clock."""
         self.free = since
         if self.idle:
             self.idle.since = since
+
+    def _find_ended(self, trainings: Collection[Run], now: float) -> None:
+        ended: dict[str, float] = {}
+        for run in trainings:
+            if not run.is_active:
+                # Since the last look. When exactly, the run says, if its clock was not set since.
+                at = max(self.polled, min(now, now - (self.wall() - run.ended)))
+                ended[run.id] = self.ended.get(run.id, at)
+        self.ended, self.polled = ended, now
 
     def _find_hung(self, active: Collection[Run], quiet: float | None, now: float) -> None:
         limit = self.config["idle"]
@@ -110,15 +122,16 @@ class ShutdownRules:
     def _finished(self, trainings: Collection[Run]) -> bool:
         """Whether the last run's time to be kept is over. No run is active."""
         finish = self.config["finish"]
-        settled = [since for since in (run.settled() for run in trainings) if since is not None]
-        if not finish or not trainings or len(settled) < len(trainings):
+        if not finish or not trainings:
             return False
-        last = max(trainings, key=lambda run: run.ended)
+        last = max(trainings, key=lambda run: (self.ended[run.id], run.ended))
         kept = finish["success" if last.succeeded else "failure"]
-        if kept is None or self.free is None:
+        if kept is None:
             return False
-        # The time of day may have been set back since.
-        waited = self.clock() - self.free
-        return waited >= max(kept, activity.GIVEN_UP_TIMEOUT_S) or self.wall() >= max(
-            [last.ended + kept] + settled
-        )
+        due = self.ended[last.id] + kept
+        for run in trainings:
+            settles = run.settles()
+            if settles is None:
+                return False
+            due = max(due, self.ended[run.id] + settles)
+        return self.clock() >= due

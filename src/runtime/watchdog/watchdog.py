@@ -10,7 +10,7 @@ import threading
 import time
 import traceback
 
-from ..system import atomic_files, boot_clock
+from ..system import atomic_files
 from .launch_time import LaunchTime
 from .power import InstanceGone
 from .shutdown_rules import FORCED, ShutdownRules
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from .power import Power
 
     class End(TypedDict):
-        """`at`: ms since the epoch."""
+        """`at`: by the clock."""
 
-        at: int
+        at: float
         why: str
 
 
@@ -49,7 +49,7 @@ TIMER_MARGIN_S = 600
 class Watchdog:
     ends: End | None
     asked: dict[str, float]
-    written: tuple[Any, ...] | None
+    written: dict[str, Any] | None
 
     def __init__(
         self,
@@ -75,9 +75,8 @@ class Watchdog:
         self.launch = LaunchTime(launch, clock=clock, wall=wall)
         self.rules = ShutdownRules(config, root, boot=boot, launch=self.launch, idle=idle)
         self.ends = None
-        # These are times of the clock, which nobody can set: since when the instance is ending; by
-        # run, how long its end is waited for; when the next tries are due.
-        self.ends_since = 0.0
+        # These are times of the clock, which nobody can set: by run, how long its end is waited
+        # for; when the next tries are due.
         self.asked = {}
         self.timer_due = self.shutdown_due = 0.0
         self.has_timer = False
@@ -86,25 +85,13 @@ class Watchdog:
     def restore_state(self) -> None:
         """Continues from the state that another watchdog of this boot has saved."""
         state = atomic_files.read_json(os.path.join(self.directory, "state.json"))
-        if not state or state.get("boot") != self.boot_name():
+        if not state or state.get("boot") != self.boot:
             return
         self.rules.began = bool(state.get("began"))
-        if state.get("idle"):
-            self.rules.restore_state(self.to_monotonic(state["idle"]))
-        if state.get("ends"):
-            self.ends = state["ends"]
-            self.ends_since = self.to_monotonic(state["ends"]["at"])
-
-    def boot_name(self) -> str | None:
-        """What tells this boot from others; a local instance boots more often than its machine."""
-        local = boot_clock.local_boot()
-        return self.boot if local is None else "%s-%d" % (self.boot, local)
-
-    def to_monotonic(self, ms: float) -> float:
-        return min(self.clock(), self.clock() - (self.wall() - ms / 1000.0))
-
-    def to_epoch_ms(self, since: float) -> int:
-        return int((self.wall() - (self.clock() - since)) * 1000)
+        self.rules.ended = state.get("ended") or {}
+        if state.get("idle") is not None:
+            self.rules.restore_state(state["idle"])
+        self.ends = state.get("ends")
 
     def tick(self) -> None:
         if self.launch.learn():
@@ -120,8 +107,7 @@ class Watchdog:
             self.say("error, continuing: %s" % ", ".join(run.id for run in self.rules.active))
             self.ends = None
         if why and (self.ends is None or (why in FORCED and self.ends["why"] not in FORCED)):
-            self.ends = {"at": int(self.wall() * 1000), "why": why}
-            self.ends_since = self.clock()
+            self.ends = {"at": self.clock(), "why": why}
             self.say("ends: %s" % why)
         self.save()
         if self.ends and self.is_ready():
@@ -141,14 +127,14 @@ class Watchdog:
                 if run.stop(ends["why"], grace):
                     self.say("stops %s" % run.id)
                 self.asked[run.id] = now + grace + ANSWER_TIMEOUT_S
-        if now - self.ends_since > ENDING_TIMEOUT_S:
+        if now - ends["at"] > ENDING_TIMEOUT_S:
             return True
         if any(now < self.asked[run.id] for run in self.rules.active):
             return False
         return not any(
             run.reports
             for run in self.rules.trainings
-            if not run.is_active and run.settled() is None
+            if not run.is_active and run.settles() is None
         )
 
     def end(self) -> None:
@@ -173,19 +159,16 @@ class Watchdog:
             self.say("shuts down in %d s at the latest" % left)
 
     def save(self) -> None:
-        since = self.rules.idle_since()
         state = {
-            "boot": self.boot_name(),
-            "since": self.to_epoch_ms(0.0),
+            "boot": self.boot,
             "began": self.rules.began,
+            "ended": self.rules.ended,
             "ends": self.ends,
-            "idle": None if since is None else self.to_epoch_ms(since),
+            "idle": self.rules.idle_since(),
         }
-        # Times of day are rounded differently each time: that alone is no change.
-        shape = (state["began"], self.ends, since)
-        if shape == self.written:
+        if state == self.written:
             return
-        self.written = shape
+        self.written = state
         try:
             atomic_files.write_json(os.path.join(self.directory, "state.json"), state)
         except OSError:
