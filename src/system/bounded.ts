@@ -40,14 +40,26 @@ export function inflateStart(data: Buffer, length: number): Buffer {
  * @throws TooLarge, SyntaxError
  */
 export function parseJson(bytes: Buffer): unknown {
-  if (bytes.length > MAX_JSON_VALUES && !hasFewerValues(bytes, MAX_JSON_VALUES))
-    throw new TooLarge(MAX_JSON_VALUES, 'value');
+  if (bytes.length > MAX_JSON_VALUES) new ValueLimit().take(bytes);
   return JSON.parse(bytes.toString('utf8'));
 }
 
-/** Counts what separates and opens values. What is inside a text counts too: no text of ours holds so many commas. */
-function hasFewerValues(bytes: Buffer, limit: number): boolean {
-  let count = 0;
-  for (const byte of bytes) if ((byte === 0x2c || byte === 0x5b || byte === 0x7b) && ++count > limit) return false;
-  return true;
+/** What several JSON texts, whose values are kept together, may hold together. */
+export class ValueLimit {
+  private left = MAX_JSON_VALUES;
+
+  /** @throws TooLarge, SyntaxError */
+  parse(bytes: Buffer): unknown {
+    this.take(bytes);
+    return JSON.parse(bytes.toString('utf8'));
+  }
+
+  /** Counts what separates and opens values. What is inside a text counts too: no text of ours holds so many commas. */
+  take(bytes: Buffer): void {
+    let { left } = this;
+    for (const byte of bytes) {
+      if ((byte === 0x2c || byte === 0x5b || byte === 0x7b) && --left < 0) throw new TooLarge(MAX_JSON_VALUES, 'value');
+    }
+    this.left = left;
+  }
 }

@@ -5,7 +5,7 @@ docs/reference/formats.md, "Store".
 from __future__ import annotations
 
 from ..aws.http_pool import in_parallel, may_be_absent
-from ..system.bounded import TooLarge, inflate, parse
+from ..system.bounded import TooLarge, ValueLimit, inflate, parse
 from ..system.errors import Failure
 from . import snapshot
 
@@ -27,6 +27,10 @@ VERSIONS = (1, 2)
 MAX_STORED_BYTES = 64 * 1024 * 1024
 MAX_FULL_BYTES = 256 * 1024 * 1024
 MAX_DELTA_BYTES = 16 * 1024 * 1024
+# The same as it is stored: what nothing compresses becomes a little larger.
+MAX_STORED_DELTA_BYTES = MAX_DELTA_BYTES + 64 * 1024
+# Manifests that are fetched side by side: a delta is small.
+BATCH_SIZE = 4
 
 
 class ManifestMissing(Exception):
@@ -48,17 +52,27 @@ class History:
     def __init__(self, connections: Connections, history: Sequence[SyncSpecHistoryItem]) -> None:
         if not 0 < len(history) <= MAX_CHAIN_LENGTH:
             raise Failure("BAD_PLAN", "the plan names %d manifests" % len(history))
-        manifests: dict[int, Any] = {}
-
-        def fetch(number: int) -> None:
-            manifests[number] = read_manifest(connections, history[number], whole=number == 0)
-
-        in_parallel(range(len(history)), fetch)
+        if len({each["snapshot"] for each in history}) < len(history):
+            raise Failure("BAD_PLAN", "the plan names a manifest twice")
         self.recipes, self.inline, self.entries, self.data = {}, {}, {}, b""
-        before = None
-        for number, each in enumerate(history):
-            self.add(each["snapshot"], manifests.pop(number), before)
-            before = each["snapshot"]
+        self.contents: set[str] = set()
+        self.bytes = 0
+        # All that the chain holds together is limited.
+        values = ValueLimit()
+        before: str | None = None
+        for start in range(0, len(history), BATCH_SIZE):
+            numbers = range(start, min(start + BATCH_SIZE, len(history)))
+            stored: dict[int, bytearray] = {}
+
+            def fetch(number: int, stored: dict[int, bytearray] = stored) -> None:
+                stored[number] = fetch_manifest(connections, history[number], number == 0)
+
+            in_parallel(numbers, fetch)
+            for number in numbers:
+                name = history[number]["snapshot"]
+                manifest = parse_manifest(stored.pop(number), name, values, whole=number == 0)
+                self.add(name, manifest, before)
+                before = name
         self.snapshot = before
 
     def add(self, name: str, manifest: Any, before: str | None) -> None:
@@ -70,21 +84,42 @@ class History:
             if before is None:
                 self.data = manifest["canonical"].encode()
                 self.entries = snapshot.parse(self.data, name)
+                changed = self.entries
             else:
                 self.entries, self.data = snapshot.fold(
                     self.entries, manifest["deleted"], changed=manifest["entries"], wanted_id=name
                 )
-            self.recipes.update(manifest["recipes"])
-            self.inline.update(manifest["inline"])
+                changed = snapshot.read_entries(manifest["entries"].encode().split(b"\0")[:-1])
+            self.contents.update(entry[3] for entry in changed.values() if entry[0] == "file")
+            self.keep(self.recipes, manifest["recipes"])
+            self.keep(self.inline, manifest["inline"])
         except Failure as failure:
             raise mismatch(name, failure.message, failure.code)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise mismatch(name, "it is damaged: %r" % error)
 
+    def keep(self, kept: dict[str, Any], brought: dict[str, Any]) -> None:
+        """Takes what is brought for contents that a snapshot of the chain has."""
+        for content in brought.keys() & self.contents:
+            new, old = brought[content], kept.get(content)
+            self.bytes += len(new) - len(old or "")
+            # A full manifest of the same snapshot could not hold more.
+            if self.bytes > MAX_FULL_BYTES:
+                raise TooLarge("the chain has more than %d bytes of recipes" % MAX_FULL_BYTES)
+            kept[content] = new
 
-def read_manifest(connections: Connections, each: SyncSpecHistoryItem, whole: bool = True) -> Any:
+
+def read_manifest(connections: Connections, each: SyncSpecHistoryItem) -> Any:
+    """The value of a full manifest."""
+    return parse_manifest(fetch_manifest(connections, each), each["snapshot"], ValueLimit())
+
+
+def fetch_manifest(
+    connections: Connections, each: SyncSpecHistoryItem, whole: bool = True
+) -> bytearray:
     name = each["snapshot"]
-    answer = connections.get("manifest", each["url"], limit=MAX_STORED_BYTES, snapshot=name)
+    stored = MAX_STORED_BYTES if whole else MAX_STORED_DELTA_BYTES
+    answer = connections.get("manifest", each["url"], limit=stored, snapshot=name)
     if may_be_absent(answer):
         raise ManifestMissing()
     if answer.status != 200:
@@ -96,10 +131,14 @@ def read_manifest(connections: Connections, each: SyncSpecHistoryItem, whole: bo
             aws=bytes(answer.body[:2000]).decode("utf-8", "replace"),
             snapshot=name,
         )
+    if len(answer.body) > stored:
+        raise mismatch(name, "it can't be read: it has more than %d bytes" % stored)
+    return answer.body
+
+
+def parse_manifest(body: bytearray, name: str, values: ValueLimit, *, whole: bool = True) -> Any:
     try:
-        if len(answer.body) > MAX_STORED_BYTES:
-            raise TooLarge("it has more than %d bytes" % MAX_STORED_BYTES)
-        return parse(inflate(answer.body, MAX_FULL_BYTES if whole else MAX_DELTA_BYTES))
+        return parse(inflate(body, MAX_FULL_BYTES if whole else MAX_DELTA_BYTES), values)
     except (ValueError, RecursionError) as error:
         raise mismatch(name, "it can't be read: %s" % error)
 

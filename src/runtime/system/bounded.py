@@ -35,17 +35,27 @@ def inflate(data: bytes | bytearray | memoryview, limit: int) -> bytes:
     return inflated
 
 
-def parse(data: bytes) -> Any:
-    """The value of JSON whose bytes are bounded already. TooLarge where its values would need many
-    times its size in memory, or are nested too deeply.
+class ValueLimit:
+    """What several JSON texts, whose values are kept together, may hold together.
 
     What is inside a text counts too: no text of ours holds so many commas.
     """
-    if (
-        len(data) > MAX_VALUES
-        and data.count(b",") + data.count(b"[") + data.count(b"{") > MAX_VALUES
-    ):
-        raise TooLarge("it holds more than %d values" % MAX_VALUES)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def take(self, data: bytes) -> None:
+        self.count += data.count(b",") + data.count(b"[") + data.count(b"{")
+        if self.count > MAX_VALUES:
+            raise TooLarge("it holds more than %d values" % MAX_VALUES)
+
+
+def parse(data: bytes, values: ValueLimit | None = None) -> Any:
+    """The value of JSON whose bytes are bounded already. TooLarge where its values would need many
+    times its size in memory, or are nested too deeply.
+    """
+    if values or len(data) > MAX_VALUES:
+        (values or ValueLimit()).take(data)
     import json
 
     try:

@@ -38,6 +38,8 @@ from nx_ec2_runtime.aws import http_pool
 from nx_ec2_runtime.sync import manifest_chain
 from nx_ec2_runtime.sync import staging as stages
 from nx_ec2_runtime.sync import tree_lock as locks
+from nx_ec2_runtime.system import bounded
+from nx_ec2_runtime.system.errors import Failure
 
 
 def noise(seed, size):
@@ -636,6 +638,53 @@ class Plans(PlanTest):
                 self.assertTrue(
                     self.run_plan(self.second, self.second, history=[whole, change])["ok"]
                 )
+
+    def chain(self, first, second):
+        """A full manifest and a delta with more fields."""
+        return [
+            self.store.put_manifest({b"b": b"0"}, change=lambda it: it.update(first)),
+            self.store.put_manifest(
+                {b"b": b"1"}, {b"b": b"0"}, change=lambda it: it.update(second)
+            ),
+        ]
+
+    def load(self, chain):
+        connections = http_pool.Connections()
+        self.addCleanup(connections.close)
+        return manifest_chain.History(connections, chain)
+
+    def set_limit(self, module, name, value):
+        self.addCleanup(setattr, module, name, getattr(module, name))
+        setattr(module, name, value)
+
+    def test_a_chain_keeps_what_its_manifests_say_of_contents_that_its_snapshots_have(self):
+        strange = {"%064x" % number: "x" for number in range(1000)}
+        old, new = sha256(b"0"), sha256(b"1")
+        first = {"recipes": dict(strange, **{old: "old"}), "inline": strange}
+        second = {"recipes": dict(strange, **{new: "new"}), "inline": {new: "data"}}
+        loaded = self.load(self.chain(first, second))
+        self.assertEqual(loaded.recipes, {old: "old", new: "new"})
+        self.assertEqual(loaded.inline, {new: "data"})
+
+    def test_what_the_manifests_of_a_chain_hold_together_is_limited(self):
+        self.set_limit(bounded, "MAX_VALUES", 1000)
+        half = {"padding": [0] * 600}
+        self.load(self.chain(half, {}))
+        with self.assertRaises(Failure) as caught:
+            self.load(self.chain(half, half))
+        self.assertIn("it holds more than 1000 values", caught.exception.message)
+
+        self.set_limit(manifest_chain, "MAX_FULL_BYTES", 1000)
+        old, new = sha256(b"0"), sha256(b"1")
+        self.load(self.chain({"recipes": {old: "x" * 600}}, {"recipes": {old: "y" * 600}}))
+        with self.assertRaises(Failure) as caught:
+            self.load(self.chain({"recipes": {old: "x" * 600}}, {"recipes": {new: "y" * 600}}))
+        self.assertIn("the chain has more than 1000 bytes", caught.exception.message)
+
+    def test_a_chain_that_names_a_manifest_twice_is_refused(self):
+        self.begin(self.first)
+        whole = self.store.put_manifest({b"b": b"0"})
+        self.refuse("BAD_PLAN", self.first, self.second, self.second, history=[whole, whole])
 
     def test_a_tampered_manifest_is_reported(self):
         self.begin(self.first)

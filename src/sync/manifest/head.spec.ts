@@ -10,6 +10,7 @@ import type { Snapshot } from '../../snapshot/snapshot';
 import { PackIndex } from '../../store/packs/pack-index';
 import { DAY, StoreFixture } from '../../store/store.fixture';
 import { isFresh, readHead, loadCachedHead, cacheHead, storeHead } from './head';
+import { MAX_CHAIN_BYTES, MAX_HISTORY, MAX_MANIFEST_BYTES } from './manifest';
 import { nothing } from '../transport/transport';
 import { syncTree } from '../pipeline/sync-tree';
 import type { SyncContext } from '../context';
@@ -111,6 +112,24 @@ describe('the head of a tree', () => {
     const after = await written();
     await sync();
     expect(await written()).toBe(after);
+  });
+
+  it('is as if it were not there if its ref names a manifest twice, or more bytes than a chain may have', async () => {
+    const read = jest.spyOn(at.store, 'get');
+    await storeHead(context, 'i-1', head({ history: [snapshot.id, snapshot.id] }));
+    expect(await known()).toBeNull();
+    expect(read).not.toHaveBeenCalled();
+    const ids = Array.from({ length: MAX_HISTORY }, (_, n) => String(n).padStart(64, '0'));
+    await storeHead(context, 'i-1', head({ history: ids }));
+    let held = 0;
+    read.mockImplementation(async () => {
+      held += MAX_MANIFEST_BYTES;
+      return { length: MAX_MANIFEST_BYTES } as Buffer;
+    });
+    expect(await known()).toBeNull();
+    expect(held).toBeGreaterThan(MAX_CHAIN_BYTES);
+    expect(held).toBeLessThan(MAX_CHAIN_BYTES + 5 * MAX_MANIFEST_BYTES);
+    read.mockRestore();
   });
 
   it('is replaced by a full manifest if a manifest of its history is gone', async () => {

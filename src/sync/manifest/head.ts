@@ -4,9 +4,19 @@ import { deflateSync } from 'node:zlib';
 import { z } from 'zod';
 import { Snapshot } from '../../snapshot/snapshot';
 import { INDEX_CACHE_TTL_MS } from '../../store/pending-deletes';
-import { inflate } from '../../system/bounded';
 import { readCache, writeCache } from '../../system/cache-file';
-import { applyManifests, MAX_HISTORY, MAX_INFLATED_BYTES, MAX_MANIFEST_BYTES, type ContentLocations } from './manifest';
+import { inflate, TooLarge } from '../../system/bounded';
+import { mapConcurrent } from '../../system/side-by-side';
+import type { StoreKeys } from '../../store/keys';
+import type { Store } from '../../store/store';
+import {
+  applyManifests,
+  MAX_CHAIN_BYTES,
+  MAX_HISTORY,
+  MAX_INFLATED_BYTES,
+  MAX_MANIFEST_BYTES,
+  type ContentLocations,
+} from './manifest';
 import type { SyncContext } from '../context';
 import { UnusableObject } from '../../store/objects/unusable';
 
@@ -36,6 +46,9 @@ export interface Ref {
 /** A ref names an instance's head and at most 16 records. */
 export const MAX_REF_BYTES = 64 * 1024;
 
+/** Manifests of a chain that are read at once: each may have 64 MiB. */
+const CONCURRENT_READS = 4;
+
 /** What a head is stored and remembered by. */
 export type NewHead = Omit<Head, 'read' | 'written'>;
 
@@ -47,6 +60,13 @@ const remembered = z.object({
   packs: z.array(z.tuple([id, z.number().int().nonnegative()])),
   runtime: z.string(),
   written: z.number().default(0),
+});
+
+const refSchema = z.object({
+  v: z.literal(2),
+  snapshot: id,
+  history: z.array(id).min(1).max(MAX_HISTORY),
+  runtime: z.string(),
 });
 
 /** This machine's own memory of a head; null where it has none. */
@@ -86,17 +106,27 @@ async function readStored({ store, keys, tree }: SyncContext, instance: string):
   const stored = await store.getWithETag(key, MAX_REF_BYTES).catch(unlessUnusable);
   if (!stored) return null;
   try {
-    const ref = JSON.parse(stored.bytes.toString()) as Ref;
-    if (ref.v !== 2 || !ref.history.length || ref.history.length > MAX_HISTORY) return null;
-    const records = await Promise.all(
-      ref.history.map(async (id) => ({ id, bytes: (await store.get(keys.manifest(id), MAX_MANIFEST_BYTES))! })),
-    );
-    const { snapshot, packs } = applyManifests(records);
+    const ref = refSchema.parse(JSON.parse(stored.bytes.toString()));
+    const { snapshot, packs } = applyManifests(await readChain(store, keys, ref.history));
     if (snapshot.id !== ref.snapshot) return null;
     return { ...ref, packs, written: stored.modified, read: () => snapshot };
   } catch {
     return null;
   }
+}
+
+/** @throws Error where one is missing or not usable, or where they have more bytes together than a chain may. */
+async function readChain(store: Store, keys: StoreKeys, ids: string[]): Promise<{ id: string; bytes: Buffer }[]> {
+  const manifests = ids.map((id): { id: string; bytes: Buffer } => ({ id, bytes: Buffer.alloc(0) }));
+  if (new Set(ids).size < ids.length) throw new Error('a manifest is named twice');
+  let total = 0;
+  await mapConcurrent(manifests, CONCURRENT_READS, async (manifest) => {
+    if (total > MAX_CHAIN_BYTES) return;
+    manifest.bytes = (await store.get(keys.manifest(manifest.id), MAX_MANIFEST_BYTES))!;
+    total += manifest.bytes.length;
+  });
+  if (total > MAX_CHAIN_BYTES) throw new TooLarge(MAX_CHAIN_BYTES, 'stored byte');
+  return manifests;
 }
 
 /** A ref that can't be read is as if it were not there: it only saves time. */

@@ -1,4 +1,5 @@
 import { deflateSync } from 'node:zlib';
+import { MAX_JSON_VALUES } from '../../system/bounded';
 import { formatCount } from '../../report/units';
 import type { Entry } from '../../snapshot/entry';
 import { ChunkList } from '../../snapshot/chunk-list';
@@ -15,8 +16,8 @@ describe('applyManifests', () => {
   });
 
   it('reads version 1, whose recipes are lists of chunks', () => {
-    const snapshot = Snapshot.parse(Buffer.from('nx-ec2 snapshot 1\0d a\0'));
     const [content, chunk] = ['c'.repeat(64), 'd'.repeat(64)];
+    const snapshot = Snapshot.of([{ kind: 'file', path: 'a', executable: false, size: 5, sha256: content }]);
     const { id } = snapshot;
     const first = { v: 1, snapshot: id, base: null, canonical: snapshot.canonical.toString(), packs: [], inline: {} };
     const bytes = deflateSync(JSON.stringify({ ...first, recipes: { [content]: [[chunk, 5]] } }));
@@ -40,6 +41,51 @@ describe('applyManifests', () => {
     const parse = jest.spyOn(Snapshot, 'parse');
     expect(() => applyManifests([{ id: 'a'.repeat(64), bytes }])).toThrow('not that of its snapshot');
     expect(parse).not.toHaveBeenCalled();
+  });
+
+  describe('what the manifests of a chain hold together', () => {
+    const [old, kept] = ['c'.repeat(64), 'd'.repeat(64)];
+    const file = (path: string, sha256: string): Entry => ({ kind: 'file', path, executable: false, size: 5, sha256 });
+    const states = [old, kept].map((content) => Snapshot.of([file('a', content)]));
+    const chain = (...locations: object[]) =>
+      locations.map((more, at) => {
+        const { id } = states[at];
+        const all = { ...where, ...more };
+        return { id, bytes: at === 0 ? encodeFull(states[0], all) : encodeDelta(states[0], states[1], all)! };
+      });
+    const strangers = (count: number) => Object.fromEntries(Array.from({ length: count }, (_, n) => [n, 'x']));
+
+    it('keeps only what is said of contents of its snapshots, and only names of packs', () => {
+      const pack: [string, number] = ['e'.repeat(64), 7];
+      const manifests = chain(
+        { recipes: { ...strangers(1000), [old]: 'old' }, inline: strangers(1000), packs: [pack, ['a', 1]] },
+        { recipes: { [kept]: 'new', [old]: 5 }, inline: { [kept]: 'data', ...strangers(10) }, packs: [[pack[0], -1]] },
+      );
+      expect(applyManifests(manifests)).toEqual({
+        snapshot: expect.objectContaining({ id: states[1].id }) as Snapshot,
+        recipes: { [old]: 'old', [kept]: 'new' },
+        inline: { [kept]: 'data' },
+        packs: [pack],
+      });
+    });
+
+    it('is not parsed beyond the values that one may have', () => {
+      const half = { packs: Array.from({ length: MAX_JSON_VALUES / 4 }, () => [''] as never) };
+      const manifests = chain(half, half);
+      expect(manifestNeeds(manifests[1].bytes).packs).toHaveLength(half.packs.length);
+      expect(() => applyManifests(manifests)).toThrow(`it holds more than ${formatCount(MAX_JSON_VALUES, 'value')}`);
+    });
+
+    it('has each manifest once', () => {
+      const [first] = chain({});
+      expect(() => applyManifests([first, first])).toThrow('a manifest is named twice');
+    });
+
+    it('has no manifest of a change that is larger as it is stored than inflated', () => {
+      const [, change] = chain({}, {});
+      const padded = Buffer.concat([change.bytes, Buffer.alloc(MAX_CHANGE_BYTES + 64 * 1024)]);
+      expect(() => manifestNeeds(padded)).toThrow('stored byte');
+    });
   });
 
   describe('a delta, whose hash is known only after it was applied', () => {
