@@ -72,6 +72,9 @@ export function remoteFailure(
   };
   if (code === 'NO_ROOT' && typeof detail.unsafe === 'string')
     next[code] = 'Set "remoteRoot" to a directory that only root can change, as all directories above it must be.';
+  if (code === 'NO_ROOT' && detail.unwatched)
+    next[code] =
+      'Use the "remoteRoot" with which the instance was launched, or launch a new one: run remote-down, and then this command again.';
   if (code === 'UPLOAD_FAILED' && detail.status === 501) next[code] = NOT_IMPLEMENTED;
   const words = typeof detail.aws === 'string' ? detail.aws : JSON.stringify(detail.aws ?? '');
   const aws = detail.aws && !error.message.includes(words) ? `\nS3 says: ${words}` : '';

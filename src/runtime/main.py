@@ -44,7 +44,10 @@ def carry_out(plan: dict[str, Any], root: str, runtime: tuple[str, bytes] | None
     operation = OPERATIONS.get(plan.get("op") or "")
     if operation is None:
         raise Failure("BAD_PLAN", "the plan asks for %r" % plan.get("op"))
-    return operation(plan, root_directory.prepare(root, runtime))
+    root = root_directory.prepare(root, runtime)
+    if plan["op"] in STARTING:
+        root_directory.assert_watched(root)
+    return operation(plan, root)
 
 
 def train(plan: Any, root: str) -> dict[str, Any]:
@@ -96,6 +99,8 @@ def operation(module: str, name: str) -> Callable[[Any, str], dict[str, Any]]:
     return load_and_run
 
 
+# The operations that the watchdog must see: they start something that it waits for, or stops.
+STARTING = ("sync", "train", "watch", "exec")
 OPERATIONS = {
     "sync": operation("sync.synchronizer", "synchronize"),
     "train": train,

@@ -112,7 +112,7 @@ describe('user data', () => {
     expect(() => userData(config, `#!/bin/sh\n: ${noise}`)).toThrow(
       /The user data is \d+ bytes too large: EC2 takes 16384/,
     );
-    expect(userData(config).length).toBeLessThan(MAX_USER_DATA_BYTES - 5850);
+    expect(userData(config).length).toBeLessThan(MAX_USER_DATA_BYTES - 5500);
   });
 
   describe('on a machine', () => {

@@ -51,6 +51,7 @@ const WATCHDOG = [
   'system/daemonize',
   'system/processes',
   'system/host_stats',
+  'system/used_roots',
   'run_dir/stop_request',
   'watchdog/idle',
   'watchdog/activity',
@@ -115,7 +116,7 @@ for each in ${INTERPRETERS}; do
 done
 if [ -z "$python" ]; then
   ( until shutdown -h +${Math.ceil(config.lifetime / 60) + MARGIN_MINUTES}; do sleep 10; done ) </dev/null >/dev/null 2>&1 &
-elif [ -d /run/systemd/system ] && [ -z "$NX_EC2_LOCAL_INSTANCE" ] && mkdir -p /run/nx-ec2 && watchdog >/run/nx-ec2/watchdog.py; then
+elif [ -d /run/systemd/system ] && [ -z "$NX_EC2_LOCAL_INSTANCE" ] && mkdir -p /run/nx-ec2 && : >>/run/nx-ec2/roots && watchdog >/run/nx-ec2/watchdog.py; then
   cat >/run/systemd/system/nx-ec2-watchdog.service <<NX_EC2_UNIT
 [Unit]
 Description=Shuts this instance down by the shutdown rules of nx-ec2

@@ -1,4 +1,5 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
   DescribeInstancesCommand,
@@ -8,6 +9,7 @@ import {
   StopInstancesCommand,
 } from '@aws-sdk/client-ec2';
 import type { Fixture } from '../../local-aws/local-aws.fixture';
+import type { PollReply } from '../../command/plan';
 import { Pipeline, startPipeline } from '../../run/pipeline.fixture';
 import { userData, type WatchdogConfig } from './user-data';
 import { until } from '../../system/until.fixture';
@@ -138,6 +140,27 @@ describe('the watchdog of an instance', () => {
     const kept = await launch({ finish: { success: null, failure: 2 } });
     await pipe.follow(await train(kept, 'raise SystemExit(3)\n'));
     await ends(kept);
+  });
+
+  it('keeps the instance for a run below another root, which the run can be asked for below any root', async () => {
+    const id = await launch({ finish: { success: 0, failure: 3 } });
+    const failed = await pipe.follow(await train(id, 'raise SystemExit(3)\n'));
+    expect(failed.run.outcome).toBe('failed');
+    const remoteRoot = mkdtempSync(join(tmpdir(), 'nx-ec2-other-root-'));
+    await pipe.open({ instance: id, remoteRoot });
+    pipe.write('model/train.py', 'import time\ntime.sleep(8)\n');
+    const { run } = await pipe.train();
+    expect(run.directory).toContain(remoteRoot);
+    await pipe.open({ instance: id });
+    const { remote } = pipe.context.at(id);
+    expect(await remote.send({ op: 'activity', watchdog: true }, { comment: 'activity' })).toMatchObject({
+      runs: [run.id],
+    });
+    const poll = await remote.send<PollReply>({ op: 'poll', run: run.id, offset: 0 }, { comment: 'poll' });
+    expect(poll.run).toMatchObject({ id: run.id, outcome: null });
+    expect((await pipe.follow(run)).run.outcome).toBe('succeeded');
+    await ends(id);
+    rmSync(remoteRoot, { recursive: true });
   });
 
   it('terminates the instance without access to any other network', async () => {

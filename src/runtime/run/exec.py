@@ -117,7 +117,7 @@ def new_record(run: str, tree: str, run_dir: str, *, user: str) -> dict[str, Any
 def find_target(plan: Mapping[str, Any], root: str) -> Target:
     run = plan["run"]
     if run:
-        run_dir = runs.directory(root, run)
+        run_dir = runs.find_directory(root, run)
         known = atomic_files.read_json(os.path.join(run_dir, "environment.json"))
         if known is None or not os.path.isdir(known["directory"]):
             how = "the run %s has no directory on this instance, or not yet" % run

@@ -33,9 +33,20 @@ def directory(root: str, run_id: object) -> str:
     return os.path.join(root, "runs", run_id)
 
 
+def find_directory(root: str, run_id: str) -> str:
+    """The directory of a run, which may be below another root: `remoteRoot` may have been changed
+    since its start.
+    """
+    from ..system import used_roots
+
+    found = (directory(each, run_id) for each in used_roots.with_used(root))
+    with_record = (each for each in found if os.path.exists(os.path.join(each, "run.json")))
+    return next(with_record, directory(root, run_id))
+
+
 def state(root: str, run_id: str) -> dict[str, Any]:
     """The record of a run. A run whose supervisor has disappeared is recorded as lost."""
-    run_dir = directory(root, run_id)
+    run_dir = find_directory(root, run_id)
     record = atomic_files.read_json(os.path.join(run_dir, "run.json"))
     if record is None:
         raise Failure("NO_RUN", "there is no run %s on this instance" % run_id, run=run_id)
@@ -214,7 +225,7 @@ def cancel(plan: Mapping[str, Any], root: str) -> dict[str, Any]:
     record = state(root, plan["run"])
     has_ended = record["outcome"] is not None
     if not has_ended:
-        path = os.path.join(directory(root, record["id"]), "stop.json")
+        path = os.path.join(find_directory(root, record["id"]), "stop.json")
         stop = {"reason": "cancelled", "gracePeriod": plan["gracePeriod"]}
         atomic_files.write_json(path, stop)
     return {"run": record, "already": has_ended}
@@ -225,7 +236,7 @@ def renew(plan: Mapping[str, Any], root: str) -> dict[str, Any]:
     yet.
     """
     record = state(root, plan["run"])
-    run_dir = directory(root, plan["run"])
+    run_dir = find_directory(root, plan["run"])
     if plan["store"]:
         atomic_files.write_json(os.path.join(run_dir, "access.json"), plan["store"], 0o600)
     ensure_reported(run_dir)

@@ -42,6 +42,35 @@ def prepare(root: str, runtime: tuple[str, bytes] | None = None) -> str:
         )
 
 
+def assert_watched(root: str) -> None:
+    """Lets the watchdog of the instance, if it has one, look below the root. NO_ROOT."""
+    from . import used_roots
+
+    if root in used_roots.with_used():
+        return
+    # The boot hook creates the file before the program.
+    program, file = os.path.join(used_roots.DIRECTORY, "watchdog.py"), used_roots.path()
+    is_older = os.path.exists(program) and not os.path.exists(file)
+    if is_older and os.path.exists(os.path.join(root, "watchdog", "config.json")):
+        return
+    reason = "the watchdog of this instance does not look there"
+    if not is_older:
+        try:
+            return used_roots.record(root)
+        except OSError as error:
+            # Where nothing can create it, no watchdog works: this is not root.
+            if not os.path.exists(file):
+                return
+            reason = "%s could not be written: %s" % (file, error)
+    raise Failure(
+        "NO_ROOT",
+        "%s can't be used: %s, so it could shut the instance down during a run" % (root, reason),
+        path=root,
+        reason=reason,
+        unwatched=True,
+    )
+
+
 def is_local(root: str) -> bool:
     """Whether local AWS has chosen the directory: it lies in the developer's workspace, and no
     configuration names it.

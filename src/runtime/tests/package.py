@@ -14,6 +14,8 @@ os.symlink(
     os.path.join(HOME, "nx_ec2_runtime"),
 )
 sys.path.insert(0, HOME)
+# The machine's own directory is not the tests' to write to.
+os.environ["NX_EC2_RUN_DIRECTORY"] = os.path.join(HOME, "run")
 
 
 PID = os.getpid()

@@ -1,5 +1,6 @@
 """A root directory that another user can change is refused before anything is written there."""
 
+import fcntl
 import os
 import pwd
 import shutil
@@ -11,7 +12,7 @@ import test_sync  # noqa: F401  (puts the runtime on the path)
 from outside_files import NOBODY, needs_root
 
 from nx_ec2_runtime import main
-from nx_ec2_runtime.system import atomic_files, root_directory
+from nx_ec2_runtime.system import atomic_files, root_directory, used_roots
 from nx_ec2_runtime.system.errors import Failure
 from nx_ec2_runtime.watchdog import service
 
@@ -27,6 +28,11 @@ class RootTest(unittest.TestCase):
         environment.start()
         self.addCleanup(environment.stop)
         os.environ.pop("NX_EC2_LOCAL_INSTANCE", None)
+        self.machine = self.top + "-machine"
+        self.addCleanup(shutil.rmtree, self.machine, ignore_errors=True)
+        directory = mock.patch.object(used_roots, "DIRECTORY", self.machine)
+        directory.start()
+        self.addCleanup(directory.stop)
 
     def path(self, *names):
         return os.path.join(self.top, *names)
@@ -127,6 +133,63 @@ class RootTest(unittest.TestCase):
         home = self.directory("home", owner=NOBODY)
         self.assertEqual(service.root_of({"root": home + "/nx"}), "/var/lib/nx-ec2")
         self.assertEqual(service.root_of({"root": self.path("nx")}), self.path("nx"))
+
+    def machine_file(self, name, content=""):
+        os.makedirs(self.machine, exist_ok=True)
+        with open(os.path.join(self.machine, name), "w") as file:
+            file.write(content)
+
+    def test_a_command_that_starts_something_records_its_root_and_no_other_does(self):
+        sync = {"v": 1, "op": "sync"}
+        with mock.patch.dict(main.OPERATIONS, sync=lambda plan, root: {}):
+            self.assertTrue(main.run(POLL, self.path("a"))["ok"])
+            self.assertFalse(os.path.exists(self.machine))
+            for name in ("a", "b", "a"):
+                self.assertTrue(main.run(sync, self.path(name))["ok"])
+        self.assertEqual(used_roots.with_used("/c"), ["/c", self.path("a"), self.path("b")])
+        with open(used_roots.path(), "rb") as file:
+            self.assertEqual(file.read().count(b"/a"), 1)
+
+    def test_activity_is_that_below_all_roots(self):
+        running = "20260101-000000-p-aaaaaa"
+        os.makedirs(self.path("other", "runs", running))
+        self.assertEqual(main.run(POLL, self.path("root"))["runs"], [])
+        used_roots.record(self.path("other"))
+        with open(self.path("other", "runs", running, "lock"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self.assertEqual(main.run(POLL, self.path("root"))["runs"], [running])
+            required = dict(POLL, watchdog=True)
+            self.assertEqual(main.run(required, self.path("root"))["error"]["code"], "NO_ROOT")
+            atomic_files.write_json(self.path("other", "watchdog", "config.json"), {})
+            self.assertEqual(main.run(required, self.path("root"))["runs"], [running])
+
+    def test_a_root_that_an_older_watchdog_does_not_look_below_is_refused(self):
+        self.machine_file("watchdog.py")
+        sync = {"v": 1, "op": "sync"}
+        with mock.patch.dict(main.OPERATIONS, sync=lambda plan, root: {}):
+            reply = main.run(sync, self.path("other"))
+            self.assertEqual(reply["error"]["code"], "NO_ROOT")
+            self.assertIn("the watchdog of this instance does not look", reply["error"]["message"])
+            self.assertTrue(reply["error"]["detail"]["unwatched"])
+            # Its own root.
+            atomic_files.write_json(self.path("root", "watchdog", "config.json"), {})
+            self.assertTrue(main.run(sync, self.path("root"))["ok"])
+            self.assertTrue(main.run(POLL, self.path("other"))["ok"])
+            self.machine_file("roots")
+            self.assertTrue(main.run(sync, self.path("other"))["ok"])
+
+    def test_a_root_that_can_not_be_recorded_is_refused_where_a_watchdog_reads_the_records(self):
+        sync = {"v": 1, "op": "sync"}
+        full = OSError(28, "No space left on device")
+        denied = mock.patch.object(used_roots, "open", create=True, side_effect=full)
+        with mock.patch.dict(main.OPERATIONS, sync=lambda plan, root: {}):
+            with denied:
+                self.assertTrue(main.run(sync, self.path("root"))["ok"])
+            self.machine_file("roots")
+            with denied:
+                reply = main.run(sync, self.path("root"))
+            self.assertIn("roots could not be written", reply["error"]["message"])
+            self.assertIn("No space left", reply["error"]["message"])
 
     def test_a_written_file_follows_no_link(self):
         victim, path = self.path("victim"), self.path("run.json")

@@ -16,7 +16,7 @@ from unittest import mock
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import test_sync  # noqa: F401  makes the package importable
 
-from nx_ec2_runtime.system import atomic_files
+from nx_ec2_runtime.system import atomic_files, used_roots
 from nx_ec2_runtime.watchdog import boot_run, power, watchdog
 
 BOOTED = 1_700_000_000
@@ -61,9 +61,12 @@ class WatchdogTest(unittest.TestCase):
     def setUp(self):
         self.root = tempfile.mkdtemp()
         self.addCleanup(shutil.rmtree, self.root)
-        quiet = mock.patch("sys.stderr", io.StringIO())
-        quiet.start()
-        self.addCleanup(quiet.stop)
+        for patch in (
+            mock.patch("sys.stderr", io.StringIO()),
+            mock.patch.object(used_roots, "DIRECTORY", os.path.join(self.root, "machine")),
+        ):
+            patch.start()
+            self.addCleanup(patch.stop)
         # By how much the time of day was set back, s.
         self.set_back = 0.0
         # When the instance was launched, by the clock, as EC2 says; None: EC2 does not answer.
@@ -483,6 +486,32 @@ class WatchdogTest(unittest.TestCase):
         self.assertIsNone(self.pass_time(it, 500))
         self.finish(second)
         self.assertEqual(self.pass_time(it, 500), 650)
+
+    def test_runs_below_all_roots_count(self):
+        it, run = self.watchdog(finish={"success": 100, "failure": 0}), self.begin()
+        self.finish(run)
+        self.pass_time(it, 50)
+        launched_with, self.root = self.root, tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, self.root)
+        second = self.begin()
+        used_roots.record(self.root)
+        self.assertIsNone(self.pass_time(it, 500))
+        self.finish(second, outcome="failed")
+        self.pass_time(it, 5)
+        self.assertEqual(len(self.power.tries), 1)
+        self.assertNotEqual(launched_with, self.root)
+
+    def test_the_lifetime_stops_and_saves_a_run_below_another_root(self):
+        it = self.watchdog(lifetime=1000)
+        self.root = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, self.root)
+        run = self.begin(grace=10)
+        used_roots.record(self.root)
+        self.assertIsNone(self.pass_time(it, 1020))
+        self.assertEqual(self.stop_of(run)["reason"], "lifetime")
+        self.finish(run)
+        self.pass_time(it, 5)
+        self.assertEqual(len(self.power.tries), 1)
 
     def test_a_run_that_starts_during_the_shutdown_prevents_it(self):
         it, run = self.watchdog(finish={"success": 0, "failure": 0}), self.begin()

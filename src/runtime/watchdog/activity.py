@@ -1,4 +1,4 @@
-"""What is active below the root, as the watchdog sees it: runs, commands beside them, syncs."""
+"""What is active below the roots, as the watchdog sees it: runs, commands beside them, syncs."""
 
 from __future__ import annotations
 
@@ -94,11 +94,16 @@ def changed(path: str) -> float:
         return 0.0
 
 
-def runs(root: str) -> list[Run]:
+def runs(*roots: str) -> list[Run]:
     """All that is there, oldest first."""
+    found = [run for root in roots for run in _runs(root)]
+    return sorted(found, key=lambda run: run.id)
+
+
+def _runs(root: str) -> list[Run]:
     directory = os.path.join(root, "runs")
     try:
-        names = sorted(os.listdir(directory))
+        names = os.listdir(directory)
     except OSError:
         return []
     return [
@@ -108,8 +113,12 @@ def runs(root: str) -> list[Run]:
     ]
 
 
-def syncing(root: str) -> bool:
+def syncing(*roots: str) -> bool:
     """Whether a tree is being brought to a snapshot."""
+    return any(_syncing(root) for root in roots)
+
+
+def _syncing(root: str) -> bool:
     directory = os.path.join(root, "trees")
     try:
         names = os.listdir(directory)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from ..system import used_roots
 from ..system.errors import Failure
 from . import activity
 
@@ -13,12 +14,14 @@ if TYPE_CHECKING:
 
 
 def report(plan: ActivityOperation, root: str) -> ActivityReply:
-    """Lists the runs below `root` that run or are still being saved. NO_ROOT where a watchdog must
-    work there and does not: runs may be below another root.
+    """Lists the runs below all roots that run or are still being saved. NO_ROOT where a watchdog
+    must work there and does not: runs may be below a root that is not known.
     """
-    if plan["watchdog"] and not os.path.exists(os.path.join(root, "watchdog", "config.json")):
+    roots = used_roots.with_used(root)
+    configs = [os.path.join(each, "watchdog", "config.json") for each in roots]
+    if plan["watchdog"] and not any(map(os.path.exists, configs)):
         raise Failure("NO_ROOT", "no watchdog is running for %s" % root, root=root)
     return {
-        "runs": [run.id for run in activity.runs(root) if run.is_active or run.reports],
-        "syncing": activity.syncing(root),
+        "runs": [run.id for run in activity.runs(*roots) if run.is_active or run.reports],
+        "syncing": activity.syncing(*roots),
     }

@@ -8,7 +8,7 @@ import json
 import os
 import time
 
-from ..system import atomic_files, boot_clock
+from ..system import atomic_files, boot_clock, used_roots
 from . import launch_time
 from .idle import Idle
 from .power import InstanceGone, Power
@@ -64,6 +64,10 @@ def run_watchdog(config: WatchdogConfig) -> None:
 
     # A second watchdog waits here until the first one has ended, and takes over.
     lock = take(os.path.join(root, "watchdog", "lock"), fcntl.LOCK_EX)
+    try:
+        used_roots.record(root)
+    except OSError:
+        pass
     try:
         atomic_files.write_json(os.path.join(root, "watchdog", "config.json"), config)
     except OSError:

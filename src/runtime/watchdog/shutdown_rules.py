@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..system import used_roots
 from . import activity
 
 TYPE_CHECKING = False
@@ -58,9 +59,9 @@ class ShutdownRules:
 
     def poll(self) -> str | None:
         """Why the instance is to end; None: it is not. The runs that hang are in `hung`."""
-        now = self.clock()
+        now, roots = self.clock(), used_roots.with_used(self.root)
         self.hung = []
-        self.runs = activity.runs(self.root)
+        self.runs = activity.runs(*roots)
         if self.launch.age() >= self.config["lifetime"]:
             return self.config["because"]
         deadline = self.config["deadline"]
@@ -70,7 +71,7 @@ class ShutdownRules:
         self._find_ended(trainings, now)
         self.began = self.began or bool(trainings)
         active = self.active
-        works = bool(active) or activity.syncing(self.root) or any(run.reports for run in self.runs)
+        works = bool(active) or activity.syncing(*roots) or any(run.reports for run in self.runs)
         quiet = self.idle.poll() if self.idle else None
         self.free = None if works else now if self.free is None else self.free
         if self.idle:
