@@ -154,6 +154,32 @@ describe('a launched instance', () => {
     expect(second.id).not.toBe(first.id);
   });
 
+  it('says which limits apply to an instance that exists, and which of the configuration do not', async () => {
+    const before = { maxLifetime: '2h', idleTimeout: '1h', onFinish: { failure: 'keep 30m' } };
+    const { id } = await up(launchSpecOf(before), { pricePerHour: 0.5, by: 'remote-train' });
+    const say = async (written: object) => {
+      caller.said.length = 0;
+      await up(launchSpecOf(written), { by: 'remote-train' });
+      return caller.told;
+    };
+    const using = new RegExp(
+      `^Using ${id} \\(t3\\.micro, eu-west-1a\\): running\\. It shuts down after at most (2h 00m|1h 59m) more, or 1h 00m idle\\.`,
+    );
+    const same = await say(before);
+    expect(same).toMatch(using);
+    expect(same).not.toContain('warning');
+    const lower = await say({ ...before, maxLifetime: '10m', idleTimeout: '5m', onFinish: { failure: 'terminate' } });
+    expect(lower).toMatch(using);
+    expect(lower).toContain(
+      `warning: ${id} keeps the limits with which it was launched: a lifetime of 2h 00m, not 10m 00s ("maxLifetime"); 1h 00m idle, not 5m 00s idle ("idleTimeout"); after a failure, keep 30m 00s, not terminate ("onFinish.failure"). To apply those of the configuration, terminate it, and run this command again: nx run`,
+    );
+    expect(await say({ ...before, maxCost: 0.1 })).toContain('a lifetime of 2h 00m, not 12m 00s ("maxCost").');
+    const higher = await say({ ...before, maxLifetime: '3h', idleTimeout: false });
+    expect(higher).toContain('2h 00m, not 3h 00m ("maxLifetime"); 1h 00m idle, not no idle timeout ("idleTimeout").');
+    await at.ec2.send(new StopInstancesCommand({ InstanceIds: [id] }));
+    expect(await say(before)).toMatch(/Started i-.* It shuts down after at most 2h 00m more, or 1h 00m idle\.$/);
+  });
+
   it("is not a colleague's, and other instances of the project are reported", async () => {
     const { id } = await up(launchSpecOf({ type: 'm5.large' }));
     const other = new Caller({ ...caller.owner, caller: `${CALLER}-2` });

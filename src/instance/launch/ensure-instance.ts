@@ -2,6 +2,7 @@ import { Problem } from '../../report/problem';
 import type { Printer } from '../../report/printer';
 import { sanitizeForTerminal } from '../../report/terminal-text';
 import { Launch, LAUNCH_TIMEOUTS } from './launcher';
+import { describeLimits, otherLimits } from './launch-limits';
 import { generationOf, LaunchJournal } from './launch-journal';
 import { listOwnedInstances, type InstanceInfo } from '../describe/describe-instances';
 import { specHash, TAG, type Owner } from '../describe/ownership';
@@ -51,7 +52,7 @@ export async function ensureInstance(options: EnsureOptions): Promise<EnsuredIns
 
 async function take(
   options: EnsureOptions,
-  { id, state, type, zone, market, tags }: InstanceInfo,
+  { id, state, type, zone, market, tags, launchedAt }: InstanceInfo,
   how: 'launched' | 'found',
 ): Promise<EnsuredInstance> {
   const { aws, printer, signal } = options;
@@ -61,8 +62,14 @@ async function take(
     const instance = await managedInstance(aws, id, requiredTagsOf(options), { signal });
     if (!instance) throw new Problem('INSTANCE_GONE', `${id} is terminated: it can't be started.`);
     await start(aws, instance, printer, signal);
-    printer.line(`Started ${where}.`);
-  } else printer.line(how === 'launched' ? `Launched ${where}.` : `Using ${where}: ${state}.`);
+  }
+  if (how === 'launched') printer.line(`Launched ${where}.`);
+  else {
+    const now = Date.now() + (await aws.clockOffset());
+    const limits = describeLimits({ tags, launchedAt: stopped ? now : launchedAt }, now);
+    printer.line(`${stopped ? `Started ${where}.` : `Using ${where}: ${state}.`}${limits}`);
+    warnOtherLimits(options, id, tags);
+  }
   const price = readPriceTag(tags[TAG.price] ?? '');
   const deadline = Number(tags[TAG.deadline]);
   return {
@@ -75,6 +82,19 @@ async function take(
     how: stopped ? 'started' : how,
     deadline: deadline > 0 ? deadline : null,
   };
+}
+
+/** The watchdog has the limits of the launch: another configuration changes nothing about an instance that exists. */
+function warnOtherLimits(
+  { launchSpec, owner, printer }: EnsureOptions,
+  id: string,
+  tags: Record<string, string>,
+): void {
+  const others = otherLimits(tags, launchSpec);
+  if (!others.length) return;
+  printer.warn(
+    `${id} keeps the limits with which it was launched: ${others.join('; ')}. To apply those of the configuration, terminate it, and run this command again: ${nxRun(owner.project, 'remote-down')}`,
+  );
 }
 
 /**
