@@ -44,15 +44,19 @@ export async function markReachable(
   }
   let unread = [...reachable].flatMap((name) => items.get(name) ?? []).filter(({ kind }) => kind === 'manifest');
   while (unread.length) {
-    const read = await reader.manifests(unread);
-    unread = [];
-    for (const { base, packs } of read) {
-      for (const pack of packs) reachable.add(pack);
-      if (base === null || reachable.has(base)) continue;
-      reachable.add(base);
-      const item = items.get(base);
-      if (item) unread.push(item);
-    }
+    const next: Item[] = [];
+    await reader.manifests(unread, ({ base, packs }) => {
+      // A forged manifest can name millions of packs: those that the store has count.
+      for (const pack of packs) {
+        const item = items.get(pack);
+        if (item) reachable.add(item.name);
+      }
+      const item = base === null || reachable.has(base) ? undefined : items.get(base);
+      if (!item) return;
+      reachable.add(item.name);
+      next.push(item);
+    });
+    unread = next;
   }
   return { names: reachable, runs: { kept: runs.kept, removed: runs.removed } };
 }

@@ -7,7 +7,12 @@ import type { Store } from '../store/store';
 import { recordOf, signAs } from '../run/record/saved-run.fixture';
 import { RunKeys } from '../store/signing-keys';
 import { prune, type PruneStoreOptions } from './prune';
+import { takeInventory } from './inventory';
+import { markReachable } from './needed';
+import { StoreReader } from './reader';
 import { remove } from './remove';
+import { storeBase, storeNames } from '../store/keys';
+import { MAX_JSON_VALUES } from '../system/bounded';
 import { DAY, StoreFixture } from '../store/store.fixture';
 
 const PREFIX = 'team';
@@ -206,6 +211,37 @@ describe('prune', () => {
     expect(damaged.sort()).toEqual([`projects/model/manifests/${change.id}`, 'projects/model/ref/other/i-2']);
     expect([kinds.pack.kept.count, kinds.pack.pending.count]).toEqual([1, 2]);
     expect(await at.there()).toContain(ref);
+  });
+
+  it('remembers only packs that the store has, however many forged manifests name others', async () => {
+    const kept = await at.pack();
+    await at.manifest([kept]);
+    const names = Array.from({ length: 100_000 }, (_, n) => [String(n).padStart(64, '0'), 1]);
+    const id = (n: number) => `${n}`.padStart(64, 'f');
+    for (let n = 0; n < 3; n++) {
+      const forged = {
+        v: 2,
+        snapshot: id(n),
+        base: null,
+        canonical: '',
+        recipes: {},
+        packs: [...names, ['a', 1]],
+        inline: {},
+      };
+      await at.store.put(at.keys().manifest(id(n)), deflateSync(JSON.stringify(forged)));
+    }
+    const reader = new StoreReader(at.store, storeBase(PREFIX), () => undefined);
+    const { items } = await takeInventory(at.store, storeBase(PREFIX), () => undefined);
+    const { names: reachable } = await markReachable(items, LIMITS, Date.now(), reader);
+    expect(reachable).toContain(storeNames.pack(kept.sha256));
+    expect([...reachable].filter((name) => !items.has(name))).toEqual([]);
+    expect(reader.damaged).toEqual([]);
+  });
+
+  it('names a manifest that holds more values than one may', async () => {
+    const forged = `{"v":2,"snapshot":"${'e'.repeat(64)}","base":null,"packs":[${'[],'.repeat(MAX_JSON_VALUES / 2)}[]]}`;
+    await at.store.put(at.keys().manifest('e'.repeat(64)), deflateSync(forged));
+    expect((await pruneNow()).damaged).toEqual([expect.stringContaining('e'.repeat(64))]);
   });
 
   it("keeps all of a kept run whose record can't be verified, and reports it", async () => {

@@ -48,12 +48,12 @@ export class StoreReader implements Reader {
     });
   }
 
-  manifests(items: Item[]): Promise<ManifestNeeds[]> {
+  async manifests(items: Item[], take: (needs: ManifestNeeds) => void): Promise<void> {
     let done = 0;
-    return this.read(items, MAX_MANIFEST_BYTES, (bytes, { project }) => {
+    await this.read(items, MAX_MANIFEST_BYTES, (bytes, { project }) => {
       this.onRead(++done, items.length);
       const { base, packs } = manifestNeeds(bytes);
-      return { base: base && storeNames.manifest(project, base), packs: packs.map(storeNames.pack) };
+      take({ base: base && storeNames.manifest(project, base), packs: namesOf(packs) });
     });
   }
 
@@ -124,6 +124,10 @@ export class StoreReader implements Reader {
     if (kind === 'run' && name.endsWith('/record.json')) return this.unverified;
     return kind === 'ref' || kind === 'manifest' ? this.unreadable : this.damaged;
   }
+}
+
+function* namesOf(packs: Iterable<string>): Iterable<string> {
+  for (const pack of packs) if (ID.test(pack)) yield storeNames.pack(pack);
 }
 
 /** An object, or why its content can't be had; null where there is none. A 403 does not mean that there is none. */

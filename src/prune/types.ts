@@ -18,7 +18,8 @@ export interface Limits {
 /** All leave out what is gone or damaged, and so names nothing. */
 export interface Reader {
   refs(items: Item[]): Promise<RefNeeds[]>;
-  manifests(items: Item[]): Promise<ManifestNeeds[]>;
+  /** @param take called with what each needs, one after the other: together they may name more than memory holds. */
+  manifests(items: Item[], take: (needs: ManifestNeeds) => void): Promise<void>;
   /** Of runs' records, by their names. */
   runs(items: Item[]): Promise<Map<string, RunNeeds>>;
   /** The run that each of these keys names, by the key's name. */
@@ -39,5 +40,5 @@ export interface RefNeeds {
 /** What a manifest names, below the store's base. */
 export interface ManifestNeeds {
   base: string | null;
-  packs: string[];
+  packs: Iterable<string>;
 }
