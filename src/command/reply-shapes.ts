@@ -2,6 +2,7 @@ import type { z } from 'zod';
 import { Problem } from '../report/problem';
 import { sanitizeForTerminal } from '../report/terminal-text';
 import { REPLIES } from '../schema/reply';
+import { contradictionIn } from '../schema/contradiction';
 import type { runState } from '../schema/run';
 import type { Operation, SyncReply } from './plan';
 
@@ -22,16 +23,6 @@ export function checkReply<T>(instance: string, operation: Operation, reply: obj
     if (contradiction !== null) throw invalidReply(instance, `${id} ${contradiction}`);
   }
   return told as T;
-}
-
-/** How a run can't have ended as it is described; null: it can. */
-function contradictionIn({ outcome, exitCode, signal, stop, failure }: z.infer<typeof runState>): string | null {
-  if (exitCode !== null && (exitCode < 0 || exitCode > 255)) return `has the exit code ${exitCode}`;
-  if (outcome !== 'succeeded') return null;
-  if (exitCode !== 0) return `has succeeded with ${exitCode === null ? 'no exit code' : `the exit code ${exitCode}`}`;
-  if (signal !== null) return `has succeeded and was ended by ${signal}`;
-  if (stop !== null) return `has succeeded and was stopped (${stop.reason})`;
-  return failure === null ? null : `has succeeded and has failed (${failure.code})`;
 }
 
 /** What a watcher has acknowledged. @throws Problem `REPLY_INVALID` */

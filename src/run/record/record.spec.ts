@@ -47,6 +47,15 @@ describe('the records of runs', () => {
     ['a state that is none', { ...recordOf(), state: 'dancing' }, /state: /],
     ['a text without end', { ...recordOf(), user: 'x'.repeat(5000) }, /user: /],
     ['a number that is none', { ...recordOf(), log: { size: -1, training: null, truncated: false } }, /log\.size: /],
+    ['a success with an exit code', recordOf({ exitCode: 1 }), /its run has succeeded with the exit code 1\./],
+    ['a success without one', recordOf({ exitCode: null }), /its run has succeeded with no exit code\./],
+    ['a success by a signal', recordOf({ signal: 'SIGKILL' }), /its run has succeeded and was ended by SIGKILL\./],
+    ['a success that was stopped', recordOf({ stop: { reason: 'cost', at: 5 } }), /was stopped \(cost\)\./],
+    [
+      'a success that failed',
+      recordOf({ failure: { code: 'OUTPUTS', message: 'x', exitCode: null } }),
+      /has failed \(OUTPUTS\)\./,
+    ],
     [
       'more than a record',
       `{"v":1,"x":"${'x'.repeat(1024 * 1024)}"}`,

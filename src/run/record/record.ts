@@ -1,5 +1,6 @@
 import { Problem } from '../../report/problem';
 import { sanitizeForTerminal } from '../../report/terminal-text';
+import { contradictionIn } from '../../schema/contradiction';
 import { RUN_ID } from '../../schema/ids';
 import { runRecord, type RunRecord, type SavedCheckpoint } from '../../schema/run-record';
 import type { StoreKeys } from '../../store/keys';
@@ -77,7 +78,11 @@ export function isUnreadable(error: unknown): boolean {
  */
 export async function verifyRecord(store: Store, keys: StoreKeys, id: string, bytes: Buffer): Promise<VerifiedRecord> {
   const name = { keys, run: id };
-  const record = parseRecord(await openSigned(store.signingKeys, name, bytes), id, `${keys.run(id)}record.json`);
+  const key = `${keys.run(id)}record.json`;
+  const record = parseRecord(await openSigned(store.signingKeys, name, bytes), id, key);
+  // Root on the instance has the key that signs.
+  const contradiction = contradictionIn(record);
+  if (contradiction !== null) throw invalid(key, sanitizeForTerminal(`its run ${contradiction}`).slice(0, 500));
   const seen = await store.signingKeys.seen(name);
   if (seen && isOlder(record, { attempt: seen[0], heartbeat: seen[1] })) throw replayed(record, seen);
   return record as VerifiedRecord;
