@@ -170,6 +170,11 @@ export class Aws {
     return s3?.config.systemClockOffset || this.direct.clockOffset;
   }
 
+  /** AWS's time, ms since the epoch: this machine's, unless an answer has told that it is off by some minutes. */
+  async now(): Promise<number> {
+    return Date.now() + (await this.clockOffset());
+  }
+
   /** Signs a URL that reads an object. @param lifetime seconds. @returns undefined where only the SDK can. */
   presignGet(bucket: string, key: string, lifetime: number): Promise<string | undefined> {
     return this.direct.presignGet(bucket, key, lifetime);

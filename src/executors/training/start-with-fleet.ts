@@ -25,6 +25,8 @@ export async function startWithFleet(
   try {
     const scanned = await scanProject(workspace);
     const restore = options.resumeFrom ? await resumePoint(runContext, options.resumeFrom, false) : null;
+    // AWS's answer tells its time, by which the run is named and its deadline is counted: this machine's may be wrong.
+    await runContext.aws.call('GetCallerIdentity', {}, signal);
     const planned = await planRun(configuration, project, scanned, context.root, {
       rerun,
       detached: true,

@@ -43,17 +43,17 @@ export class LaunchAttempt {
     let terms = this.known.get(name);
     if (!terms) {
       const price = await this.price(option);
-      const deadline = this.deadline(price);
+      const deadline = await this.deadline(price);
       this.known.set(name, (terms = { price, deadline, parameters: this.parameters(option, price, deadline) }));
     }
     return terms;
   }
 
-  private deadline(price: Price | null): number | null {
-    const { by, launchSpec, deadline } = this.options;
+  private async deadline(price: Price | null): Promise<number | null> {
+    const { aws, by, launchSpec, deadline } = this.options;
     // A run that never has a second instance is bounded by its lifetime alone.
     if (by !== 'remote-train' || launchSpec.recovery === 'none') return null;
-    return deadline ?? Date.now() + lifetimeOf(launchSpec, price).lifetime * 1000;
+    return deadline ?? (await aws.now()) + lifetimeOf(launchSpec, price).lifetime * 1000;
   }
 
   private parameters(to: LaunchOption, price: Price | null, deadline: number | null): RunInstancesCommandInput {
@@ -78,10 +78,10 @@ export class LaunchAttempt {
   }
 
   /** What is about to be launched, and what it may cost. */
-  describe(to: LaunchOption, { price, deadline }: PricedRequest): string {
-    const { launchSpec } = this.options;
+  async describe(to: LaunchOption, { price, deadline }: PricedRequest): Promise<string> {
+    const { aws, launchSpec } = this.options;
     const { lifetime } = lifetimeOf(launchSpec, price);
-    const left = deadline === null ? Infinity : Math.round((deadline - Date.now()) / 1000);
+    const left = deadline === null ? Infinity : Math.round((deadline - (await aws.now())) / 1000);
     const limits = [left < lifetime ? `${formatDuration(left * 1000)} more` : formatDuration(lifetime * 1000)];
     if (launchSpec.idleTimeout !== false) limits.push(`${formatDuration(launchSpec.idleTimeout)} idle`);
     const most = price && dollars((price.perHour * Math.min(left, lifetime)) / 3600);

@@ -126,7 +126,7 @@ export class Launch {
     const terms = await this.attempt.terms(state);
     this.reportSkipped(state);
     const what = describeLaunchOption(option);
-    this.report(this.attempt.describe(option, terms));
+    this.report(await this.attempt.describe(option, terms));
     const answer = await runInstances(aws, {
       parameters: terms.parameters,
       token: tokenOf(state),

@@ -69,7 +69,8 @@ export class FleetPipeline extends Pipeline {
   }
 
   async launchFleet(more: Partial<FleetOptions> = {}): Promise<StartedRun> {
-    const { planned, scanned } = await this.plan({ detached: true });
+    await this.runs.aws.call('GetCallerIdentity', {});
+    const { planned, scanned } = await this.plan({ detached: true, aws: this.runs.aws });
     const { configuration, printer } = this.runs;
     const workspace = { workspaceRoot: this.workspace, project: this.project, configuration, printer } as Workspace;
     const launched = await launchFleet(this.runs, {

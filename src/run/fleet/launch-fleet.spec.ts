@@ -1,4 +1,10 @@
-import { DeleteFleetsCommand, DeleteLaunchTemplateCommand, TerminateInstancesCommand } from '@aws-sdk/client-ec2';
+import {
+  DeleteFleetsCommand,
+  DeleteLaunchTemplateCommand,
+  DescribeFleetsCommand,
+  TerminateInstancesCommand,
+} from '@aws-sdk/client-ec2';
+import { TAG } from '../../instance/describe/ownership';
 import { readRecord, type RunRecord } from '../record/record';
 import { startPipeline } from '../pipeline.fixture';
 import type { Store } from '../../store/store';
@@ -73,6 +79,26 @@ describe('a run with a fleet', () => {
     expect(record.artifacts).toMatchObject({ state: 'saved', files: 1 });
     await gone();
     expect(at.aws.left()).toEqual(NOTHING);
+  });
+
+  it("counts its time by AWS's clock, whatever this machine's says", async () => {
+    const behind = 3 * 86_400_000;
+    jest.spyOn(pipe.runs.aws, 'now').mockImplementation(async () => Date.now() + behind);
+    at.aws.capacity.add({ code: 'InsufficientInstanceCapacity', times: 99 });
+    const interrupt = new AbortController();
+    let run = '';
+    const onLaunched = (launched: string) => {
+      run = launched;
+      interrupt.abort();
+    };
+    await expect(pipe.launchFleet({ signal: interrupt.signal, onLaunched })).rejects.toBeDefined();
+    expect(pipe.said.join('\n')).toMatch(/is deleted in (24h 00m|1d 00h|23h 59m) at the latest/);
+    const { Fleets } = await at.ec2.send(new DescribeFleetsCommand({}));
+    const { ValidUntil, Tags } = Fleets!.find((each) => each.Tags!.some(({ Value }) => Value === run))!;
+    const deadline = Number(Tags!.find(({ Key }) => Key === TAG.deadline)!.Value);
+    // The longest lifetime is a day, and EC2 ends the fleet ten minutes later.
+    expect(Math.abs(deadline - Date.now() - behind - 86_400_000)).toBeLessThan(120_000);
+    expect(Math.abs(ValidUntil!.getTime() - deadline - 600_000)).toBeLessThan(2_000);
   });
 
   it('has one fleet if its client is killed between the template and the fleet, and started again', async () => {

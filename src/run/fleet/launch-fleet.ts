@@ -85,7 +85,7 @@ async function launchOrFind(context: RunContext, key: string, options: FleetOpti
   }
   options.onLaunched(made.run);
   context.printer.line(
-    `The fleet ${made.fleet} ${begun ? 'exists' : 'was created'}: it runs ${made.run} without a client, and is deleted in ${formatDuration(fleetRequest(context, inputs!, made.run, null).deadline - Date.now())} at the latest.`,
+    `The fleet ${made.fleet} ${begun ? 'exists' : 'was created'}: it runs ${made.run} without a client, and is deleted in ${formatDuration(fleetRequest(context, inputs!, made.run, null).deadline - (await context.aws.now()))} at the latest.`,
   );
   const record = await waitForFirstAttempt(context, made.run, made.fleet, wait, signal);
   if (begun) await assertSameTraining(context, key, record);

@@ -69,7 +69,8 @@ export async function planRun(
   const env = { ...passedVariables(train.passEnv), ...train.env };
   const keyed = train.datasets.filter((each) => each.cacheKey);
   const versions = options.aws && (await Promise.all(keyed.map(({ source }) => dataVersion(options.aws!, source))));
-  const id = newRunId(project, new Date());
+  // Its time decides which run is the last one, and a fleet's deadline.
+  const id = newRunId(project, new Date(options.aws ? await options.aws.now() : Date.now()));
   return new TrainingPlan(id, { configuration, project, workspaceRoot, options, environment, env, versions, git });
 }
 

@@ -51,5 +51,5 @@ export class BucketRequests {
 
 /** Now by the server's clock, as far as its answers have told the difference. */
 export async function serverDate(aws: Aws): Promise<Date> {
-  return new Date(Date.now() + (await aws.clockOffset()));
+  return new Date(await aws.now());
 }
