@@ -15,12 +15,16 @@ from ..system.errors import Failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, Sized
+
     from ..aws.credentials import Role
     from ..system.documents import StoreAccess, SyncSpec, SyncSpecLimits, SyncSpecPacksItem
 
 
 # Seconds that a URL lives, if the role's credentials do.
 URL_LIFETIME_S = 6 * 3600
+# Packs of a manifest that may hold nothing of its snapshot.
+OTHER_PACKS = 256
 
 
 class Signer:
@@ -84,7 +88,7 @@ def plan_sync(signer: Signer, snapshot: str, limits: SyncSpecLimits) -> SyncSpec
         # A pack that an earlier sync made may hold little of this: of each only what lacks is read.
         packs: list[SyncSpecPacksItem] = [
             {"sha256": name, "size": size, "url": signer.pack(name), "spare": True, "wait": 0}
-            for name, size in manifest["packs"]
+            for name, size in manifest["packs"][: max_packs(manifest)]
         ]
         return {
             "snapshot": snapshot,
@@ -105,3 +109,12 @@ def plan_sync(signer: Signer, snapshot: str, limits: SyncSpecLimits) -> SyncSpec
             "the manifest of snapshot %s is not valid: %s" % (snapshot, error),
             snapshot=snapshot,
         )
+
+
+def max_packs(manifest: Any) -> int:
+    """As many packs as there are chunks, and some that hold nothing of this snapshot: each costs a
+    signature and a request, and a forged manifest can name millions.
+    """
+    recipes: list[Sized] = list(manifest["recipes"].values())
+    chunks = sum(len(each) // 48 if isinstance(each, str) else len(each) for each in recipes)
+    return OTHER_PACKS + chunks + manifest["canonical"].count("\0")

@@ -257,6 +257,26 @@ describe('restoring a snapshot', () => {
     await expect(restore(id)).rejects.toMatchObject({ code: 'SNAPSHOT_GONE' });
   });
 
+  it('is not kept busy by a manifest that names thousands of packs', async () => {
+    pipe.write('model/kept', randomBytes(90_000));
+    const { id } = (await pipe.sync()).snapshot;
+    const { store, keys } = pipe.context;
+    const stored = await readSnapshot(store, keys, id);
+    const forged = Array.from({ length: 2000 }, (_, n): [string, number] => [String(n).padStart(64, '0'), 1]);
+    const read = jest.spyOn(store, 'getSuffix');
+    const checkout = (name: string) =>
+      restoreSnapshot(store, keys, { ...stored, packs: [...forged, ...stored.packs] }, join(home, name), { warn });
+    await checkout('there');
+    expect(readFileSync(join(home, 'there/model/kept'))).toHaveLength(90_000);
+    // The indexes say where it is.
+    expect(read.mock.calls.length).toBeLessThan(10);
+    read.mockClear();
+    for (const [sha256] of stored.packs) await store.delete([keys.pack(sha256)]);
+    await expect(checkout('gone')).rejects.toMatchObject({ code: 'CONTENTS_GONE' });
+    expect(read.mock.calls.length).toBeLessThan(300);
+    read.mockRestore();
+  });
+
   it('finds a pack that S3 does not return in another one that an index names', async () => {
     pipe.write('model/unreadable', randomBytes(90_000));
     const before = await packs();

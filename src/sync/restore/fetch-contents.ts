@@ -25,6 +25,11 @@ export interface FetchOptions {
 /** Packs that are read at once: each may be 16 MiB. */
 const CONCURRENT_PACKS = 3;
 const MAX_NAMED = 5;
+/**
+ * A manifest may name packs that hold nothing that is wanted. So many are looked at, or as many as chunks are wanted, if
+ * these are more: a forged one can name millions.
+ */
+const MAX_OTHER_PACKS = 256;
 
 /** Where a chunk is wanted. */
 interface Place {
@@ -34,7 +39,7 @@ interface Place {
 
 /**
  * Fetches contents of a snapshot from the store: from its records, from the packs that they name, and what they do not
- * tell, from where the store's indexes say. An empty content has no pieces.
+ * tell, from where the store's indexes say. If they name more packs than are looked at, the indexes are asked first. An empty content has no pieces.
  * @param wanted each content once.
  * @throws Problem `CONTENTS_GONE` that names the contents that can't be had, and why; `onPiece` has been called for the others.
  */
@@ -84,9 +89,12 @@ export async function fetchContents(
         damaged ??= error;
       }
     });
-  const named = stored.packs.filter(([sha256]) => /^[0-9a-f]{64}$/.test(sha256));
-  await take(named.map(([sha256, size]) => ({ sha256, size })));
-  if (missing.size) await take(await elsewhere(store, keys, missing, warn));
+  const named = stored.packs.map(([sha256, size]) => ({ sha256, size }));
+  const limit = Math.max(MAX_OTHER_PACKS, missing.size);
+  const fromIndexes = async () => missing.size && take(await elsewhere(store, keys, missing, warn));
+  if (named.length > limit) await fromIndexes();
+  if (missing.size) await take(named.slice(0, limit));
+  if (missing.size && named.length <= limit) await fromIndexes();
   if (!missing.size && !unknown.length) return;
   if (damaged) throw damaged;
   const contents = new Set([...unknown, ...[...missing.values()].flat().map(({ content }) => content)]);
