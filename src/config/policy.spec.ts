@@ -269,6 +269,36 @@ describe('a variable that a file of the workspace has set', () => {
     },
   );
 
+  it('is not passed to a training by a file that may expand others, under a policy that limits what is passed', () => {
+    const train = { passEnv: ['WANDB_X'] };
+    const passed = (text: string, environment: NodeJS.ProcessEnv, started: NodeJS.ProcessEnv | null) => {
+      write(join(root, 'model/.env'), text);
+      const home = { HOME: join(outside, 'home') };
+      return () =>
+        enforcePolicy(
+          { ...configuration, train },
+          root,
+          { ...home, ...environment },
+          () => started && { ...home, ...started },
+        );
+    };
+    const policy = join(outside, 'home/.config/nx-ec2/policy.json');
+    const token = { CI_TOKEN: 'sekrit' };
+    for (const text of ['WANDB_X=$CI_TOKEN', 'WANDB_X="\n${CI_TOKEN}"', "A=$CI_TOKEN\nWANDB_X='$A'"]) {
+      for (const started of [token, null]) {
+        const set = passed(text, { ...token, WANDB_X: 'sekrit' }, started);
+        write(policy, { variables: ['WANDB_*'] });
+        expect(set).toThrow(/"train\.passEnv" passes WANDB_X, which model\/\.env sets: with a "\$" in it/);
+        write(policy, { buckets: ['*'] });
+        expect(set).not.toThrow();
+      }
+    }
+    write(policy, { variables: ['WANDB_*'] });
+    expect(passed('WANDB_X=plain', { WANDB_X: 'plain' }, {})).not.toThrow();
+    // The shell's own.
+    expect(passed('WANDB_X=$CI_TOKEN', { ...token, WANDB_X: 'mine' }, { ...token, WANDB_X: 'mine' })).not.toThrow();
+  });
+
   it("counts as the shell's own if nx was started with it, whatever the files say", () => {
     write(join(root, '.env'), 'AWS_PROFILE=mine\nAWS_REGION=other');
     const environment = { AWS_PROFILE: 'mine', AWS_REGION: 'other', AWS_CA_BUNDLE: 'x' };

@@ -69,6 +69,8 @@ export function enforcePolicy(
     for (const [key, allowed, value] of rulesOf(policy, configuration)) enforceRule(policy, key, allowed, value);
     assertUserDataAllowed(policy, configuration.instances ?? []);
   }
+  if (policies.some((policy) => policy.variables))
+    for (const name of configuration.train?.passEnv ?? []) assertNotExpanded(name, variables.fileThatExpands(name));
   const named = configuration.sync?.include.find(isCredentialPath);
   if (named !== undefined) rejectCredentialFile(named, policies, variables);
 }
@@ -211,6 +213,16 @@ function assertNotSetByWorkspace(name: string, file: string | undefined): void {
   throw new Problem('POLICY', `${file} sets ${name}, which a file of the workspace may not set.`, {
     next: `Remove it from ${file} and set it in the shell, or in the settings of the CI service.`,
   });
+}
+
+/** The value of a variable that a policy lets through may be that of one that it does not. */
+function assertNotExpanded(name: string, file: string | undefined): void {
+  if (!file) return;
+  throw new Problem(
+    'POLICY',
+    `"train.passEnv" passes ${sanitizeForTerminal(name)}, which ${file} sets: with a "$" in it, the file may set it to the value of another variable.`,
+    { next: `Set it in the shell, or in a file without "$".` },
+  );
 }
 
 /**

@@ -60,6 +60,18 @@ export class WorkspaceVariables {
     return this.find(assignmentOf(name, '(?![ \\t]*["\'`]?[\\w/.:~-])'));
   }
 
+  /**
+   * The same for a variable whose value may hold that of another one: Nx expands `$OTHER`. A file that sets it and has a
+   * dollar sign anywhere counts.
+   */
+  fileThatExpands(name: string): string | undefined {
+    const file = this.fileOf(name);
+    if (file === undefined) return undefined;
+    const assignment = assignmentOf(name);
+    const assigning = this.files!.filter(({ text }) => assignment.test(text));
+    return assigning.length ? assigning.find(({ text }) => text.includes('$'))?.path : file;
+  }
+
   /** Whether a variable has a value, or a file of the workspace may have taken it away. */
   mayBeSet(name: string): boolean {
     return Boolean(this.environment[name] || this.fileOf(name) || this.fileThatEmpties(name));
