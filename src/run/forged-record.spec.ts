@@ -6,13 +6,14 @@ import { endInterrupted } from './start/end-interrupted';
 import { cancelBetweenInstances } from './fleet/cancel-fleet';
 import { Pipeline, startPipeline } from './pipeline.fixture';
 import type { RunRecord } from './record/record';
-import { recordOf, RUN } from './record/saved-run.fixture';
+import { putRecord, recordOf, RUN } from './record/saved-run.fixture';
 import { createRunContext } from '../context/context';
 import { TAG } from '../instance/describe/ownership';
 import { describeInstances, fleetTagged, launchTagged } from '../instance/stop/tagged.fixture';
 import type { Fixture } from '../local-aws/local-aws.fixture';
 import { Problem } from '../report/problem';
 import type { RunContext } from '../context/types';
+import { until } from '../system/until.fixture';
 
 const OTHER = 'arn:aws:iam::123456789012:user/bea';
 const OTHER_RUN = '20260101-000000-model-ghijkl';
@@ -102,6 +103,24 @@ describe('what a forged record names', () => {
     expect(await state(finished)).toBe('terminated');
     await endInterrupted(pipe.context, { id: RUN, instance: interrupted, endedAt: null }, null, signal);
     expect(await state(interrupted)).toBe('terminated');
+  });
+
+  it("is terminated though the instance's clock was behind at the end, unless it was started again since", async () => {
+    const [here, startedAgain] = [await launch(), await launch()];
+    at.aws.instances.get(here)!.launched -= 60_000;
+    for (const instance of [here, startedAgain]) {
+      const { store, keys, project } = pipe.context;
+      const run = recordOf({ project, instance, endedAt: Date.now() - 3_600_000 });
+      await putRecord(store, keys, run);
+      // S3 says to a second when that was.
+      const after = Date.now() + 2_000;
+      if (instance === startedAgain) {
+        await until(() => Date.now() > after);
+        at.aws.instances.get(startedAgain)!.launched = Date.now();
+      }
+      await waitForShutdown(pipe.context, run, null, signal);
+    }
+    expect([await state(here), await state(startedAgain)]).toEqual(['terminated', 'running']);
   });
 
   it('is waited for if EC2 is taking it away, whoever launched it', async () => {

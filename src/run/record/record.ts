@@ -27,6 +27,8 @@ export interface ReadRecord {
   record: VerifiedRecord;
   /** How long ago it was written, ms, by S3's clock alone. */
   age: number;
+  /** When it was written, ms since the epoch, by S3's clock. */
+  written: number;
   etag: string;
 }
 
@@ -44,7 +46,12 @@ export async function readRecord(store: Store, keys: StoreKeys, id: string): Pro
   if (!stored) return null;
   const age = Math.max(0, stored.answered - stored.modified);
   try {
-    return { record: await verifyRecord(store, keys, id, stored.bytes), age, etag: stored.etag };
+    return {
+      record: await verifyRecord(store, keys, id, stored.bytes),
+      age,
+      written: stored.modified,
+      etag: stored.etag,
+    };
   } catch (error) {
     if (error instanceof RecordUnverified) error.age = age;
     throw error;

@@ -1,7 +1,7 @@
 import type { LaunchSpec } from '../../config/schema/launch-spec';
 import type { EnsuredInstance } from '../../instance/launch/ensure-instance';
 import { ensureReady } from '../../instance/launch/ensure-ready';
-import { isAlive, describeInstance } from '../../instance/describe/describe-instances';
+import { isAlive, describeInstance, type InstanceInfo } from '../../instance/describe/describe-instances';
 import { TAG } from '../../instance/describe/ownership';
 import { isRefusal } from '../../instance/stop/required-tags';
 import { managedInstance, NEW_INSTANCE_LAG_MS } from '../../instance/stop/managed';
@@ -15,7 +15,7 @@ import { formatDuration } from '../../report/units';
 import { pollRun } from '../follow/poll-instance';
 import { requiredRunTags, requiredTags } from '../../context/required-tags';
 import { isKnownActive } from '../find/find-run';
-import type { RunRecord } from '../record/record';
+import { readRecord, type RunRecord } from '../record/record';
 import { runsOn } from '../find/runs-on-instance';
 import { listActiveRuns } from '../find/active-runs';
 import { steadyNow } from '../../system/moment';
@@ -121,8 +121,7 @@ export async function waitForShutdown(
   const instance = await describeInstance(aws, run.instance, signal);
   if (!instance || !isAlive(instance) || instance.tags[TAG.managed] !== 'true') return;
   const { finish } = readTags(instance.tags);
-  // If it was started again after the end of the run, it serves something else.
-  if (!finish || (run.endedAt !== null && instance.launchedAt > run.endedAt)) return;
+  if (!finish || (await wasStartedSince(context, run, instance))) return;
   const { id } = instance;
   const after = run.outcome === 'succeeded' ? finish.success : finish.failure;
   const down = `To terminate it now: ${nxRun(context.project, 'remote-down')}`;
@@ -142,6 +141,20 @@ export async function waitForShutdown(
     waiting.end();
   }
   await shutDown(context, run, id === own, finish.shutdown, signal);
+}
+
+/**
+ * Whether an instance was started again after the end of a run: then it serves something else. AWS's clocks decide, by
+ * when the record was last written: the instance's own clock, of which `endedAt` is, may be behind.
+ */
+async function wasStartedSince(
+  { store, keys }: RunContext,
+  run: RunRecord,
+  { launchedAt }: Pick<InstanceInfo, 'launchedAt'>,
+): Promise<boolean> {
+  if (run.endedAt === null || launchedAt <= run.endedAt) return false;
+  const read = await readRecord(store, keys, run.id).catch(() => null);
+  return !read || launchedAt > read.written;
 }
 
 /** Terminates, or stops, the instance of a run that has not shut itself down. */
