@@ -146,6 +146,16 @@ describe('several policies', () => {
     expect(() => enforce({ NX_EC2_POLICY: join(outside, 'absent.json') })).toThrow(/absent\.json can't be used/);
   });
 
+  it('stop the command if one of them has a key twice: only the last would count', () => {
+    const named = write(
+      join(outside, 'twice.json'),
+      '{\n  "buckets": [],\n  "regions": ["eu-*"],\n  "buckets": ["*"]\n}',
+    );
+    expect(() => enforce({ NX_EC2_POLICY: named })).toThrow(
+      /twice\.json can't be used: it has the key "buckets" twice, again in line 4\./,
+    );
+  });
+
   it('include a file beside the workspace whose name begins with two dots', () => {
     const beside = write(join(dirname(root), '..policy-beside.json'), { buckets: [] });
     try {

@@ -10,6 +10,7 @@ import { withoutCredentials } from '../report/url-credentials';
 import { policyAllows, policySchema, type Policy, type Rule } from './policy-schema';
 import { assertUserDataAllowed, instanceRules } from './policy-instances';
 import { readText } from './syntax/read-text';
+import { repeatedKey } from './syntax/repeated-key';
 import { environmentOfNx, WorkspaceVariables } from './workspace-variables';
 import type { Configuration } from './settings/types';
 
@@ -271,7 +272,11 @@ function readPolicy(path: string, workspaceRoot: string): Policy {
   try {
     const from = relative(realpathSync(workspaceRoot), realpathSync(path));
     if (from !== '..' && !from.startsWith(`..${sep}`)) throw new Error('it is inside the workspace that it restricts');
-    value = JSON.parse(readText(path));
+    const text = readText(path);
+    value = JSON.parse(text);
+    // The last one would count: a rule that a reader sees may be one that does not hold.
+    const repeated = repeatedKey(text);
+    if (repeated) throw new Error(`it has the key "${sanitizeForTerminal(repeated.key)}" twice, again in line ${repeated.line}`);
   } catch (error) {
     throw new Problem('POLICY', `The policy ${path} can't be used: ${(error as Error).message}.`);
   }

@@ -52,6 +52,13 @@ describe('ec2.config.json', () => {
     expect(read).toThrow(where);
   });
 
+  it('is refused if it has a key twice, with the line', () => {
+    writeFileSync(file, '{ // the instance\n "train": { "script": "a.py",\n "script": "b.py", } }\n');
+    expect(() => readConfigFile(root, 'model')).toThrow(
+      /^model\/ec2\.config\.json has the key "script" twice, again in line 3\./,
+    );
+  });
+
   it.each(['', ' \n', '\ufeff'])('is refused if it is empty: %j', (text) => {
     writeFileSync(file, text);
     expect(() => readConfigFile(root, 'model')).toThrow(/^model\/ec2\.config\.json is empty\.\n.*\{\}/);

@@ -1,8 +1,10 @@
 import { existsSync, realpathSync } from 'node:fs';
 import { isAbsolute, join, posix, relative, sep } from 'node:path';
 import { Problem } from '../../report/problem';
+import { sanitizeForTerminal } from '../../report/terminal-text';
 import { merge, type Raw } from '../schema/merge';
 import { readJson, readText } from '../syntax/read-text';
+import { repeatedKey } from '../syntax/repeated-key';
 
 export const CONFIG_FILE = 'ec2.config.json';
 
@@ -30,6 +32,13 @@ export function readConfigFile(workspaceRoot: string, projectRoot: string): Raw 
   } catch (error) {
     throw new Problem('CONFIG_SYNTAX', `${name} is not valid JSON: ${(error as Error).message.trimEnd()}`);
   }
+  const repeated = repeatedKey(readText(path));
+  if (repeated)
+    throw new Problem(
+      'CONFIG_SYNTAX',
+      `${name} has the key "${sanitizeForTerminal(repeated.key)}" twice, again in line ${repeated.line}.`,
+      { next: 'Only the last one would be used: remove the other.' },
+    );
   if (value && typeof value === 'object' && !Array.isArray(value)) return value as Raw;
   throw new Problem('CONFIG_SYNTAX', `${name} must hold one object, in braces.`);
 }
