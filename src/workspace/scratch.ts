@@ -30,6 +30,12 @@ export function hasEnded(mark: string): boolean {
   return on === host() && !isAlive(Number(pid));
 }
 
+/** Whether a path is, or is below, a name that nx-ec2 keeps its own files under: a state directory, a download, scratch. */
+export function isOwnFile(path: string): boolean {
+  if (!path.includes('.nx-ec2')) return false;
+  return isScratch(path) || path.split('/').some((part) => part === '.nx-ec2' || part.endsWith('.nx-ec2-part'));
+}
+
 /** Whether a path is that of a scratch directory, or below one. */
 export function isScratch(path: string): boolean {
   return path.includes('.nx-ec2-') && path.split('/').some((part) => SCRATCH.test(part));

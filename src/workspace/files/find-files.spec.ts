@@ -34,6 +34,23 @@ describe('the files that sync.include names', () => {
     expect(find(['data/**/*.csv', '{workspaceRoot}/shared']).paths).toEqual(['model/data/a/b.csv', 'shared/d.csv']);
   });
 
+  it('leave out what nx-ec2 keeps for itself, and say so where a pattern names it', () => {
+    write('.nx-ec2/local-aws/key', 'model/.nx-ec2/x', 'model/w.pt.nx-ec2-part', 'model/.nx-ec2.txt');
+    for (const written of ['{workspaceRoot}/.nx-ec2/**', '{workspaceRoot}/.nx-ec2', 'w.pt.nx-ec2-part']) {
+      const { paths, warnings } = find([written]);
+      expect(paths).toEqual([]);
+      expect(warnings).toEqual([`"sync.include" names ${written}, which is not sent: nx-ec2 uses it.`]);
+    }
+    const { paths, left, warnings } = find(['{workspaceRoot}/**']);
+    expect(paths).toEqual(['model/.nx-ec2.txt']);
+    expect(left).toEqual({
+      '.nx-ec2/local-aws/key': 'nx-ec2 uses it',
+      'model/.nx-ec2/x': 'nx-ec2 uses it',
+      'model/w.pt.nx-ec2-part': 'nx-ec2 uses it',
+    });
+    expect(warnings).toEqual([]);
+  });
+
   it('leave out those that exclude names, and a pattern that matches nothing is reported', () => {
     write('model/data/a.csv', 'model/data/raw/b.csv');
     const { paths, left, warnings } = find(['data', 'dta/**'], ['data/raw/**']);

@@ -3,7 +3,7 @@ import { type RootedGlob, globMatcher, rootedGlob, isGlob, globBase } from '../.
 import { outputMatcher } from '../../config/settings/outputs';
 import { Problem } from '../../report/problem';
 import { sanitizeForTerminal } from '../../report/terminal-text';
-import { isScratch } from '../scratch';
+import { isOwnFile } from '../scratch';
 import { neverSent } from './never-sent';
 import { walk } from './walk';
 import { lookUp } from '../look-up';
@@ -39,7 +39,6 @@ export function findIncluded(
   const leftOut: FoundFiles['leftOut'] = [];
   const paths = new Set<string>();
   const emptyDirectories = new Set<string>();
-  const warnings: string[] = [];
   const include = input.include.map((written) => {
     const glob = rootedGlob(projectRoot, written);
     if (glob) return includedGlob(workspaceRoot, glob);
@@ -48,6 +47,7 @@ export function findIncluded(
       `"sync.include" names ${sanitizeForTerminal(written)}, which is outside the workspace.`,
     );
   });
+  const warnings = include.filter(({ written }) => isOwnFile(written)).map(describeOwn);
   const literal = new Set(include.flatMap(({ path }) => (path === null ? [] : [path])));
   const never = neverSent(literal);
   const take = (path: string, isTracked = false) => {
@@ -55,7 +55,7 @@ export function findIncluded(
       ? 'sync.exclude'
       : !isTracked && isOutput(path)
         ? "the trainings' output"
-        : isScratch(path)
+        : isOwnFile(path)
           ? 'nx-ec2 uses it'
           : never(path);
     if (why) leftOut.push({ path, why });
@@ -66,7 +66,7 @@ export function findIncluded(
     walk(workspaceRoot, base, (path, empty) => {
       if (!matches(path)) return;
       if (!empty) take(path);
-      else if (!excluded(path) && never(path) === null) emptyDirectories.add(path);
+      else if (!excluded(path) && !isOwnFile(path) && never(path) === null) emptyDirectories.add(path);
     });
     if (paths.size + emptyDirectories.size + leftOut.length === before)
       warnings.push(`"sync.include" matches nothing: ${sanitizeForTerminal(written)}`);
@@ -80,6 +80,10 @@ export function findIncluded(
     excluded,
     unusedExcludes: () => [...unused].map(({ glob }) => glob),
   };
+}
+
+function describeOwn({ written }: Pick<RootedGlob, 'written'>): string {
+  return `"sync.include" names ${sanitizeForTerminal(written)}, which is not sent: nx-ec2 uses it.`;
 }
 
 /** The patterns that can match something of the workspace. */
