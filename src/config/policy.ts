@@ -276,7 +276,8 @@ function readPolicy(path: string, workspaceRoot: string): Policy {
     value = JSON.parse(text);
     // The last one would count: a rule that a reader sees may be one that does not hold.
     const repeated = repeatedKey(text);
-    if (repeated) throw new Error(`it has the key "${sanitizeForTerminal(repeated.key)}" twice, again in line ${repeated.line}`);
+    if (repeated)
+      throw new Error(`it has the key "${sanitizeForTerminal(repeated.key)}" twice, again in line ${repeated.line}`);
   } catch (error) {
     throw new Problem('POLICY', `The policy ${path} can't be used: ${(error as Error).message}.`);
   }
