@@ -37,7 +37,7 @@ export const syncSchema = z.strictObject({
     .boolean()
     .default(true)
     .describe(
-      'Send the SSM command of remote-sync before the files are looked at, if this machine remembers what the instance has. The plan follows through the store, sealed with a key that is in the command; until then the command changes nothing, and it ends after 5 s.',
+      'Send the SSM command of remote-sync before its plan: while the files are looked at if this machine remembers what the instance has, else while they are uploaded. The plan follows through the store, sealed with a key that is in the command; until then the command changes nothing, and it ends after 5 s.',
     ),
   sensitive: z
     .array(text)
