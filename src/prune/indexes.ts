@@ -4,7 +4,6 @@ import { MAX_INDEXES } from '../store/packs/pack-index';
 import type { Store } from '../store/store';
 import { newer, readOrReason } from './reader';
 import { UnusableObject } from '../store/objects/unusable';
-import { mapConcurrent } from '../system/side-by-side';
 import {
   formatIndex,
   indexName,
@@ -25,7 +24,8 @@ const CONCURRENT_READS = 4;
 /** An index object, and what it names. */
 interface Index {
   name: string;
-  packs: string[];
+  /** Packs that no index before it names, if it names no others; null for an index that is to be replaced. */
+  packs: string[] | null;
   chunks: number;
 }
 
@@ -35,42 +35,54 @@ export class Indexes {
     private readonly store: Store,
     private readonly base: string,
     private readonly all: readonly Index[],
+    /** The packs that are named and exist. */
+    readonly packs: ReadonlySet<string>,
     /** Names, below the store's base, of those that can't be read: they are removed. */
     readonly damaged: readonly string[],
   ) {}
 
+  /** The names of the index objects. */
+  static async list(store: Store, base: string): Promise<string[]> {
+    const at = base + storeNames.index('');
+    const listed = (await store.list(at, MAX_INDEXES)).map(({ key }) => key.slice(at.length));
+    return listed.filter((name) => indexTime(name) !== undefined).sort();
+  }
+
   /**
+   * Reads index objects. Of what they name, only what exists is remembered: anybody can write an index that names
+   * packs of his own invention.
+   * @param names sorted.
+   * @param exists whether the store has a pack.
    * @param onRead told how many of how many were read.
    * @throws Problem for one of a later version. One that is damaged names nothing and is removed.
    */
-  static async read(store: Store, base: string, onRead: (done: number, total: number) => void): Promise<Indexes> {
-    const at = base + storeNames.index('');
-    const listed = (await store.list(at, MAX_INDEXES)).map(({ key }) => key.slice(at.length));
-    const names = listed.filter((name) => indexTime(name) !== undefined);
-    let done = 0;
+  static async read(
+    { store, base }: { store: Store; base: string },
+    names: readonly string[],
+    exists: (sha256: string) => boolean,
+    onRead: (done: number, total: number) => void,
+  ): Promise<Indexes> {
     const all: Index[] = [];
     const damaged: string[] = [];
-    await mapConcurrent(names, CONCURRENT_READS, async (name) => {
-      const read = await readIndex(store, base, name);
-      onRead(++done, names.length);
+    const named = new Set<string>();
+    const take = (name: string, read: IndexedPack[] | 'damaged' | null) => {
       // Gone: another prune has put it into another one.
       if (read === null) return;
       if (read === 'damaged') damaged.push(storeNames.index(name));
       const packs = read === 'damaged' ? [] : read;
+      const found = new Set(packs.map(({ sha256 }) => sha256).filter(exists));
+      const isClean = packs.length > 0 && found.size === packs.length && ![...found].some((pack) => named.has(pack));
+      for (const pack of found) named.add(pack);
       const chunks = packs.reduce((sum, pack) => sum + pack.chunks.length, 0);
-      all.push({ name, packs: packs.map(({ sha256 }) => sha256), chunks });
-    });
-    return new Indexes(
-      store,
-      base,
-      all.sort((a, b) => (a.name < b.name ? -1 : 1)),
-      damaged,
-    );
-  }
-
-  /** The packs that are named. */
-  get packs(): Set<string> {
-    return new Set(this.all.flatMap(({ packs }) => packs));
+      all.push({ name, packs: isClean ? [...found] : null, chunks });
+    };
+    for (let from = 0; from < names.length; from += CONCURRENT_READS) {
+      const some = names.slice(from, from + CONCURRENT_READS);
+      const read = await Promise.all(some.map((name) => readIndex(store, base, name)));
+      some.forEach((name, at) => take(name, read[at]));
+      onRead(from + some.length, names.length);
+    }
+    return new Indexes(store, base, all, named, damaged);
   }
 
   /**
@@ -89,7 +101,7 @@ export class Indexes {
   ): Promise<{ from: number; to: number }> {
     const replaced = this.replaceable(keep);
     if (!replaced.length && !add.length) return { from: 0, to: 0 };
-    const kept = new Set(this.all.filter((index) => !replaced.includes(index)).flatMap(({ packs }) => packs));
+    const kept = new Set(this.all.filter((index) => !replaced.includes(index)).flatMap(({ packs }) => packs ?? []));
     const writer = new IndexWriter(this.store, this.base);
     const take = async (pack: IndexedPack) => {
       if (kept.has(pack.sha256) || !keep(pack.sha256)) return;
@@ -118,13 +130,7 @@ export class Indexes {
 
   /** Those that name what is not to be named or what another one does, and small ones where there are several. */
   private replaceable(keep: (sha256: string) => boolean): Index[] {
-    const seen = new Set<string>();
-    const clean: Index[] = [];
-    for (const index of this.all) {
-      if (!index.packs.length || index.packs.some((pack) => seen.has(pack) || !keep(pack))) continue;
-      for (const pack of index.packs) seen.add(pack);
-      clean.push(index);
-    }
+    const clean = this.all.filter(({ packs }) => packs?.every(keep));
     const small = clean.filter(({ chunks }) => chunks < FULL);
     const alone = small.length === 1 && clean.length === this.all.length;
     const stays = new Set(alone ? clean : clean.filter((index) => !small.includes(index)));

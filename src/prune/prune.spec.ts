@@ -2,11 +2,13 @@ import { createHash } from 'node:crypto';
 import { deflateSync } from 'node:zlib';
 import { PutObjectCommand } from '@aws-sdk/client-s3';
 import type { Snapshot } from '../snapshot/snapshot';
+import { formatIndex, indexName } from '../store/packs/index-format';
 import type { Pack } from '../store/packs/pack';
 import type { Store } from '../store/store';
 import { recordOf, signAs } from '../run/record/saved-run.fixture';
 import { RunKeys } from '../store/signing-keys';
 import { prune, type PruneStoreOptions } from './prune';
+import { Indexes } from './indexes';
 import { takeInventory } from './inventory';
 import { markReachable } from './needed';
 import { StoreReader } from './reader';
@@ -236,6 +238,28 @@ describe('prune', () => {
     expect(reachable).toContain(storeNames.pack(kept.sha256));
     expect([...reachable].filter((name) => !items.has(name))).toEqual([]);
     expect(reader.damaged).toEqual([]);
+  });
+
+  it('remembers only packs that the store has, however many forged indexes name others, and replaces those', async () => {
+    const kept = await at.pack();
+    await at.manifest([kept]);
+    await at.index([kept]);
+    for (let n = 0; n < 3; n++) {
+      const invented = Array.from({ length: 20_000 }, (_, at) => ({
+        sha256: `${n}${at}`.padStart(64, '0'),
+        size: 1,
+        chunks: ['f'.repeat(64)],
+      }));
+      const bytes = formatIndex(invented);
+      await at.store.put(at.keys().index(indexName(bytes, new Date())), bytes);
+    }
+    const base = storeBase(PREFIX);
+    const names = await Indexes.list(at.store, base);
+    const exists = (sha256: string) => sha256 === kept.sha256;
+    const { packs } = await Indexes.read({ store: at.store, base }, names, exists, () => undefined);
+    expect([names.length, ...packs]).toEqual([4, kept.sha256]);
+    expect((await pruneNow()).indexes).toEqual({ from: 4, to: 1 });
+    expect(await at.found(kept)).toBe(kept.sha256);
   });
 
   it('names a manifest that holds more values than one may', async () => {

@@ -70,13 +70,15 @@ export interface PruneStoreOptions extends Limits {
 export async function prune(store: Store, prefix: string, options: PruneStoreOptions): Promise<Pruned> {
   const base = storeBase(prefix);
   const progress = options.onProgress ?? (() => undefined);
-  // Indexes before packs: what an index names was there before it, so a pack that is not found then is gone.
-  const indexes = await Indexes.read(store, base, (done, total) => progress('indexes', done, total));
+  // The list of the indexes before that of the packs: what an index names was there before it, so a pack that is not found then is gone.
+  const names = await Indexes.list(store, base);
   const key = base + storeNames.index('pending-deletes');
   const before = await readPendingDeletes(store, key, true).catch((error: Error) => {
     throw error instanceof NewerPendingDeletes ? newer(storeNames.index('pending-deletes'), error) : error;
   });
   const inventory = await takeInventory(store, base, (count) => progress('listing', count, 0));
+  const exists = (sha256: string) => inventory.items.has(storeNames.pack(sha256));
+  const indexes = await Indexes.read({ store, base }, names, exists, (done, total) => progress('indexes', done, total));
   const now = (await store.now()).getTime();
   const reader = new StoreReader(store, base, (done, total) => progress('manifests', done, total));
   const { names: reachable, runs } = await markReachable(inventory.items, options, now, reader);
@@ -98,7 +100,6 @@ export async function prune(store: Store, prefix: string, options: PruneStoreOpt
     return written;
   };
   let etag = await write(before.etag);
-  const exists = (sha256: string) => inventory.items.has(storeNames.pack(sha256));
   const unpublished = [...inventory.items.values()].filter(
     ({ kind, name, modified }) =>
       kind === 'pack' &&
