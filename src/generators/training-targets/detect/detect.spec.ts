@@ -616,3 +616,36 @@ it('any text gives a valid configuration without an error', () => {
   for (const piece of ['f(', 'a.', '"a":', 'import a;', 'x = ', '((', ')', 'a=b+b\n', 'f(a, ', 'import '])
     found({ 'train.py': piece.repeat(5_000) });
 });
+
+it.each<[string, Record<string, string>]>([
+  [
+    'references that are not closed, in a shell script',
+    { 'train.sh': `OUT="${'${'.repeat(150_000)}"\npython train.py --out "$OUT"\n`, 'train.py': 'x = 1\n' },
+  ],
+  ['references that are not closed, in Julia', { 'train.jl': `open("${'$('.repeat(150_000)}", "w")\n` }],
+  ['zeros of a format', { 'train.py': `open("%${'0'.repeat(300_000)}!" % x, "w")\n` }],
+  [
+    'references within references, in YAML',
+    {
+      'config/config.yaml': `dir: ${'${'.repeat(100_000)}${'}'.repeat(100_000)}\n`,
+      'train.py':
+        'import hydra\n@hydra.main(config_path="config", config_name="config")\ndef main(cfg): open(cfg.dir, "w")\n',
+    },
+  ],
+  [
+    'spaces of a value, in YAML',
+    {
+      'config/config.yaml': `dir: x${' '.repeat(300_000)}y\n`,
+      'train.py':
+        'import hydra\n@hydra.main(config_path="config", config_name="config")\ndef main(cfg): open(cfg.dir, "w")\n',
+    },
+  ],
+  [
+    'names whose values name others, many times each',
+    {
+      'train.py': `${Array.from({ length: 14 }, (_, n) => `a${n + 1} = ${Array(30).fill(`a${n}`).join(' + ')}\n`).join('')}a0 = ""\nopen(a14, "w")\n`,
+    },
+  ],
+])('a source that is made to take long, %s, takes no longer than others', (_, texts) => {
+  expect(found(texts).outputs.length).toBeLessThan(3);
+});

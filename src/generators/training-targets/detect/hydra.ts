@@ -25,10 +25,14 @@ export function hydraDirectories(files: ProjectFiles): { run?: Directory; sweep?
   return found;
 }
 
+/** A longer line holds no path. */
+const MAX_LINE_LENGTH = 2_000;
+
 /** The texts of a YAML file of nested keys, in block style; `${…}` in them is not known. */
 export function entries(text: string): { keys: string[]; value: string; line: number }[] {
   const open: { indent: number; key: string }[] = [];
   return text.split(/\r?\n/).flatMap((content, at) => {
+    if (content.length > MAX_LINE_LENGTH) return [];
     const match = /^( *)([\w.-]+):(?:\s+(.*?))?\s*$/.exec(content.replace(/\s#.*$/, ''));
     if (!match) return [];
     const [, blank, key, value = ''] = match;

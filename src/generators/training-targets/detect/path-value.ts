@@ -29,6 +29,8 @@ const TIME = /(?:^|\.)strftime$/;
 const ENVIRONMENT = /(?:^|\.)(?:environ\.get|getenv|Sys\.getenv|environ\.setdefault)$/;
 const MAX_NESTING = 12;
 const MAX_PATH_LENGTH = 400;
+/** A longer text is no path, nor a part of one; what is replaced in a text takes time that grows faster than the text. */
+const MAX_TEXT_LENGTH = 2_000;
 
 /** Gives the value of a name, by its last part; null if it is not known or has several. */
 export type LookUp = (name: string, nesting: number) => string | null;
@@ -81,7 +83,11 @@ class Reader {
       else if (this.take('%')) {
         this.postfix();
         value =
-          value === null ? null : value.replace(/%(?:\(\w+\))?[-+ #0]*[\d.*]*[a-zA-Z]/g, UNKNOWN).replace(/%%/g, '%');
+          value === null
+            ? null
+            : shortened(value)
+                .replace(/%(?:\(\w+\))?[-+ #0]*[\d.*]*[a-zA-Z]/g, UNKNOWN)
+                .replace(/%%/g, '%');
       } else break;
     }
     return value;
@@ -126,9 +132,9 @@ class Reader {
     let text = '';
     for (; !this.isAtEnd && this.tokens[this.at].kind === 'string'; this.at += 1) {
       const { isTemplate, text: own } = this.tokens[this.at];
-      text += isTemplate ? this.filled(own) : own;
+      text += isTemplate && own.length <= MAX_TEXT_LENGTH ? this.filled(own) : own;
     }
-    return text;
+    return shortened(text);
   }
 
   /** `{name}` in a template is its value, any other expression is not known. */
@@ -268,6 +274,10 @@ function ofVariable(name: string | null): string | null {
 
 function timeOf(format: string | null): string | null {
   return format === null ? null : format.replace(/%[-_0^#]?[A-Za-z]/g, UNKNOWN);
+}
+
+function shortened(text: string): string {
+  return text.length <= MAX_TEXT_LENGTH ? text : UNKNOWN;
 }
 
 function concat(a: string | null, b: string | null): string | null {
