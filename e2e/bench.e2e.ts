@@ -23,7 +23,9 @@ it('measures nx-ec2, other programs and the shortest possible time', () => {
   );
   expect(first.commands).toBe(1);
   expect(first.stored).toBeGreaterThan(1_000);
-  expect(unchanged).toMatchObject({ commands: 1, stored: 0 });
+  expect(unchanged.commands).toBe(1);
+  // The plan, unless it went with the command.
+  expect(unchanged.stored).toBeLessThan(4_096);
   expect(unchanged.time).toBeGreaterThan(480);
   rmSync(directory, { recursive: true });
 });
