@@ -16,6 +16,7 @@ import { noReplyError } from './no-reply';
 import { commandScript } from './script';
 import { isRuntimeTrouble, remoteFailure, RemoteFailure } from './remote-failure';
 import { seal } from './seal';
+import { sleep } from '../system/sleep';
 import { VainWaits } from './vain-waits';
 import { WaitingCommand, type AheadCommand } from './waiting-command';
 
@@ -61,6 +62,8 @@ export interface RemoteOptions {
   assertAllowed?: (instance: string) => Promise<void>;
 }
 
+/** What a plan that follows its command costs more than one in it, ms, on an instance near S3: a plan that comes as soon is waited for. */
+const FOLLOWING_PLAN_MS = 40;
 /** How long an operation may take on the instance if nothing is said, seconds. */
 const DEFAULT_EXECUTION_TIMEOUT_S = 120;
 
@@ -144,7 +147,7 @@ export class Remote {
 
   /**
    * Sends a command whose plan follows: until then, it changes nothing.
-   * @param planning if it resolves before the connection is open, the command is not sent.
+   * @param planning if it resolves before the connection is open, or little later, the command is not sent.
    * @returns null where it is not sent, which is so as well where one has been in vain of late.
    */
   async sendAhead(
@@ -158,8 +161,8 @@ export class Remote {
     await Promise.all(instances.map((instance) => this.options.assertAllowed?.(instance)));
     if (planning) {
       const planned = planning.then(() => true);
-      const connected = this.options.aws.connected('ssm').then(() => false);
-      if (await Promise.race([planned, connected])) return null;
+      const connected = this.options.aws.connected('ssm').then(() => sleep(FOLLOWING_PLAN_MS));
+      if (await Promise.race([planned, connected.then(() => false)])) return null;
     }
     const compiled = this.compiledCode.named(instances, this.runtime);
     const root = this.options.settings?.remoteRoot ?? null;

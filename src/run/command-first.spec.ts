@@ -52,7 +52,8 @@ describe('a sync whose command is sent before its plan', () => {
 
   /** A scan that begins when the command was sent. */
   const scanLater = async () => {
-    await until(() => sent() === 1);
+    const before = sent();
+    await until(() => sent() > before);
     return pipe.syncOptions().scan();
   };
 
@@ -108,7 +109,7 @@ describe('a sync whose command is sent before its plan', () => {
       attempt.mockRestore();
       return (this as unknown as { attempt: (...args: []) => unknown }).attempt(...args);
     } as never);
-    const { commands, reply } = await first();
+    const { commands, reply } = await first({ scan: scanLater });
     expect(before).toBe('print(1)\n');
     expect([commands, sent(), reply.written]).toEqual([1, 2, 1]);
     expect(again()).toEqual([expect.stringContaining('is not its plan')]);
@@ -119,13 +120,13 @@ describe('a sync whose command is sent before its plan', () => {
   it('does not take the plan of an earlier command', async () => {
     const [earlier] = await (async () => {
       const seen = replacePlan((sealed) => sealed);
-      await first();
+      await first({ scan: scanLater });
       return seen;
     })();
     jest.restoreAllMocks();
     pipe.write('model/train.py', 'print(333)\n');
     replacePlan(() => earlier);
-    await first();
+    await first({ scan: scanLater });
     expect(again()).toEqual([expect.stringContaining('is not its plan')]);
     expect(content()).toBe('print(333)\n');
   });
