@@ -17,7 +17,7 @@ import { commandScript } from './script';
 import { isRuntimeTrouble, remoteFailure, RemoteFailure } from './remote-failure';
 import { seal } from './seal';
 import { sleep } from '../system/sleep';
-import { VainWaits } from './vain-waits';
+import { MissedPlans } from './missed-plans';
 import { WaitingCommand, type AheadCommand } from './waiting-command';
 
 export interface RemoteSettings {
@@ -54,8 +54,8 @@ export interface RemoteOptions {
   settings?: RemoteSettings;
   /** Where this machine remembers what code instances have compiled; undefined: it does not. */
   codeDirectory?: string;
-  /** Where this machine remembers on which instances commands have waited for their plans in vain; undefined: it does not. */
-  vainDirectory?: string;
+  /** Where this machine remembers the instances whose commands got no plan; undefined: it does not. */
+  missedPlansDirectory?: string;
   /** Throws when an instance is gone: SSM says of its commands for long that they are in progress. */
   assertInstanceExists: (instance: string) => Promise<void>;
   /** Throws where no command may be sent to an instance. */
@@ -78,11 +78,11 @@ export class Remote {
   private storing?: Promise<void>;
 
   private readonly compiledCode: CompiledCode;
-  private readonly vainWaits: VainWaits;
+  private readonly missedPlans: MissedPlans;
 
   constructor(private readonly options: RemoteOptions) {
     this.compiledCode = new CompiledCode(options.codeDirectory, options.settings?.remoteRoot);
-    this.vainWaits = new VainWaits(options.vainDirectory, options.store.bucket);
+    this.missedPlans = new MissedPlans(options.missedPlansDirectory, options.store.bucket);
   }
 
   /** The runtime's hash, for whoever records that an instance has it. */
@@ -148,7 +148,7 @@ export class Remote {
   /**
    * Sends a command whose plan follows: until then, it changes nothing.
    * @param planning if it resolves before the connection is open, or little later, the command is not sent.
-   * @returns null where it is not sent, which is so as well where one has been in vain of late.
+   * @returns null if it is not sent; also if an earlier one got no plan a short time ago.
    */
   async sendAhead(
     instances: readonly string[],
@@ -156,7 +156,7 @@ export class Remote {
     planning: Promise<void> | null,
     options: Pick<SendOptions, 'comment' | 'executionTimeout' | 'signal'>,
   ): Promise<WaitingCommand | null> {
-    if (this.vainWaits.isExpected(tree, instances)) return null;
+    if (this.missedPlans.isExpected(tree, instances)) return null;
     if (needsRuntime) await this.uploadRuntime();
     await Promise.all(instances.map((instance) => this.options.assertAllowed?.(instance)));
     if (planning) {
@@ -179,8 +179,8 @@ export class Remote {
   ): Promise<Map<string, T | Error>> {
     const results = new Map<string, T | Error>();
     const tree = 'tree' in operation ? operation.tree : '';
-    const notTaken = (why: string, by = instances, isInVain = waiting?.isRepeated) => {
-      if (isInVain) this.vainWaits.add(tree, by);
+    const notTaken = (why: string, by = instances, isMissed = waiting?.isWarm) => {
+      if (isMissed) this.missedPlans.add(tree, by);
       options.onNotTaken?.(why);
     };
     let waiting: WaitingCommand | null = null;
@@ -206,7 +206,7 @@ export class Remote {
           const result = await this.result<T>(instance, id, operation, command).catch((error: Error) => error);
           if (result instanceof RemoteFailure && result.remoteCode === 'NO_PLAN')
             return notTaken(result.message, [instance]);
-          this.vainWaits.remove(tree, instance);
+          this.missedPlans.remove(tree, instance);
           results.set(instance, result);
         }),
       );

@@ -39,8 +39,8 @@ export class WaitingCommand {
     private readonly store: Store,
     private readonly plan: { key: string; sealKey: Buffer },
     readonly script: string,
-    /** That of a warm sync, which the next one repeats: it may be in vain again. */
-    readonly isRepeated: boolean,
+    /** Sent by a warm sync. What kept its plan away may keep away that of the next one. */
+    readonly isWarm: boolean,
     sent: Promise<Map<string, string>>,
   ) {
     this.ids = sent;

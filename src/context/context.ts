@@ -64,7 +64,7 @@ export function createRunContext(
           instance,
           settings: configuration,
           codeDirectory: join(machineState(), 'compiled'),
-          vainDirectory: join(machineState(), 'vain-waits'),
+          missedPlansDirectory: join(machineState(), 'missed-plans'),
           assertInstanceExists: (id) => assertRunning(aws, id),
           assertAllowed: allowed,
         }),

@@ -6,7 +6,7 @@ import type { Entry } from './entry';
 /** What of `lstat` tells whether a file has changed. The rest takes several times the memory. */
 export type FileStat = Pick<Stats, 'size' | 'mtimeMs' | 'ctimeMs' | 'ino' | 'mode'>;
 
-/** What is kept of what `lstat` says of a file. */
+/** The fields of `lstat`'s result that are kept for each file. */
 export function fileStat({ size, mtimeMs, ctimeMs, ino, mode }: Stats): FileStat {
   return { size, mtimeMs, ctimeMs, ino, mode };
 }

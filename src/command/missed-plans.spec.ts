@@ -1,27 +1,27 @@
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { VainWaits } from './vain-waits';
+import { MissedPlans } from './missed-plans';
 
-describe('VainWaits', () => {
+describe('MissedPlans', () => {
   const MINUTE = 60_000;
   let directory: string;
-  let waits: VainWaits;
+  let waits: MissedPlans;
   beforeEach(() => {
-    directory = mkdtempSync(join(tmpdir(), 'nx-ec2-vain-'));
-    waits = new VainWaits(directory, 'bucket');
+    directory = mkdtempSync(join(tmpdir(), 'nx-ec2-missed-'));
+    waits = new MissedPlans(directory, 'bucket');
   });
   afterEach(() => rmSync(directory, { recursive: true }));
 
-  it('expects the next wait to be in vain for ten minutes, for the same tree, instance and bucket alone', () => {
+  it('expects the next plan to be missed for ten minutes, for the same tree, instance and bucket alone', () => {
     expect(waits.isExpected('tree', ['i-1'], 0)).toBe(false);
     waits.add('tree', ['i-1'], 0);
     expect(waits.isExpected('tree', ['i-1', 'i-2'], 9 * MINUTE)).toBe(true);
     expect(waits.isExpected('tree', ['i-1'], 10 * MINUTE)).toBe(false);
     expect(waits.isExpected('tree', ['i-2'], 0)).toBe(false);
     expect(waits.isExpected('other', ['i-1'], 0)).toBe(false);
-    expect(new VainWaits(directory, 'other').isExpected('tree', ['i-1'], 0)).toBe(false);
-    expect(new VainWaits(directory, 'bucket').isExpected('tree', ['i-1'], 0)).toBe(true);
+    expect(new MissedPlans(directory, 'other').isExpected('tree', ['i-1'], 0)).toBe(false);
+    expect(new MissedPlans(directory, 'bucket').isExpected('tree', ['i-1'], 0)).toBe(true);
   });
 
   it('expects it for longer each time in a row, up to a day, and forgets it after one that was not', () => {
@@ -45,7 +45,7 @@ describe('VainWaits', () => {
     const [file] = readdirSync(directory);
     writeFileSync(join(directory, file), '{"v":1,"since":0,"pause":');
     expect(waits.isExpected('tree', ['i-1'], 0)).toBe(false);
-    const none = new VainWaits(undefined, 'bucket');
+    const none = new MissedPlans(undefined, 'bucket');
     none.add('tree', ['i-1'], 0);
     none.remove('tree', 'i-1');
     expect(none.isExpected('tree', ['i-1'], 0)).toBe(false);

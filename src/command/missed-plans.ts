@@ -4,24 +4,24 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { readCache, writeCache } from '../system/cache-file';
 
-/** After a command that waited in vain, none is sent before its plan for this long, ms: at first, and at most. */
+/** After a command that got no plan, none is sent before its plan for this long, ms: at first, and at most. */
 const FIRST_PAUSE_MS = 10 * 60_000;
 const MAX_PAUSE_MS = 24 * 3_600_000;
 
 const known = z.object({ v: z.literal(1), since: z.number(), pause: z.number().positive() });
 
 /**
- * The instances on which the command of a tree has waited for its plan in vain: an instance that can't read the store, or
- * files that take long to scan, would make each sync wait again.
+ * The instances on which the command of a tree got no plan in time: an instance that can't read the store, or files
+ * that take long to scan, would make each sync wait again.
  */
-export class VainWaits {
+export class MissedPlans {
   /** @param directory where this machine remembers them; undefined: it does not. @param bucket where the plans were. */
   constructor(
     private readonly directory: string | undefined,
     private readonly bucket: string,
   ) {}
 
-  /** Whether a command would wait in vain again on one of the instances, as far as is known. */
+  /** Whether a command for one of the instances is likely to get no plan again. */
   isExpected(tree: string, instances: readonly string[], now = Date.now()): boolean {
     return instances.some((instance) => {
       const found = this.read(tree, instance);
@@ -30,7 +30,7 @@ export class VainWaits {
     });
   }
 
-  /** Remembers that a command has waited in vain on instances: each time in a row, for longer. */
+  /** Remembers that a command got no plan on instances: each time in a row, for longer. */
   add(tree: string, instances: readonly string[], now = Date.now()): void {
     for (const instance of instances) {
       const file = this.file(tree, instance);
