@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
+import type { Shortage } from '../local-aws/ec2/launch/capacity';
 import type { Fault } from '../local-aws/link/faults';
 
 const count = z.number().nonnegative();
@@ -28,13 +29,42 @@ const faultSchema: z.ZodType<Fault> = z.strictObject({
   bytes: count.optional(),
 });
 
+const shortageSchema: z.ZodType<Shortage> = z.strictObject({
+  zone: z.string().optional(),
+  type: z.string().optional(),
+  market: z.enum(['spot', 'on-demand']).optional(),
+  instances: z.int().nonnegative().optional(),
+  code: z.enum(['InsufficientInstanceCapacity', 'VcpuLimitExceeded', 'MaxSpotInstanceCountExceeded']).optional(),
+  times: z.int().positive().optional(),
+});
+
+const capacitySchema = z.strictObject({ capacity: shortageSchema });
+
+export interface FaultFile {
+  /** Of requests. */
+  faults: Fault[];
+  /** Limits of what EC2 can launch. */
+  capacity: Shortage[];
+}
+
 /** Reads the faults that a file lists. @throws Error that names the file and the place in it. */
-export function readFaults(file: string): Fault[] {
+export function readFaults(file: string): FaultFile {
   const value = parseJson(file, readText(file));
-  const parsed = z.array(faultSchema).safeParse(value);
+  if (!Array.isArray(value)) throw new Error(`--faults: ${file}: must be a list of faults`);
+  const found: FaultFile = { faults: [], capacity: [] };
+  for (const [index, item] of (value as unknown[]).entries()) {
+    if (typeof item === 'object' && item !== null && 'capacity' in item)
+      found.capacity.push(parseItem(file, index, item, capacitySchema).capacity);
+    else found.faults.push(parseItem(file, index, item, faultSchema));
+  }
+  return found;
+}
+
+function parseItem<T>(file: string, index: number, item: unknown, schema: z.ZodType<T>): T {
+  const parsed = schema.safeParse(item);
   if (parsed.success) return parsed.data;
   const [{ path, message }] = parsed.error.issues;
-  throw new Error(`--faults: ${file}: ${path.length ? `${path.join('.')}: ` : ''}${message}`);
+  throw new Error(`--faults: ${file}: ${[index, ...path].join('.')}: ${message}`);
 }
 
 function readText(file: string): string {

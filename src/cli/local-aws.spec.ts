@@ -32,10 +32,17 @@ describe('the options of nx-ec2 local-aws', () => {
       { service: 'ssm', times: 2, error: { code: 'ThrottlingException', status: 400 } },
       { service: 'session', action: 'output', frame: 'swap', bytes: 10 },
     ];
-    expect(read(JSON.stringify(faults))).toEqual(faults);
-    for (const text of ['', '{}', '[{"servise":"s3"}]', '[{"cut":"now"}]', '[{"times":"2"}]'])
-      expect(() => read(text)).toThrow(`--faults: ${file}`);
+    const limit = { type: 'g5.xlarge', market: 'spot', instances: 2 };
+    expect(read(JSON.stringify([...faults, { capacity: limit }]))).toEqual({ faults, capacity: [limit] });
+    const wrong = ['', '{}', '[{"servise":"s3"}]', '[{"cut":"now"}]', '[{"times":"2"}]', '[null]'];
+    const wrongLimits = [
+      '[{"capacity":{"instances":-1}}]',
+      '[{"capacity":{"code":"Other"}}]',
+      '[{"capacity":{},"after":1}]',
+    ];
+    for (const text of [...wrong, ...wrongLimits]) expect(() => read(text)).toThrow(`--faults: ${file}`);
     expect(() => read('[{"servise":"s3"}]')).toThrow(/0: .*servise/);
+    expect(() => read('[{"capacity":{"types":"g5"}}]')).toThrow(/0\.capacity: .*types/);
     expect(() => readFaults(join(directory, 'none'))).toThrow(/none can't be read/);
     rmSync(directory, { recursive: true });
   });

@@ -36,7 +36,7 @@ export async function localAws(options: Options): Promise<void> {
     instances: [options.instance],
     boot: bootTime(options.boot),
     agentChannel,
-    faults: options.faults === undefined ? [] : readFaults(options.faults),
+    ...(options.faults === undefined ? {} : readFaults(options.faults)),
     network: options.network === undefined ? {} : networkProfile(options.network),
   }).catch((error: NodeJS.ErrnoException) => {
     throw error.code === 'EADDRINUSE'

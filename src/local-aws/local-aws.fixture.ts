@@ -67,3 +67,12 @@ export async function refusal(promise: Promise<unknown>): Promise<string | null>
     return `${name} ${$metadata?.httpStatusCode}`;
   }
 }
+
+/** What an instance reads of its metadata: the body, or null where there is none. */
+export async function metadata({ aws }: Fixture, id: string, path: string): Promise<string | null> {
+  const of = `${aws.instances.metadataUrl(id)}/latest`;
+  const ttl = { 'x-aws-ec2-metadata-token-ttl-seconds': '60' };
+  const token = await (await fetch(`${of}/api/token`, { method: 'PUT', headers: ttl })).text();
+  const answer = await fetch(`${of}/meta-data/${path}`, { headers: { 'x-aws-ec2-metadata-token': token } });
+  return answer.status === 200 ? answer.text() : null;
+}

@@ -61,6 +61,7 @@ export class LocalRegion {
       sessionUser,
     });
     this.ec2 = new Ec2Service(instances, region, join(directory, 'ec2'));
+    for (const each of options.capacity ?? []) this.ec2.capacity.add(each);
     this.quotas = new ServiceQuotasService(region);
   }
 

@@ -4,7 +4,7 @@ import type { Fault, Faults } from './link/faults';
 import type { NetworkProfile, LinkName, LinkTraffic } from './link/network';
 import type { SessionOptions } from './session/sessions';
 import type { InstanceRole } from './instance/role';
-import type { Capacity } from './ec2/launch/capacity';
+import type { Capacity, Shortage } from './ec2/launch/capacity';
 import type { InstanceProfiles } from './ec2/instances/profiles';
 import type { Quotas } from './servicequotas/service';
 import type { Left } from './ec2/service';
@@ -25,6 +25,8 @@ export interface LocalAwsOptions extends InstanceTimes {
   hosts?: string[];
   /** What goes wrong. */
   faults?: Fault[];
+  /** Limits of what EC2 can launch. */
+  capacity?: Shortage[];
   network?: NetworkProfile;
   /** How the agents of instances get their commands; absent: by the message gateway. */
   agentChannel?: AgentChannel;

@@ -3,7 +3,7 @@ import { mkdirSync } from 'node:fs';
 import type { Instances } from '../instance/instances';
 import { escapeXml, type Service, type ServiceRequest, type ServiceResponse } from '../protocol/service';
 import { dryRun, type Action } from './request/action';
-import { Capacity } from './launch/capacity';
+import { Capacity, type CapacityUse } from './launch/capacity';
 import { catalogActions } from './catalog-actions';
 import { zonesOf } from '../catalog/network';
 import type { Fleet } from './fleets/fleet';
@@ -39,7 +39,7 @@ export interface Left {
 
 /** EC2, by its query protocol. */
 export class Ec2Service implements Service {
-  readonly capacity = new Capacity();
+  readonly capacity: Capacity;
   readonly profiles = new InstanceProfiles();
   readonly interruptions: Interruptions;
   private readonly volumes: Volumes;
@@ -56,6 +56,7 @@ export class Ec2Service implements Service {
   ) {
     mkdirSync(directory, { recursive: true });
     const zones = zonesOf(region);
+    this.capacity = new Capacity(() => usedCapacity(instances));
     this.volumes = new Volumes(join(directory, 'volumes.json'), instances);
     this.spot = new SpotRequests(join(directory, 'spot-requests.json'), instances);
     this.templates = new LaunchTemplates(join(directory, 'launch-templates.json'));
@@ -132,4 +133,12 @@ export class Ec2Service implements Service {
     const replaces = fleet.type === 'maintain' && fleet.state === 'active';
     return replaces || this.fleets.living(fleet).length > 0;
   }
+}
+
+/** What the running instances take; a stopped one takes nothing. */
+function usedCapacity(instances: Instances): CapacityUse[] {
+  return instances
+    .all()
+    .filter(({ state }) => state === 'running')
+    .map(({ zone, type, spotRequest }) => ({ zone, type, market: spotRequest === undefined ? 'on-demand' : 'spot' }));
 }

@@ -67,7 +67,7 @@ export class Metadata {
   }
 
   private value(instance: LocalInstance, path: string): string | Buffer | undefined {
-    const { id, type, image, launched, zone, interruption, rebalance, userData } = instance;
+    const { id, type, image, index, launched, zone, interruption, rebalance, userData } = instance;
     const role = this.role(id);
     switch (path) {
       case 'meta-data/instance-id':
@@ -76,6 +76,10 @@ export class Metadata {
         return type;
       case 'meta-data/ami-id':
         return image;
+      case 'meta-data/ami-launch-index':
+        return String(index);
+      case 'meta-data/reservation-id':
+        return instance.reservation;
       case 'meta-data/instance-life-cycle':
         return instance.spotRequest === undefined ? 'on-demand' : 'spot';
       case 'meta-data/local-ipv4':

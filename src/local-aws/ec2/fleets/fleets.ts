@@ -121,7 +121,7 @@ export class Fleets {
     for (const [number, pool] of fleet.pools.entries()) {
       try {
         const checked = this.check(fleet, pool, market, null);
-        for (const { id } of this.launcher.launch(checked, count, { fleet: fleet.id })) {
+        for (const { id } of this.launcher.launch(checked, { min: count, max: count }, { fleet: fleet.id })) {
           fleet.launched.push({ instance: id, pool: number, market });
           note(fleet, { type: 'instance-change', subType: 'launched', description: checked.type.name, instance: id });
         }

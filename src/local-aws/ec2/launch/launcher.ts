@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { Identity } from '../../protocol/identity';
 import type { Instances, LocalInstance } from '../../instance/instances';
 import { alsoAllow } from '../request/action';
-import type { Capacity } from './capacity';
+import type { Capacity, LaunchCount } from './capacity';
 import type { Zone } from '../../catalog/network';
 import { checkLaunch, type CheckedLaunch } from './checked-launch';
 import type { LaunchSpec } from '../request/launch-specification';
@@ -44,12 +44,13 @@ export class Launcher {
     return checked;
   }
 
-  /** @throws AwsError where there is no capacity: then there is none of them. */
-  launch(checked: CheckedLaunch, count: number, purpose: LaunchPurpose = {}): LocalInstance[] {
+  /** @throws AwsError where there is no capacity for the fewest instances: then none is launched. */
+  launch(checked: CheckedLaunch, wanted: LaunchCount, purpose: LaunchPurpose = {}): LocalInstance[] {
     const { image, type, spec } = checked;
     const { instances, volumes, spot, capacity } = this.region;
-    const names = checked.zones.map(({ name }) => name);
-    const zone = capacity.take(type.name, checked.spot ? 'spot' : 'on-demand', names, checked.chosen);
+    const market = checked.spot ? 'spot' : 'on-demand';
+    const zones = checked.zones.map(({ name }) => name);
+    const { zone, count } = capacity.take({ type: type.name, market, zones, chosen: checked.chosen }, wanted);
     const reservation = `r-${randomBytes(9).toString('hex').slice(0, 17)}`;
     return Array.from({ length: count }, (_, index) => {
       const request = checked.spot

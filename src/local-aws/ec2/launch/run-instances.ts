@@ -22,9 +22,9 @@ export class RunInstances {
   ) {}
 
   private run(form: Form, caller: Identity | null): { [name: string]: Xml } {
-    const [least, most] = [Number(form.required('MinCount')), Number(form.required('MaxCount'))];
-    if (!(least >= 1 && most >= least))
-      throw new AwsError('InvalidParameterValue', `Invalid value '${most}' for instanceCount.`);
+    const [min, max] = [Number(form.required('MinCount')), Number(form.required('MaxCount'))];
+    if (!(min >= 1 && max >= min))
+      throw new AwsError('InvalidParameterValue', `Invalid value '${max}' for instanceCount.`);
     const clientToken = form.text('ClientToken');
     if ((clientToken?.length ?? 0) > MAX_TOKEN_LENGTH || /[^\x20-\x7e]/.test(clientToken ?? ''))
       throw new AwsError('InvalidParameterValue', `Value (${clientToken}) for parameter clientToken is invalid.`);
@@ -45,6 +45,6 @@ export class RunInstances {
       caller,
     );
     dryRun(form);
-    return this.told.reservation(this.launcher.launch(checked, most, { clientToken, fingerprint }));
+    return this.told.reservation(this.launcher.launch(checked, { min, max }, { clientToken, fingerprint }));
   }
 }

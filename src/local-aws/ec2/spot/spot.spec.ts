@@ -10,7 +10,7 @@ import {
   StopInstancesCommand,
   TerminateInstancesCommand,
 } from '@aws-sdk/client-ec2';
-import { refusal, startFixture, type Fixture } from '../../local-aws.fixture';
+import { metadata, refusal, startFixture, type Fixture } from '../../local-aws.fixture';
 import { until } from '../../../system/until.fixture';
 
 async function launchSpot(at: Fixture): Promise<{ id: string; request: string }> {
@@ -41,15 +41,6 @@ async function requestOf(at: Fixture, id: string) {
 async function stateOf(at: Fixture, id: string) {
   const { Reservations } = await at.ec2.send(new DescribeInstancesCommand({ InstanceIds: [id] }));
   return Reservations![0].Instances![0];
-}
-
-/** What the instance reads of its metadata: the body, or null where it is not there. */
-async function metadata(at: Fixture, id: string, path: string): Promise<string | null> {
-  const of = `${at.aws.instances.metadataUrl(id)}/latest`;
-  const ttl = { 'x-aws-ec2-metadata-token-ttl-seconds': '60' };
-  const token = await (await fetch(`${of}/api/token`, { method: 'PUT', headers: ttl })).text();
-  const answer = await fetch(`${of}/meta-data/${path}`, { headers: { 'x-aws-ec2-metadata-token': token } });
-  return answer.status === 200 ? answer.text() : null;
 }
 
 describe('a spot instance', () => {
