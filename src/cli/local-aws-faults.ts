@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
-import type { Shortage } from '../local-aws/ec2/launch/capacity';
+import { SHORTAGE_CODES, type Shortage } from '../local-aws/ec2/launch/capacity';
 import type { Fault } from '../local-aws/link/faults';
 
 const count = z.number().nonnegative();
@@ -34,7 +34,7 @@ const shortageSchema: z.ZodType<Shortage> = z.strictObject({
   type: z.string().optional(),
   market: z.enum(['spot', 'on-demand']).optional(),
   instances: z.int().nonnegative().optional(),
-  code: z.enum(['InsufficientInstanceCapacity', 'VcpuLimitExceeded', 'MaxSpotInstanceCountExceeded']).optional(),
+  code: z.enum(SHORTAGE_CODES).optional(),
   times: z.int().positive().optional(),
 });
 

@@ -1,4 +1,5 @@
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
+import { defaultVpc } from './catalog/network';
 import { Ec2Service } from './ec2/service';
 import { Identities, INSTANCE_IDENTITY, LOCAL_IDENTITY } from './protocol/identity';
 import { Metadata } from './imds/metadata';
@@ -44,7 +45,8 @@ export class LocalRegion {
     this.name = region;
     const known = [LOCAL_IDENTITY, INSTANCE_IDENTITY, ...(options.identities ?? [])];
     this.identities = new Identities(secretAccessKey(directory), known);
-    const instances = new Instances(join(directory, 'instances'), options, region);
+    const vpc = defaultVpc(region, resolve(directory));
+    const instances = new Instances(join(directory, 'instances'), options, vpc);
     instances.channel = options.agentChannel ?? 'gateway';
     this.instances = instances;
     this.cloudInit = new CloudInit(instances);
@@ -60,7 +62,7 @@ export class LocalRegion {
       sessions,
       sessionUser,
     });
-    this.ec2 = new Ec2Service(instances, region, join(directory, 'ec2'));
+    this.ec2 = new Ec2Service(instances, vpc, join(directory, 'ec2'));
     for (const each of options.capacity ?? []) this.ec2.capacity.add(each);
     this.quotas = new ServiceQuotasService(region);
   }

@@ -2,21 +2,19 @@ import { ACCOUNT } from '../protocol/identity';
 import type { Action } from './request/action';
 import { IMAGES, type Image } from '../catalog/images';
 import { INSTANCE_TYPES, instanceType, type InstanceType } from '../catalog/instance-types';
-import { SECURITY_GROUP, VPC, type Zone } from '../catalog/network';
+import { SECURITY_GROUP, VPC, type Vpc, type Zone } from '../catalog/network';
 import type { Form } from './request/form';
 import { page, select } from './request/select';
 import type { Xml } from './request/xml';
 import { AwsError } from '../protocol/aws-error';
 
 /** What a region has without anybody's making it. */
-export function catalogActions(zones: Zone[], region: string): Record<string, Action> {
+export function catalogActions({ zones, region }: Vpc): Record<string, Action> {
   return {
     DescribeImages: (form) => ({ imagesSet: describeImages(form).map(imageXml) }),
     DescribeInstanceTypes: describeTypes,
     DescribeInstanceTypeOfferings: (form) => describeOfferings(form, zones, region),
     DescribeAvailabilityZones: (form) => ({ availabilityZoneInfo: describeZones(form, zones, region) }),
-    DescribeSubnets: (form) => ({ subnetSet: describeSubnets(form, zones) }),
-    DescribeVpcs: (form) => ({ vpcSet: describeVpcs(form) }),
     DescribeSecurityGroups: (form) => ({ securityGroupInfo: describeGroups(form) }),
   };
 }
@@ -157,49 +155,6 @@ function describeZones(form: Form, zones: Zone[], region: string): Xml[] {
     regionName: region,
     zoneType: 'availability-zone',
     optInStatus: 'opt-in-not-required',
-  }));
-}
-
-function describeSubnets(form: Form, zones: Zone[]): Xml[] {
-  const ids = form.list('SubnetId');
-  const missing = ids.find((id) => !zones.some(({ subnet }) => subnet === id));
-  if (missing !== undefined)
-    throw new AwsError('InvalidSubnetID.NotFound', `The subnet ID '${missing}' does not exist`);
-  const named = zones.filter(({ subnet }) => !ids.length || ids.includes(subnet));
-  return select<Zone>(form, named, {
-    'subnet-id': ({ subnet }) => subnet,
-    'vpc-id': () => VPC,
-    'availability-zone': ({ name }) => name,
-    'default-for-az': () => 'true',
-    state: () => 'available',
-  }).map(({ name, id, subnet, cidr }) => ({
-    subnetId: subnet,
-    vpcId: VPC,
-    cidrBlock: cidr,
-    availabilityZone: name,
-    availabilityZoneId: id,
-    availableIpAddressCount: 4091,
-    defaultForAz: true,
-    mapPublicIpOnLaunch: true,
-    ownerId: ACCOUNT,
-    state: 'available',
-  }));
-}
-
-function describeVpcs(form: Form): Xml[] {
-  const missing = form.list('VpcId').find((id) => id !== VPC);
-  if (missing !== undefined) throw new AwsError('InvalidVpcID.NotFound', `The vpc ID '${missing}' does not exist`);
-  return select(form, [VPC], {
-    'vpc-id': (id) => id,
-    'is-default': () => 'true',
-    isDefault: () => 'true',
-    state: () => 'available',
-  }).map((vpcId) => ({
-    vpcId,
-    cidrBlock: '172.31.0.0/16',
-    isDefault: true,
-    ownerId: ACCOUNT,
-    state: 'available',
   }));
 }
 

@@ -5,7 +5,7 @@ import { escapeXml, type Service, type ServiceRequest, type ServiceResponse } fr
 import { dryRun, type Action } from './request/action';
 import { Capacity, type CapacityUse } from './launch/capacity';
 import { catalogActions } from './catalog-actions';
-import { zonesOf } from '../catalog/network';
+import type { Vpc } from '../catalog/network';
 import type { Fleet } from './fleets/fleet';
 import { FleetActions } from './fleets/fleet-actions';
 import { Fleets } from './fleets/fleets';
@@ -18,6 +18,7 @@ import { InstanceProfiles } from './instances/profiles';
 import { RunInstances } from './launch/run-instances';
 import { spotPriceActions } from './spot/spot-prices';
 import { SpotRequests } from './spot/spot-requests';
+import { subnetActions } from './network/subnets';
 import { TagActions, tagged } from './instances/tag-actions';
 import { Volumes } from './volumes/volumes';
 import { writeXml } from './request/xml';
@@ -51,12 +52,12 @@ export class Ec2Service implements Service {
   /** @param directory where it keeps what is no instance. */
   constructor(
     private readonly instances: Instances,
-    region: string,
+    vpc: Vpc,
     directory: string,
   ) {
     mkdirSync(directory, { recursive: true });
-    const zones = zonesOf(region);
-    this.capacity = new Capacity(() => usedCapacity(instances));
+    const { zones } = vpc;
+    this.capacity = new Capacity(zones, () => usedCapacity(instances));
     this.volumes = new Volumes(join(directory, 'volumes.json'), instances);
     this.spot = new SpotRequests(join(directory, 'spot-requests.json'), instances);
     this.templates = new LaunchTemplates(join(directory, 'launch-templates.json'));
@@ -85,7 +86,8 @@ export class Ec2Service implements Service {
         tagged('launch-template', this.templates),
         tagged('fleet', this.fleets),
       ]).actions,
-      ...catalogActions(zones, region),
+      ...catalogActions(vpc),
+      ...subnetActions(vpc, (zone) => this.capacity.addresses(zone)),
       ...spotPriceActions(zones),
     };
   }
@@ -135,10 +137,15 @@ export class Ec2Service implements Service {
   }
 }
 
-/** What the running instances take; a stopped one takes nothing. */
+/** What the instances take that are not terminated. */
 function usedCapacity(instances: Instances): CapacityUse[] {
   return instances
     .all()
-    .filter(({ state }) => state === 'running')
-    .map(({ zone, type, spotRequest }) => ({ zone, type, market: spotRequest === undefined ? 'on-demand' : 'spot' }));
+    .filter(({ state }) => state !== 'terminated')
+    .map(({ zone, type, spotRequest, state }) => ({
+      zone,
+      type,
+      market: spotRequest === undefined ? 'on-demand' : 'spot',
+      running: state === 'running',
+    }));
 }

@@ -1,7 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Vpc } from '../catalog/network';
 import { readKeptJson } from '../state/kept-json';
+import { freeAddress } from './private-address';
 import { endProcesses, MARK, processesOf } from './processes';
 import {
   instanceRecord,
@@ -51,15 +53,15 @@ export class Instances {
 
   constructor(
     private readonly directory: string,
-    times: InstanceTimes = {},
-    private readonly region = 'eu-west-1',
+    times: InstanceTimes,
+    private readonly vpc: Vpc,
   ) {
     this.boot = times.boot ?? 0;
     this.transition = times.transition ?? 0;
     this.unseen = times.unseen ?? 0;
     mkdirSync(directory, { recursive: true });
     const file = join(directory, 'instances.json');
-    for (const each of readKeptJson<LocalInstance[]>(file) ?? []) this.known.set(each.id, instanceRecord(each, region));
+    for (const each of readKeptJson<LocalInstance[]>(file) ?? []) this.known.set(each.id, instanceRecord(each));
   }
 
   /** Where local AWS listens: what runs in an instance finds its metadata service below. */
@@ -113,10 +115,10 @@ export class Instances {
     return bootBegan + this.boot / 2;
   }
 
-  launch({ booted, ...traits }: InstanceTraits & { booted?: boolean }): LocalInstance {
+  launch({ booted, zone = this.vpc.zones[0].name, ...traits }: InstanceTraits & { booted?: boolean }): LocalInstance {
     const id = `i-${randomBytes(9).toString('hex').slice(0, 17)}`;
     const launched = Date.now() - (booted ? Math.max(this.boot, this.unseen) : 0);
-    const instance = instanceRecord({ ...traits, id, launched }, this.region);
+    const instance = instanceRecord({ ...traits, id, launched, zone, privateIp: this.freeAddress(zone) });
     this.known.set(id, instance);
     mkdirSync(this.disk(id), { recursive: true });
     this.installPrograms(id);
@@ -163,8 +165,8 @@ export class Instances {
       AWS_EC2_METADATA_SERVICE_ENDPOINT: this.metadataUrl(id),
       // A program of the instance that calls AWS reaches this server, with the role that the metadata service gives it.
       AWS_ENDPOINT_URL: this.url,
-      AWS_REGION: this.region,
-      AWS_DEFAULT_REGION: this.region,
+      AWS_REGION: this.vpc.region,
+      AWS_DEFAULT_REGION: this.vpc.region,
       // Its machine does not boot with it.
       NX_EC2_LOCAL_BOOT: String(Math.round(this.booted(this.known.get(id)!))),
       [MARK]: id,
@@ -197,6 +199,12 @@ export class Instances {
   private changed(instance: LocalInstance, event: InstanceEvent): void {
     this.save();
     for (const watcher of this.watchers) watcher(instance, event);
+  }
+
+  private freeAddress(name: string): string {
+    const zone = this.vpc.zones.find((each) => each.name === name)!;
+    const alive = this.all().filter(({ state }) => state !== 'terminated');
+    return freeAddress(zone, new Set(alive.map(({ privateIp }) => privateIp)));
   }
 
   private installPrograms(id: string): void {

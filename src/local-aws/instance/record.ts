@@ -40,6 +40,7 @@ export interface LocalInstance {
   /** What `shutdown` in the instance does to it. */
   shutdownBehavior: 'stop' | 'terminate';
   httpTokens: 'required' | 'optional';
+  /** Unique among the instances that are not terminated. */
   privateIp: string;
   publicIp?: string;
   securityGroups: string[];
@@ -56,9 +57,9 @@ export interface LocalInstance {
   secret: string;
 }
 
-/** What an instance may be launched with. */
+/** What an instance may be launched with; its address is of its zone's subnet. */
 export type InstanceTraits = Partial<
-  Omit<LocalInstance, 'id' | 'state' | 'launched' | 'bootBegan' | 'changed' | 'secret'>
+  Omit<LocalInstance, 'id' | 'state' | 'launched' | 'bootBegan' | 'changed' | 'privateIp' | 'secret'>
 >;
 
 /** The profile of an instance without a chosen one. */
@@ -66,8 +67,7 @@ const PROFILE = 'local-instance';
 
 /** A whole record out of what is known; what is undefined is as if it weren't there. */
 export function instanceRecord(
-  traits: InstanceTraits & Pick<LocalInstance, 'id' | 'launched'> & Partial<LocalInstance>,
-  region: string,
+  traits: Pick<LocalInstance, 'id' | 'launched' | 'zone' | 'privateIp'> & Partial<LocalInstance>,
 ): LocalInstance {
   const known = Object.fromEntries(Object.entries(traits).filter(([, value]) => value !== undefined));
   return {
@@ -79,11 +79,9 @@ export function instanceRecord(
     bootBegan: traits.launched,
     reservation: `r-${traits.id.slice(2)}`,
     index: 0,
-    zone: `${region}a`,
     profile: PROFILE,
     shutdownBehavior: 'stop',
     httpTokens: 'required',
-    privateIp: `172.31.${randomBytes(1)[0] % 48}.${4 + (randomBytes(1)[0] % 250)}`,
     securityGroups: [],
     secret: randomBytes(16).toString('hex'),
     ...(known as typeof traits),

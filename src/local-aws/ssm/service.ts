@@ -262,8 +262,9 @@ export class SsmService implements Service {
     const list = this.instances
       .all()
       .filter(({ id }) => this.instances.online(id) && (!wanted || wanted.includes(id)))
-      .map(({ id }) => ({
+      .map(({ id, privateIp }) => ({
         InstanceId: id,
+        IPAddress: privateIp,
         PingStatus: 'Online',
         AgentVersion: '3.3.0.0',
         PlatformType: 'Linux',

@@ -1,3 +1,4 @@
+import { SUBNET_ADDRESSES, type Zone } from '../../catalog/network';
 import { AwsError } from '../../protocol/aws-error';
 
 /** A limit of what EC2 can launch, and the error that it reports at the limit. */
@@ -9,18 +10,29 @@ export interface Shortage {
   /** How many matching instances can run at once; absent: 0. */
   instances?: number;
   /** Absent: InsufficientInstanceCapacity. */
-  code?: 'InsufficientInstanceCapacity' | 'VcpuLimitExceeded' | 'MaxSpotInstanceCountExceeded';
+  code?: ShortageCode;
   /** How many launches it limits; absent: all. */
   times?: number;
 }
 
+export const SHORTAGE_CODES = [
+  'InsufficientInstanceCapacity',
+  'InsufficientFreeAddressesInSubnet',
+  'VcpuLimitExceeded',
+  'MaxSpotInstanceCountExceeded',
+] as const;
+
+export type ShortageCode = (typeof SHORTAGE_CODES)[number];
+
 export type Market = 'spot' | 'on-demand';
 
-/** What a launch or an instance takes capacity of. */
+/** What an instance takes capacity of. */
 export interface CapacityUse {
   zone: string;
   type: string;
   market: Market;
+  /** A stopped instance keeps its address, and takes nothing else. */
+  running: boolean;
 }
 
 export interface CapacityRequest {
@@ -41,9 +53,16 @@ export interface LaunchCount {
 /** What EC2 can launch: everything but what is short. */
 export class Capacity {
   private readonly shortages: Shortage[] = [];
+  private readonly subnets: Shortage[];
 
-  /** @param used what each running instance takes. */
-  constructor(private readonly used: () => CapacityUse[]) {}
+  /** @param used what each instance takes that is not terminated. */
+  constructor(
+    zones: Zone[],
+    private readonly used: () => CapacityUse[],
+  ) {
+    const code = 'InsufficientFreeAddressesInSubnet';
+    this.subnets = zones.map(({ name }) => ({ zone: name, code, instances: SUBNET_ADDRESSES }));
+  }
 
   add(shortage: Shortage): void {
     this.shortages.push({ ...shortage });
@@ -73,24 +92,42 @@ export class Capacity {
     throw refusalOf(refusal!, type, market, zones, chosen);
   }
 
+  /** How many addresses a zone's subnet has left. */
+  addresses(zone: string): number {
+    const limits = this.limits().filter((each) => isOfAddresses(each) && meets(each, { zone }));
+    return Math.min(...limits.map((each) => this.free(each)));
+  }
+
+  private limits(): Shortage[] {
+    return [...this.shortages, ...this.subnets];
+  }
+
+  private free(limit: Shortage): number {
+    const counted = this.used().filter((each) => (each.running || isOfAddresses(limit)) && meets(limit, each));
+    return Math.max(0, (limit.instances ?? 0) - counted.length);
+  }
+
   /** How many of `max` instances fit, and what limits them. */
-  private room(asked: CapacityUse, max: number): { count: number; limit?: Shortage } {
+  private room(asked: Omit<CapacityUse, 'running'>, max: number): { count: number; limit?: Shortage } {
     let room: { count: number; limit?: Shortage } = { count: max };
-    for (const limit of this.shortages.filter((each) => meets(each, asked))) {
-      const running = this.used().filter((each) => meets(limit, each)).length;
-      const free = Math.max(0, (limit.instances ?? 0) - running);
-      if (free < room.count) room = { count: isQuota(limit) ? 0 : free, limit };
+    for (const limit of this.limits().filter((each) => meets(each, asked))) {
+      const free = this.free(limit);
+      if (free < room.count) room = { count: isOfCapacity(limit) ? free : 0, limit };
     }
     return room;
   }
 }
 
-/** A quota refuses a launch whose MaxCount exceeds it; a lack of capacity reduces the launch to what fits. */
-function isQuota({ code = 'InsufficientInstanceCapacity' }: Shortage): boolean {
-  return code !== 'InsufficientInstanceCapacity';
+/** A lack of capacity reduces a launch to what fits; a quota, or a subnet, refuses it if its MaxCount exceeds what is left. */
+function isOfCapacity({ code = 'InsufficientInstanceCapacity' }: Shortage): boolean {
+  return code === 'InsufficientInstanceCapacity';
 }
 
-function meets(shortage: Shortage, asked: CapacityUse): boolean {
+function isOfAddresses({ code }: Shortage): boolean {
+  return code === 'InsufficientFreeAddressesInSubnet';
+}
+
+function meets(shortage: Shortage, asked: Partial<CapacityUse>): boolean {
   return (['zone', 'type', 'market'] as const).every(
     (each) => shortage[each] === undefined || shortage[each] === asked[each],
   );
@@ -102,6 +139,11 @@ function refusalOf({ code }: Shortage, type: string, market: Market, zones: stri
       return new AwsError(
         code,
         'You have requested more vCPU capacity than your current vCPU limit of 0 allows for the instance bucket that the specified instance type belongs to. Please visit http://aws.amazon.com/contact-us/ec2-request to request an adjustment to this limit.',
+      );
+    case 'InsufficientFreeAddressesInSubnet':
+      return new AwsError(
+        code,
+        'The specified subnet does not contain enough free private IP addresses to fulfill your request.',
       );
     case 'MaxSpotInstanceCountExceeded':
       return new AwsError(code, 'Max spot instance count exceeded');
