@@ -77,6 +77,8 @@ const operations = {
   doctor: [{ op: 'doctor' }, { checks: [{ name: 'Python', ok: true, detail: '3.8', fix: null }] }],
 } as const;
 type Op = keyof typeof operations;
+/** What a run on one node says of nodes. */
+const oneNode = { node: null, nodes: [], rendezvous: null, failedNode: null };
 const check = (op: Op, reply: object = operations[op][1]) =>
   checkReply<Record<string, unknown>>(HERE, operations[op][0] as unknown as Operation, reply);
 const invalid = expect.objectContaining({ code: 'REPLY_INVALID', message: expect.stringContaining(HERE) });
@@ -84,7 +86,8 @@ const invalid = expect.objectContaining({ code: 'REPLY_INVALID', message: expect
 describe('a reply of an instance', () => {
   it.each(Object.keys(operations) as Op[])('to %s is accepted with valid values only', (op) => {
     const [, reply] = operations[op];
-    const wanted = 'run' in reply ? { ...reply, run: { ...reply.run, takenOver: null, launcher: null } } : reply;
+    const wanted =
+      'run' in reply ? { ...reply, run: { ...reply.run, takenOver: null, launcher: null, ...oneNode } } : reply;
     expect(check(op, { ...reply, v: 1, ok: true, more: 1 })).toEqual(wanted);
   });
 

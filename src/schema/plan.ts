@@ -125,6 +125,12 @@ export const runSpec = z.object({
     .object({ attempt: count, heartbeat: count })
     .nullable()
     .describe('The run continues as this attempt from what the store has of it. `heartbeat`: that of the record read.'),
+  node: z
+    .object({ rank: count, count })
+    .nullable()
+    .describe(
+      'The node that this instance is, of a run on several; null: the run has one. `store.prefix` is that of the node: below that of the run, `node/<rank>/`, but for the first one.',
+    ),
   limits: z.object({ memory: count.nullable(), cores: z.number().nullable() }),
   resources,
   launcher: z

@@ -34,6 +34,45 @@ export const runMetadata = z.object({
   price: price.nullable().default(null).describe('The price of an hour of the instance; null: not known.'),
 });
 
+/** How the training of a node ended. */
+const nodeEnd = {
+  exitCode: z.number().int().nullable(),
+  signal: text().nullable(),
+};
+
+/** What a node of a run on several nodes says of itself. */
+export const nodeState = z.object({
+  rank: count,
+  count: count.describe('How many nodes the run has.'),
+  address: text().describe('The private address of its instance.'),
+  phase: z
+    .enum(['preparing', 'ready', 'running', 'exited'])
+    .describe(
+      '`ready`: it waits until all nodes are; `exited`: its training has ended in this attempt, or never starts.',
+    ),
+  ...nodeEnd,
+  at: ms.nullable().describe('When its training ended in this attempt; null: it has not.'),
+  told: z.boolean().default(false).describe('Its training was stopped because that of another node had ended.'),
+  failure: z
+    .object({ code: text(), message: text(65536), exitCode: z.number().int().nullable().default(null) })
+    .nullable()
+    .default(null)
+    .describe('How its training failed in this attempt, other than by its exit code.'),
+  lines: z.array(text()).max(12).default([]).describe('The last lines of a training that failed.'),
+});
+
+/** The node that ended an attempt of all. */
+export const failedNode = z.object({
+  rank: count,
+  instance: word,
+  ...nodeEnd,
+  why: z
+    .enum(['exited', 'failed', 'stopped', 'lost', 'missing'])
+    .describe(
+      '`exited`: its training did; `failed`: something else did; `stopped`: it was stopped by itself, as by a spot notice or its lifetime; `lost`: it sends no more heartbeats; `missing`: it was not started.',
+    ),
+});
+
 /** What the instance and the store both say of a run. */
 export const runFacts = {
   id: runId,
@@ -76,6 +115,23 @@ export const runFacts = {
     .nullable()
     .default(null)
     .describe('What has started the processes of the training, and how many; null: no launcher was configured.'),
+  node: nodeState.nullable().default(null).describe('The node that this record is of; null: the run has one node.'),
+  nodes: z
+    .array(z.object({ rank: count, instance: word, address: text() }))
+    .max(1000)
+    .default([])
+    .describe(
+      'In the record of the first node: the nodes of the current attempt, by their ranks. They start their training once this is written.',
+    ),
+  rendezvous: z
+    .object({ port: count, masterPort: count })
+    .nullable()
+    .default(null)
+    .describe("Ports of the first node, written with `nodes`: torchrun's, and that of `MASTER_PORT`."),
+  failedNode: failedNode
+    .nullable()
+    .default(null)
+    .describe('The node that ended the current attempt; null: none did, or the run has one node.'),
   warnings: z.array(text()).max(100).default([]).describe('About the end of the run, for the user.'),
 };
 
@@ -95,6 +151,7 @@ export type Outcome = z.infer<typeof outcome>;
 export type Resources = z.infer<typeof resources>;
 export type Price = z.infer<typeof price>;
 export type RunMetadata = z.infer<typeof runMetadata>;
+export type NodeState = z.infer<typeof nodeState>;
 export type RunState = z.infer<typeof runState>;
 /** What both a run's state and its record say. */
 export type RunFacts = Pick<RunState, keyof typeof runFacts | 'runKey' | 'tree' | 'snapshot'>;

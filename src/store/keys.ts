@@ -91,6 +91,11 @@ export class StoreKeys {
     return this.own(run ? `run/${run}/` : 'run/');
   }
 
+  /** The prefix of what one node of a run on several writes; that of the first one, 0, is the run's own. */
+  node(run: string, rank: number): string {
+    return rank === 0 ? this.run(run) : `${this.run(run)}node/${rank}/`;
+  }
+
   /** The prefix of a watch's edits and acknowledgements; ends in a slash. */
   watch(watchId: string): string {
     return this.own(`watch/${watchId}/`);

@@ -10,6 +10,13 @@ import type { StoreKeys } from './keys';
 export interface RunName {
   keys: StoreKeys;
   run: string;
+  /** The rank of one of its nodes; the first one's record is the run's. */
+  node?: number;
+}
+
+/** What the signature of a record names: no node's record passes for another's. */
+export function signedName({ run, node = 0 }: RunName): string {
+  return node === 0 ? run : `${run}/node/${node}`;
 }
 
 /** What identifies a run: only a client may write it. */
@@ -113,11 +120,12 @@ export class SigningKeys {
 
   /** The version of a run's record that this machine has seen; null: none. */
   async seen(name: RunName): Promise<[attempt: number, heartbeat: number] | null> {
-    return (await this.state(name)).seen ?? null;
+    return readRunState(await this.placeOfNode(name)).seen ?? null;
   }
 
   async cache(name: RunName, seen: [attempt: number, heartbeat: number]): Promise<void> {
-    writeRunState(await this.place(name), { ...(await this.state(name)), seen });
+    const place = await this.placeOfNode(name);
+    writeRunState(place, { ...readRunState(place), seen });
   }
 
   private secret({ keys: { prefix } }: Pick<RunName, 'keys'>): StoreSecret {
@@ -132,6 +140,11 @@ export class SigningKeys {
 
   private async place({ keys, run }: RunName): Promise<string[]> {
     return [await this.secret({ keys }).place(), keys.project, run];
+  }
+
+  /** The versions of its nodes' records are kept each by itself; the secret is the run's. */
+  private async placeOfNode(name: RunName): Promise<string[]> {
+    return [...(await this.place(name)).slice(0, -1), signedName(name)];
   }
 }
 

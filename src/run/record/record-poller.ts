@@ -30,12 +30,16 @@ export class RecordWatch {
   /** Since when there is one that can't be verified, by our clock, ms. */
   private unverified: { since: number; why: Problem } | undefined;
 
-  /** @param patience how long one that can't be verified is waited to be written over, ms. */
+  /**
+   * @param patience how long one that can't be verified is waited to be written over, ms.
+   * @param node the rank of a node of a run on several; that of the first one, 0, is the run's record.
+   */
   constructor(
     private readonly store: Store,
     private readonly keys: StoreKeys,
     private readonly run: string,
     private readonly patience = UNVERIFIED_MS,
+    private readonly node = 0,
   ) {}
 
   /** Since it was written, ms, by S3's clock. */
@@ -48,7 +52,7 @@ export class RecordWatch {
    * @throws Problem `RECORD_UNVERIFIED` where another has taken its place, and stays.
    */
   async look(signal?: AbortSignal): Promise<VerifiedRecord | null> {
-    const key = `${this.keys.run(this.run)}record.json`;
+    const key = `${this.keys.node(this.run, this.node)}record.json`;
     this.changed = false;
     try {
       const found = await this.store.getIfChanged(key, MAX_RECORD_BYTES, this.etag, signal);
@@ -66,11 +70,11 @@ export class RecordWatch {
   }
 
   private async take(bytes: Buffer, written: Moment): Promise<void> {
-    const { store, keys, run } = this;
-    const record = await verifyRecord(store, keys, run, bytes);
+    const { store, keys, run, node } = this;
+    const record = await verifyRecord(store, { keys, run, node }, bytes);
     if (this.record && isOlder(record, this.record))
       throw replayed(record, [this.record.attempt, this.record.heartbeat]);
-    await store.signingKeys.cache({ keys, run }, [record.attempt, record.heartbeat]);
+    await store.signingKeys.cache({ keys, run, node }, [record.attempt, record.heartbeat]);
     // A version that was written again by somebody else is no younger: each write of the instance is a new one.
     if (this.record && !isOlder(this.record, record)) written = this.written ?? written;
     Object.assign(this, { record, written, changed: true, unverified: undefined });

@@ -5,6 +5,7 @@ import { RUN_ID } from '../../schema/ids';
 import { runRecord, type RunRecord, type SavedCheckpoint } from '../../schema/run-record';
 import type { StoreKeys } from '../../store/keys';
 import type { Store } from '../../store/store';
+import type { RunName } from '../../store/signing-keys';
 import { openSigned, RecordUnverified } from './signed-record';
 import { StoreUnreadable } from '../../store/objects/unusable';
 
@@ -38,8 +39,18 @@ export interface ReadRecord {
  * @throws Problem `RECORD_UNVERIFIED` where it does not bear the run's signature, `RECORD_INVALID` where it is not a
  * record of this run that we can read.
  */
-export async function readRecord(store: Store, keys: StoreKeys, id: string): Promise<ReadRecord | null> {
-  const key = `${keys.run(id)}record.json`;
+export function readRecord(store: Store, keys: StoreKeys, id: string): Promise<ReadRecord | null> {
+  return readNodeRecord(store, keys, id, 0);
+}
+
+/** Like `readRecord`, of one node of a run on several, by its rank. The first one's record is the run's. */
+export async function readNodeRecord(
+  store: Store,
+  keys: StoreKeys,
+  id: string,
+  rank: number,
+): Promise<ReadRecord | null> {
+  const key = `${keys.node(id, rank)}record.json`;
   const stored = await store.getWithETag(key, MAX_RECORD_BYTES).catch((error: unknown) => {
     throw unverifiedIfUnreadable(id, error);
   });
@@ -47,7 +58,7 @@ export async function readRecord(store: Store, keys: StoreKeys, id: string): Pro
   const age = Math.max(0, stored.answered - stored.modified);
   try {
     return {
-      record: await verifyRecord(store, keys, id, stored.bytes),
+      record: await verifyRecord(store, { keys, run: id, node: rank }, stored.bytes),
       age,
       written: stored.modified,
       etag: stored.etag,
@@ -83,9 +94,9 @@ export function isUnreadable(error: unknown): boolean {
  * The record of a run in bytes that anybody may have written who can write to the bucket.
  * @throws Problem `RECORD_UNVERIFIED`, `RECORD_INVALID`
  */
-export async function verifyRecord(store: Store, keys: StoreKeys, id: string, bytes: Buffer): Promise<VerifiedRecord> {
-  const name = { keys, run: id };
-  const key = `${keys.run(id)}record.json`;
+export async function verifyRecord(store: Store, name: RunName, bytes: Buffer): Promise<VerifiedRecord> {
+  const { keys, run: id, node = 0 } = name;
+  const key = `${keys.node(id, node)}record.json`;
   const record = parseRecord(await openSigned(store.signingKeys, name, bytes), id, key);
   // Root on the instance has the key that signs.
   const contradiction = contradictionIn(record);

@@ -12,7 +12,7 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { StoreKeys } from '../../store/keys';
-import type { RunKeys } from '../../store/signing-keys';
+import { signedName, type RunKeys } from '../../store/signing-keys';
 import type { Store } from '../../store/store';
 import type { RunRecord } from './record';
 import { signRecord } from './signed-record';
@@ -60,6 +60,10 @@ export function recordOf(more: Partial<RunRecord> = {}): RunRecord {
     resources: { exclusive: false, gpus: 0 },
     gpus: null,
     launcher: null,
+    node: null,
+    nodes: [],
+    rendezvous: null,
+    failedNode: null,
     log: { size: 10, training: 5, truncated: false, hashes: null },
     warnings: [],
     metrics: {
@@ -101,7 +105,9 @@ export function recordOf(more: Partial<RunRecord> = {}): RunRecord {
 
 /** A record as the run's instance writes it. */
 export async function signedBytes(store: Store, keys: StoreKeys, record: Partial<RunRecord>): Promise<Buffer> {
-  return signAs((await store.signingKeys.forStart({ keys, run: record.id! })).keys, record.id!, record);
+  const run = record.id!;
+  const signer = (await store.signingKeys.forStart({ keys, run })).keys;
+  return signAs(signer, signedName({ keys, run, node: record.node?.rank }), record);
 }
 
 /** The same with the keys of any run. @param said what the client has signed of it */
@@ -117,7 +123,7 @@ export function signAs(
 }
 
 export async function putRecord(store: Store, keys: StoreKeys, record: RunRecord): Promise<void> {
-  await store.put(`${keys.run(record.id)}record.json`, await signedBytes(store, keys, record));
+  await store.put(`${keys.node(record.id, record.node?.rank ?? 0)}record.json`, await signedBytes(store, keys, record));
 }
 
 const SAVE = `

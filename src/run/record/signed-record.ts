@@ -2,12 +2,15 @@ import { createHmac, timingSafeEqual } from 'node:crypto';
 import { isResourceId } from '../../instance/stop/resource-id';
 import { Problem } from '../../report/problem';
 import { sanitizeForTerminal } from '../../report/terminal-text';
-import type { SigningKeys, RunKeys, RunName } from '../../store/signing-keys';
+import { signedName, type SigningKeys, type RunKeys, type RunName } from '../../store/signing-keys';
 
 const HEAD = /^\{"v":2,"mac":"([0-9a-f]{64})","record":/;
 const HEAD_LENGTH = '{"v":2,"mac":"","record":'.length + 64;
 
-/** A record as it lies in the store: docs/reference/formats.md, "Signed records". @param record JSON */
+/**
+ * A record as it lies in the store: docs/reference/formats.md, "Signed records".
+ * @param run its `signedName`. @param record JSON
+ */
 export function signRecord(key: Buffer, run: string, record: Buffer): Buffer {
   return Buffer.concat([
     Buffer.from(`{"v":2,"mac":"${macOf(key, run, record).toString('hex')}","record":`),
@@ -26,7 +29,7 @@ export function signStop(key: Buffer, run: string): Buffer {
  * @throws Problem `RECORD_UNVERIFIED` where they do not bear the run's signature, or the key can't be read.
  */
 export async function openSigned(signingKeys: SigningKeys, name: RunName, bytes: Buffer): Promise<Buffer> {
-  const { run } = name;
+  const run = signedName(name);
   const signed = split(bytes);
   const instance = unverifiedInstance(signed?.record ?? bytes);
   if (!signed)

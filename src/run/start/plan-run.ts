@@ -146,6 +146,7 @@ class TrainingPlan implements PlannedRun {
       detached: options.detached,
       store,
       resumeFrom: options.restore,
+      node: null,
       nextAttempt: next ? { attempt: next.attempt, heartbeat: next.heartbeat } : null,
       mask: Object.keys(read),
       endpoints: instanceEndpoints(),

@@ -17,7 +17,7 @@ MAX_TEXT_LENGTHS = (4096, 1024, 256, 64)
 MESSAGE_LENGTH_FACTOR = 16
 # Elements of a list, by the field's name; the last ones are kept of what grows at its end.
 MAX_LIST_LENGTH = 1000
-MAX_LIST_LENGTHS = {"warnings": 100, "gpus": 256, "segments": 1024}
+MAX_LIST_LENGTHS = {"warnings": 100, "gpus": 256, "segments": 1024, "lines": 12}
 GROWING = ("attempts", "checkpoints")
 # Of the record as it is sent. A client reads 1 MiB.
 MAX_RECORD_BYTES = 960 * 1024

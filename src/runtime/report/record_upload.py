@@ -101,6 +101,10 @@ class RecordUpload:
             "since": record.get("since"),
             "takenOver": record.get("takenOver"),
             "launcher": record.get("launcher"),
+            "node": record.get("node"),
+            "nodes": record.get("nodes", []),
+            "rendezvous": record.get("rendezvous"),
+            "failedNode": record.get("failedNode"),
             "log": {
                 "size": self.log.size,
                 "training": record["training"],

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import hmac
 import json
 import re
@@ -29,11 +30,19 @@ class SigningKey:
 
     def __init__(self, spec: RunSpec) -> None:
         self.key, self.run = base64.b64decode(spec["signingKey"]), spec["id"]
+        node = spec.get("node")
+        self.name = name_of(self.run, node["rank"] if node else 0)
+
+    def of_node(self, rank: int) -> SigningKey:
+        """The same key for the record of another node of the run."""
+        key = copy.copy(self)
+        key.name = name_of(self.run, rank)
+        return key
 
     def sign(self, record: Mapping[str, Any]) -> bytes:
         """The bytes to write."""
         data = json.dumps(record).encode()
-        return b'{"v":2,"mac":"%s","record":%s}' % (self._mac(b"record 2", data), data)
+        return b'{"v":2,"mac":"%s","record":%s}' % (self._mac(b"record 2", self.name, data), data)
 
     def verified(self, data: bytes) -> RunRecord | None:
         """The record; None where the bytes do not bear the signature of this very run."""
@@ -43,7 +52,7 @@ class SigningKey:
         record = data[head.end() : -1]
         return (
             json.loads(record)
-            if hmac.compare_digest(head.group(1), self._mac(b"record 2", record))
+            if hmac.compare_digest(head.group(1), self._mac(b"record 2", self.name, record))
             else None
         )
 
@@ -58,18 +67,23 @@ class SigningKey:
         """Whether a client has written it that holds the run's key."""
         try:
             return data is not None and hmac.compare_digest(
-                parse(data)["mac"].encode(), self._mac(b"stop 2", b"")
+                parse(data)["mac"].encode(), self._mac(b"stop 2", self.run, b"")
             )
         except (ValueError, KeyError, TypeError, AttributeError):
             return False
 
-    def _mac(self, what: bytes, data: bytes) -> bytes:
+    def _mac(self, what: bytes, name: str, data: bytes) -> bytes:
         return (
             hmac
-            .new(self.key, b"nx-ec2 %s\n%s\n" % (what, self.run.encode()) + data, "sha256")
+            .new(self.key, b"nx-ec2 %s\n%s\n" % (what, name.encode()) + data, "sha256")
             .hexdigest()
             .encode()
         )
+
+
+def name_of(run: str, rank: int) -> str:
+    """What the signature of a node's record names: no node's record passes for another's."""
+    return "%s/node/%d" % (run, rank) if rank else run
 
 
 def version(record: RunRecord) -> tuple[int, int]:

@@ -113,6 +113,10 @@ if TYPE_CHECKING:
         attempt: int
         heartbeat: int
 
+    class RunSpecNode(TypedDict):
+        rank: int
+        count: int
+
     class RunSpecLimits(TypedDict):
         memory: int | None
         cores: float | None
@@ -167,6 +171,7 @@ if TYPE_CHECKING:
         checkpoints: RunSpecCheckpoints
         resumeFrom: ResumeSource | None
         nextAttempt: RunSpecNextAttempt | None
+        node: RunSpecNode | None
         limits: RunSpecLimits
         resources: Resources
         launcher: RunSpecLauncher | None
@@ -313,6 +318,30 @@ if TYPE_CHECKING:
         host: str
         price: Price | None
 
+    class NodeStateFailure(TypedDict):
+        code: str
+        message: str
+        exitCode: int | None
+
+    class NodeState(TypedDict):
+        rank: int
+        count: int
+        address: str
+        phase: Literal["preparing", "ready", "running", "exited"]
+        exitCode: int | None
+        signal: str | None
+        at: float | None
+        told: bool
+        failure: NodeStateFailure | None
+        lines: list[str]
+
+    class FailedNode(TypedDict):
+        rank: int
+        instance: str
+        exitCode: int | None
+        signal: str | None
+        why: Literal["exited", "failed", "stopped", "lost", "missing"]
+
     class RunStateStop(TypedDict):
         reason: str
         at: float
@@ -331,6 +360,15 @@ if TYPE_CHECKING:
     class RunStateLauncher(TypedDict):
         name: str
         processes: int
+
+    class RunStateNodesItem(TypedDict):
+        rank: int
+        instance: str
+        address: str
+
+    class RunStateRendezvous(TypedDict):
+        port: int
+        masterPort: int
 
     class RunState(TypedDict):
         id: str
@@ -354,6 +392,10 @@ if TYPE_CHECKING:
         resources: Resources
         gpus: list[int] | None
         launcher: RunStateLauncher | None
+        node: NodeState | None
+        nodes: list[RunStateNodesItem]
+        rendezvous: RunStateRendezvous | None
+        failedNode: FailedNode | None
         warnings: list[str]
         kind: Literal["training", "exec"]
         runKey: str | Literal[""]
@@ -428,6 +470,15 @@ if TYPE_CHECKING:
         name: str
         processes: int
 
+    class RunRecordNodesItem(TypedDict):
+        rank: int
+        instance: str
+        address: str
+
+    class RunRecordRendezvous(TypedDict):
+        port: int
+        masterPort: int
+
     class RunRecordLogHashes(TypedDict):
         folded: int
         chain: str
@@ -491,6 +542,10 @@ if TYPE_CHECKING:
         resources: Resources
         gpus: list[int] | None
         launcher: RunRecordLauncher | None
+        node: NodeState | None
+        nodes: list[RunRecordNodesItem]
+        rendezvous: RunRecordRendezvous | None
+        failedNode: FailedNode | None
         warnings: list[str]
         v: Literal[1]
         runKey: str
