@@ -69,6 +69,10 @@ describe('pulling a run', () => {
     expect(listed(output)).toEqual(Object.keys(wanted).sort());
     for (const [path, data] of Object.entries(wanted)) expect(readFileSync(join(output, path)).equals(data)).toBe(true);
   };
+  const readPointer = ({ id }: RunRecord, name: keyof typeof files) => {
+    const file = { path: `artifacts/${name}`, size: files[name].length, sha256: hash('sha256', files[name]) };
+    return formatPointer(pointerTo('model', id, file));
+  };
   /** A list as somebody else would write it, who can make the record say its hash too. */
   const forge = async (list: Partial<StoredFile>[]) => {
     const whole = list.map((file) => ({
@@ -117,6 +121,63 @@ describe('pulling a run', () => {
     chmodSync(join(output, 'run.sh'), 0o640);
     await pull(record);
     expect(modeOf('run.sh')).toBe(0o750);
+  });
+
+  describe.each(['run.sh', 'deep/er/metrics.json'])('while %s, which is here already, changes', (path) => {
+    let elsewhere: string;
+    beforeEach(() => void (elsewhere = mkdtempSync(join(tmpdir(), 'nx-ec2-elsewhere-'))));
+    afterEach(() => rmSync(elsewhere, { recursive: true, force: true }));
+
+    /** Something happens after what is here was compared, and before anything is fetched. */
+    const pullWhile = async (change: () => void) => {
+      const record = await save();
+      await pull(record);
+      chmodSync(join(output, 'run.sh'), 0o644);
+      chmodSync(join(output, 'deep/er/metrics.json'), 0o755);
+      rmSync(join(output, 'model.bin'));
+      const begin = printer.progress.bind(printer);
+      printer.progress = (...of) => {
+        change();
+        return begin(...of);
+      };
+      return pull(record).catch((each: unknown) => (each as { code: string }).code);
+    };
+    const modeOf = (name: string) => statSync(join(elsewhere, name)).mode & 0o777;
+
+    it('to a link, does not touch what the link leads to', async () => {
+      const key = join(elsewhere, 'key');
+      writeFileSync(key, 'secret', { mode: 0o600 });
+      const result = await pullWhile(() => {
+        rmSync(join(output, path));
+        symlinkSync(key, join(output, path));
+      });
+      expect(result).toBe('FILES_DIFFER');
+      expect([modeOf('key'), readFileSync(key, 'utf8')]).toEqual([0o600, 'secret']);
+    });
+
+    it('its content, is not counted as there', async () => {
+      expect(await pullWhile(() => writeFileSync(join(output, path), 'edited'))).toBe('FILES_DIFFER');
+      expect(readFileSync(join(output, path), 'utf8')).toBe('edited');
+    });
+  });
+
+  it('follows no directory that becomes a link while it works', async () => {
+    const elsewhere = mkdtempSync(join(tmpdir(), 'nx-ec2-elsewhere-'));
+    const metrics = join(elsewhere, 'metrics.json');
+    const record = await save();
+    await pull(record);
+    writeFileSync(metrics, files['deep/er/metrics.json'], { mode: 0o600 });
+    writeFileSync(pointerPath(metrics), readPointer(record, 'deep/er/metrics.json'));
+    const begin = printer.progress.bind(printer);
+    printer.progress = (...of) => {
+      rmSync(join(output, 'deep/er'), { recursive: true });
+      symlinkSync(elsewhere, join(output, 'deep/er'));
+      return begin(...of);
+    };
+    await expect(pull(record)).rejects.toMatchObject({ code: 'ARTIFACT_UNSAFE' });
+    expect(statSync(metrics).mode & 0o777).toBe(0o600);
+    expect(existsSync(pointerPath(metrics))).toBe(true);
+    rmSync(elsewhere, { recursive: true });
   });
 
   it('downloads the requested paths and globs', async () => {

@@ -1,4 +1,14 @@
-import { chmodSync, existsSync, lstatSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  existsSync,
+  fchmodSync,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { Problem } from '../../report/problem';
 import type { Printer } from '../../report/printer';
@@ -112,7 +122,12 @@ async function fetchScreened({
   await forEachFile(accepted, CONCURRENT_FILES, signal, async (file, any) => {
     const { path } = file;
     const target = join(output, path);
+    const check = async () => {
+      assertNoSymlinkInPath(output, dirname(path));
+      if (standing.hasChanged(path) && !(await hasContent(target, file))) throw changedMeanwhile(output, path);
+    };
     if (present.same.has(path)) {
+      await check();
       setExecutable(target, file.executable);
       pulled.there++;
       progress.update((done += file.size));
@@ -120,10 +135,7 @@ async function fetchScreened({
       await fetchFile({ store, prefix, entry: file }, target, {
         signal: any,
         semaphore,
-        check: async () => {
-          assertNoSymlinkInPath(output, dirname(path));
-          if (standing.hasChanged(path) && !(await hasContent(target, file))) throw changedMeanwhile(output, path);
-        },
+        check,
         onBytes: (bytes, fetched) => {
           if (fetched) pulled.bytes += bytes;
           progress.update((done += bytes));
@@ -131,7 +143,10 @@ async function fetchScreened({
       });
       pulled.fetched++;
     }
-    if (!tracked.has(fold(pointerPath(path)))) removePointer(target, file.sha256);
+    if (!tracked.has(fold(pointerPath(path)))) {
+      assertNoSymlinkInPath(output, dirname(path));
+      removePointer(target, file.sha256);
+    }
   }).finally(() => progress.end());
   return pulled;
 }
@@ -219,10 +234,16 @@ function changedMeanwhile(output: string, path: string): Problem {
 
 function setExecutable(target: string, executable: boolean): void {
   if (process.platform === 'win32') return;
-  const mode = lstatSync(target).mode & 0o7777;
-  // As the umask or the user left it: who may not read the file may not run it either.
-  if (Boolean(mode & 0o100) !== executable)
-    chmodSync(target, executable ? mode | ((mode & 0o444) >> 2) : mode & ~0o111);
+  const descriptor = openSync(target, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  try {
+    const stat = fstatSync(descriptor);
+    const mode = stat.mode & 0o7777;
+    // As the umask or the user left it: who may not read the file may not run it either.
+    if (stat.isFile() && Boolean(mode & 0o100) !== executable)
+      fchmodSync(descriptor, executable ? mode | ((mode & 0o444) >> 2) : mode & ~0o111);
+  } finally {
+    closeSync(descriptor);
+  }
 }
 
 /** The artifact is here: what stood in its place goes. */
