@@ -1,11 +1,14 @@
 import type { RunFacts } from '../../command/plan';
-import type { Problem } from '../../report/problem';
+import { Problem } from '../../report/problem';
 import { standaloneProgram } from '../../command/runtime-program';
 import type { SessionStream } from '../../command/session/stream';
 import type { RunContext } from '../../context/types';
 
 /** What the stream's documents are called: docs/explanation/trust.md says which permissions they take. */
 const DOCUMENT = 'AWS-StartNonInteractiveCommand';
+
+/** A line of log_tail.py is shorter, characters: an offset, and 32 KiB in base64. */
+const MAX_LINE = 64 * 1024;
 
 /** Most runs end before it is needed: it is loaded then. */
 function sessions() {
@@ -58,7 +61,7 @@ export class LogStream {
           separateOutputStream: ['true'],
         },
         reason: `nx-ec2: follow ${run.id}`,
-        onOutput: (data: Buffer) => this.take(data),
+        onOutput: (data: Buffer) => this.take(data, run.instance),
         onError: (data: Buffer) => context.printer.detail(`The stream says: ${data.toString().trim()}`),
       });
       this.session = opened;
@@ -78,11 +81,14 @@ export class LogStream {
     }
   }
 
-  private take(data: Buffer): void {
+  /** @throws Problem `SESSION_PROTOCOL`, which ends the session. */
+  private take(data: Buffer, instance: string): void {
     this.alive = !this.closed;
     if (this.closed) return;
     const lines = (this.held + data.toString('latin1')).split('\n');
     this.held = lines.pop()!;
+    if (this.held.length > MAX_LINE || lines.some((line) => line.length > MAX_LINE))
+      throw new Problem('SESSION_PROTOCOL', `${instance} sent a line of the log's stream that is too long.`);
     for (const line of lines) {
       const [offset, piece] = line.split(' ');
       if (/^\d+$/.test(offset) && piece) this.onPiece(Number(offset), Buffer.from(piece, 'base64'));
