@@ -152,12 +152,12 @@ describe('what a forged record names', () => {
     jest.spyOn(pipe.context.store, 'listDirectories').mockResolvedValue([]);
     Object.assign(box.tags, { [TAG.run]: RUN });
     const unused = { id: box.id, how: 'launched' } as EnsuredInstance;
-    await terminateUnused(pipe.context, unused, RUN, signal);
+    await terminateUnused(pipe.context, [unused], RUN, signal);
     expect(pipe.said.at(-1)).toContain(`${box.id} was launched for this training, which failed to start. It is kept`);
     await waitForShutdown(pipe.context, endedNow({ id: RUN, instance: box.id }), null, signal);
     expect(pipe.said.at(-1)).toBe(`${box.id} is kept while ${run.id} is active on it.`);
     jest.spyOn(pipe.context.at(box.id).remote, 'send').mockRejectedValue(new Error('it does not answer'));
-    await terminateUnused(pipe.context, unused, RUN, signal);
+    await terminateUnused(pipe.context, [unused], RUN, signal);
     expect(pipe.said.at(-1)).toContain(`${box.id} was launched for this training, which failed to start. It is kept`);
     await waitForShutdown(pipe.context, endedNow({ id: RUN, instance: box.id }), null, signal);
     expect(pipe.said.at(-1)).toMatch(

@@ -114,13 +114,14 @@ describe.each(UNREADABLE)('an object that S3 does not return (%s)', (why) => {
     const stored = await journal.read();
     expect(stored).toMatchObject({ state: null, etag: expect.any(String) });
     const state: LaunchState = {
-      v: 1,
+      v: 2,
       generation: '0'.repeat(16),
       at: 1,
       launchOptions: [],
       n: 0,
       refused: [],
-      instance: null,
+      kept: [],
+      instances: [],
     };
     expect(await journal.write(state, stored!.etag)).not.toBeNull();
     expect((await journal.read())!.state).toEqual(state);

@@ -67,6 +67,8 @@ function toInstance(element: Element): Instance {
       Name: text(instanceState.name) as 'running' | undefined,
     },
     Placement: placement && { AvailabilityZone: text(placement.availabilityZone) },
+    SubnetId: text(element.subnetId),
+    AmiLaunchIndex: Number(text(element.amiLaunchIndex) ?? 0),
     InstanceLifecycle: text(element.instanceLifecycle) as Instance['InstanceLifecycle'],
     SpotInstanceRequestId: text(element.spotInstanceRequestId),
     ClientToken: text(element.clientToken),

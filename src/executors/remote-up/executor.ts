@@ -2,7 +2,7 @@ import type { ExecutorContext } from '@nx/devkit';
 import { TAG } from '../../instance/describe/ownership';
 import { readPriceTag } from '../../instance/price/price';
 import { startNamed } from '../../instance/ready/start';
-import { ensureProjectInstance } from '../../run/start/run-instance';
+import { ensureProjectInstances } from '../../run/start/run-instance';
 import { createRunContext } from '../../context/context';
 import { runTarget } from '../lib/run-target';
 import type { ExecutorOptions } from '../../config/schema/executor-options';
@@ -25,7 +25,7 @@ export default function remoteUp(
       await runContext.aws.region();
       const { id, how, type, zone, market, tags } =
         'launchSpec' in instance
-          ? await ensureProjectInstance(runContext, instance.launchSpec, { by: 'remote-up' }, signal)
+          ? (await ensureProjectInstances(runContext, instance.launchSpec, { by: 'remote-up' }, signal))[0]
           : await startNamed(runContext.aws, instance, instance.startupTimeout, printer, signal);
       printer.line(`${id} is ready.`);
       return { instance: id, how, type, zone, market, price: readPriceTag(tags[TAG.price] ?? '') };

@@ -142,7 +142,7 @@ class LaunchedStart implements Recovery {
     const { target, runs } = this;
     const { configuration, context, project, printer, signal } = target;
     target.answerSignal(() => `Interrupted while an instance was being launched. ${this.endIt}`);
-    const up = (instance: EnsuredInstance) => {
+    const up = ([instance]: EnsuredInstance[]) => {
       // Known before it is ready: it may end until then.
       this.instance = instance;
       target.answerSignal(
@@ -150,7 +150,7 @@ class LaunchedStart implements Recovery {
           `Interrupted: ${instance.id} is running. Run the same command to use it; otherwise it shuts itself down. ${this.endIt}`,
       );
     };
-    this.instance = await launchForRun(runs, this.launchSpec, { id: run, deadline }, up, signal);
+    [this.instance] = await launchForRun(runs, this.launchSpec, { id: run, deadline }, up, signal);
     const { id } = this.instance;
     const at = { instance: { id, startupTimeout: configuration.instance.startupTimeout }, instances: [{ id }] };
     try {
@@ -164,7 +164,7 @@ class LaunchedStart implements Recovery {
       this.instanceContexts.push(instanceContext);
       return instanceContext;
     } catch (error) {
-      await terminateUnused(runs, this.instance, run, signal);
+      await terminateUnused(runs, [this.instance], run, signal);
       throw error;
     }
   }
@@ -191,11 +191,11 @@ class LaunchedStart implements Recovery {
         },
       });
       if (!sent && started.run.instance !== instanceContext.instance)
-        await terminateUnused(runs, this.instance!, planned.id, signal, 'which has run on another instance');
+        await terminateUnused(runs, [this.instance!], planned.id, signal, 'which has run on another instance');
       return started;
     } catch (error) {
       const gone = error instanceof Problem && error.code === 'INSTANCE_GONE';
-      if (!sent) await terminateUnused(runs, this.instance!, nextAttempt?.id ?? planned.id, signal);
+      if (!sent) await terminateUnused(runs, [this.instance!], nextAttempt?.id ?? planned.id, signal);
       else if (!gone)
         printer.warn(
           `${instanceContext.instance} was left running; it shuts itself down if no training starts on it. ${this.endIt}`,

@@ -13,6 +13,10 @@ export interface InstanceInfo {
   state: string;
   type: string;
   zone: string | null;
+  /** null: it is terminated. */
+  subnet: string | null;
+  /** Its place among the instances of one launch, from 0. */
+  launchIndex: number;
   market: 'spot' | 'on-demand';
   spotRequest: string | null;
   clientToken: string | null;
@@ -52,7 +56,12 @@ export async function listOwnedInstances(
     `Could not look up the instances of ${owner.project}.`,
     signal,
   );
-  return found.filter(({ tags }) => isOwn(tags, owner)).sort((a, b) => a.launchedAt - b.launchedAt);
+  return found.filter(({ tags }) => isOwn(tags, owner)).sort(byAge);
+}
+
+/** The oldest first. */
+export function byAge(one: InstanceInfo, other: InstanceInfo): number {
+  return one.launchedAt - other.launchedAt || Number(one.id > other.id) - Number(one.id < other.id);
 }
 
 /** Whether an instance was made by nx-ec2 for this project and caller. */
@@ -65,7 +74,7 @@ export function isOwn(tags: Record<string, string>, owner: Owner): boolean {
   );
 }
 
-/** All that were launched under a client token and live: one at the most. */
+/** All that were launched under a client token and live. */
 export async function findByClientToken(aws: Aws, token: string, signal?: AbortSignal): Promise<InstanceInfo[]> {
   const filters = [{ Name: 'client-token', Values: [token] }];
   const found = await describe(aws, { Filters: filters }, 'Could not look up the launched instances.', signal);
@@ -76,6 +85,13 @@ export async function findByClientToken(aws: Aws, token: string, signal?: AbortS
 export async function describeInstance(aws: Aws, id: string, signal?: AbortSignal): Promise<InstanceInfo | null> {
   const [found] = await describe(aws, { InstanceIds: [id] }, `Could not look up the instance ${id}.`, signal);
   return found ?? null;
+}
+
+/** Those of some ids that EC2 knows. */
+export function describeInstances(aws: Aws, ids: readonly string[], signal?: AbortSignal): Promise<InstanceInfo[]> {
+  // A filter: of ids that are named otherwise, one that EC2 does not know yet makes the request fail.
+  const filters = [{ Name: 'instance-id', Values: [...ids] }];
+  return describe(aws, { Filters: filters }, `Could not look up the instances ${ids.join(', ')}.`, signal);
 }
 
 async function describe(
@@ -100,6 +116,8 @@ export function toInstanceInfo(instance: Instance): InstanceInfo {
     state: stateOf(instance),
     type: instance.InstanceType!,
     zone: instance.Placement?.AvailabilityZone ?? null,
+    subnet: instance.SubnetId ?? null,
+    launchIndex: instance.AmiLaunchIndex ?? 0,
     market: instance.InstanceLifecycle === 'spot' ? 'spot' : 'on-demand',
     spotRequest: instance.SpotInstanceRequestId ?? null,
     clientToken: instance.ClientToken || null,

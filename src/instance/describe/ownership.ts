@@ -39,11 +39,12 @@ export function tagText(text: string): string {
 /**
  * What an instance is found by again: the same for the same owner and what can't be changed of a machine that is there.
  * Shutdown rules, what becomes of it afterwards and tags may change without another one being made.
+ * @param count how many are launched together: one of several is never taken for a single one.
  */
-export function specHash(owner: Owner, launchSpec: LaunchSpec): string {
+export function specHash(owner: Owner, launchSpec: LaunchSpec, count = 1): string {
   const { types, ami, spot, volumeSize, subnets, securityGroups, instanceProfile, publicIp, userData } = launchSpec;
   const machine = [types, ami, spot, volumeSize, subnets, securityGroups, instanceProfile, publicIp, userData];
-  const parts = [owner.workspace, owner.project, callerIdentity(owner.caller), machine];
+  const parts = [owner.workspace, owner.project, callerIdentity(owner.caller), machine, ...(count > 1 ? [count] : [])];
   return hash('sha256', JSON.stringify(parts), 'hex').slice(0, 24);
 }
 

@@ -20,7 +20,7 @@ describe('an instance that is waited for', () => {
   });
 
   const up = (wait: number, more: object = {}, signal?: AbortSignal) =>
-    ensureReady(caller.options(launchSpecOf(more), { signal }), wait);
+    ensureReady(caller.options(launchSpecOf(more), { signal }), wait).then(([instance]) => instance);
 
   it('is found again by the next command', async () => {
     const { id, how } = await up(20_000);

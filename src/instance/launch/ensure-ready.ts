@@ -1,34 +1,62 @@
-import { ensureInstance, type EnsuredInstance } from './ensure-instance';
+import { ensureInstances, type EnsuredInstance } from './ensure-instance';
 import { isAlive, describeInstance } from '../describe/describe-instances';
 import { waitReady } from '../ready/wait-ready';
+import type { Printer } from '../../report/printer';
 import type { EnsureOptions } from './options';
 
 /**
- * Finds or launches the instance of a launch spec, and waits until it can be used. If an instance that was found shuts
- * down during the wait, by one of its shutdown rules, a replacement is launched.
- * @param wait ms, for each. @param onUp as soon as EC2 has one.
- * @throws Problem as `waitReady` does.
+ * Finds or launches the instances of a launch spec, and waits until all can be used. If one that was found shuts down
+ * during the wait, by one of its shutdown rules, a replacement is launched.
+ * @param wait ms, for each. @param onUp as soon as EC2 has them.
+ * @throws Problem as `waitReady` does, of the first that can't be used.
  */
 export async function ensureReady(
   options: EnsureOptions,
   wait: number,
-  onUp: (instance: EnsuredInstance) => void = () => undefined,
-): Promise<EnsuredInstance> {
-  const { aws, printer, signal } = options;
+  onUp: (instances: EnsuredInstance[]) => void = () => undefined,
+): Promise<EnsuredInstance[]> {
+  const { printer, signal } = options;
   for (;;) {
-    const instance = await ensureInstance(options);
-    const { id, how } = instance;
-    onUp(instance);
-    try {
-      await waitReady(aws, id, wait, printer, signal);
-      return instance;
-    } catch (error) {
-      signal?.throwIfAborted();
-      // What was launched or started just now, and ends, would do so again.
-      if (how !== 'found' || !(await hasEnded(options, id))) throw error;
-      printer.line(`${id} ended while it was starting; launching a replacement.`);
-    }
+    const instances = await ensureInstances(options);
+    onUp(instances);
+    const failed = await waitForAll(options, instances, wait);
+    if (!failed) return instances;
+    signal?.throwIfAborted();
+    const { instance, error } = failed;
+    // What was launched or started just now, and ends, would do so again.
+    if (instance.how !== 'found' || !(await hasEnded(options, instance.id))) throw error;
+    printer.line(`${instance.id} ended while it was starting; launching a replacement.`);
   }
+}
+
+/** @returns the first that can't be used, if there is one: the others are not waited for any longer. */
+async function waitForAll(
+  { aws, printer, signal }: EnsureOptions,
+  instances: EnsuredInstance[],
+  wait: number,
+): Promise<{ instance: EnsuredInstance; error: unknown } | null> {
+  const several = instances.length > 1;
+  const end = new AbortController();
+  const either = signal ? AbortSignal.any([signal, end.signal]) : end.signal;
+  let ready = 0;
+  let failed: { instance: EnsuredInstance; error: unknown } | null = null;
+  await Promise.all(
+    instances.map(async (instance) => {
+      try {
+        await waitReady(aws, instance.id, wait, several ? withoutLines(printer) : printer, either);
+        if (several) printer.line(`${instance.id} is ready (${++ready} of ${instances.length} instances).`);
+      } catch (error) {
+        failed ??= { instance, error };
+        end.abort();
+      }
+    }),
+  );
+  return failed;
+}
+
+/** Of many instances, each step of each is a detail. */
+function withoutLines(printer: Printer): Printer {
+  return Object.assign(Object.create(printer) as Printer, { line: (text: string) => printer.detail(text) });
 }
 
 async function hasEnded({ aws, signal }: Pick<EnsureOptions, 'aws' | 'signal'>, id: string): Promise<boolean> {

@@ -2,7 +2,7 @@ import { Aws } from '../../aws/clients';
 import type { Input, OperationName } from '../../aws/direct/operations';
 import type { Fixture } from '../../local-aws/local-aws.fixture';
 import { startPipeline } from '../../run/pipeline.fixture';
-import { ensureInstance } from './ensure-instance';
+import { ensureInstances, type EnsuredInstance } from './ensure-instance';
 import { Caller, CALLER, clear, launchSpecOf } from './ensure-instance.fixture';
 import { TAG } from '../describe/ownership';
 import type { EnsureOptions } from './options';
@@ -56,7 +56,10 @@ const NEVER = 3_600_000;
 
 let project = 0;
 
-describe('a launch that is killed at any step, and started again', () => {
+describe.each([
+  ['one instance', 1],
+  ['three instances', 3],
+])('a launch of %s that is killed at any step, and started again', (_what, count) => {
   let at: Fixture;
   beforeAll(async () => {
     at = await startPipeline({ instances: [], unseen: 300, boot: NEVER });
@@ -67,9 +70,11 @@ describe('a launch that is killed at any step, and started again', () => {
   const owner = () => ({ workspace: 'w', project: `p${++project}`, caller: CALLER });
   const alive = (name: string) =>
     at.aws.instances.all().filter(({ tags, state }) => tags[TAG.project] === name && state !== 'terminated');
+  const idsOf = (instances: EnsuredInstance[]) => instances.map(({ id }) => id);
   const run = (caller: Caller, more: Partial<EnsureOptions> = {}) =>
-    ensureInstance(
+    ensureInstances(
       caller.options(launchSpecOf({ type: ['m5.large', 'c5.xlarge'], spot: 'or-on-demand' }), {
+        count,
         timeouts: { profile: 2_000, sure: 1_500 },
         ...more,
       }),
@@ -77,26 +82,35 @@ describe('a launch that is killed at any step, and started again', () => {
 
   /**
    * Kills one launch each before and after each of its requests.
-   * @param beside another process continues the same launch. @param after what is done at once when it has been killed.
+   * @param before what is done first. @param beside another process continues the same launch. @param after what is done at once when it has been killed.
    * @param third only of every third request, this one first: what differs from the first test is not the request.
    * @returns the callers.
    */
   async function killed(
     more: Partial<EnsureOptions> = {},
     {
+      before = async () => undefined,
       beside = false,
       after,
       third,
-    }: { beside?: boolean; after?: (caller: Caller) => Promise<void>; third?: number } = {},
+    }: {
+      before?: (caller: Caller) => Promise<void>;
+      beside?: boolean;
+      after?: (caller: Caller) => Promise<void>;
+      third?: number;
+    } = {},
   ): Promise<Caller[]> {
     const whole = new MortalAws(Infinity, 'after');
-    await run(new Caller(owner(), whole), more);
+    const uninterrupted = new Caller(owner(), whole);
+    await before(uninterrupted);
+    await run(uninterrupted, more);
     expect(whole.sent).toBeGreaterThan(8);
     const callers = Array.from({ length: whole.sent }, (_, n) => n)
       .filter((n) => third === undefined || n % 3 === third)
       .flatMap((n) => (['before', 'after'] as const).map((when) => new Caller(owner(), new MortalAws(n + 1, when))));
     await Promise.all(
       callers.map(async (caller) => {
+        await before(caller);
         const other = beside ? run(new Caller(caller.owner), more) : undefined;
         await run(caller, more).catch((error: Error) => error);
         await after?.(caller);
@@ -106,48 +120,50 @@ describe('a launch that is killed at any step, and started again', () => {
     return callers;
   }
 
-  const expectOne = (caller: Caller, id: string) => {
-    const [one, ...others] = alive(caller.owner.project);
-    expect(others).toEqual([]);
-    expect(one.id).toBe(id);
+  /** There are these instances and no others, all of one launch. */
+  const expectOnly = (caller: Caller, instances: EnsuredInstance[]) => {
+    const living = alive(caller.owner.project);
+    expect(living.map(({ id }) => id).sort()).toEqual(idsOf(instances).sort());
+    expect(living).toHaveLength(count);
+    expect(new Set(living.map(({ clientToken }) => clientToken)).size).toBe(1);
   };
 
-  it('launches one instance', async () => {
+  it('launches no more', async () => {
     await killed(
       {},
       {
         after: async (caller) => {
-          const { id } = await run(new Caller(caller.owner));
-          expectOne(caller, id);
+          expectOnly(caller, await run(new Caller(caller.owner)));
         },
       },
     );
     expect(at.aws.left().volumes.length).toBe(at.aws.left().instances.length);
   });
 
-  it('launches one instance if there is capacity only at the second start', async () => {
+  it('launches no more if there is capacity only at the second start', async () => {
     at.aws.capacity.add({ market: 'spot', type: 'm5.large' });
     at.aws.capacity.add({ market: 'spot', zone: 'eu-west-1a' });
     const callers = await killed({}, { third: 0 });
     at.aws.capacity.clear();
     await Promise.all(
       callers.map(async (caller) => {
-        const { id } = await run(new Caller(caller.owner));
-        expectOne(caller, id);
+        expectOnly(caller, await run(new Caller(caller.owner)));
       }),
     );
     expect(at.aws.left().spotRequests.length).toBe(at.aws.left().instances.length);
   });
 
-  it('finds the instance that was launched if there is no capacity at the second start, or launches none', async () => {
+  it('finds what was launched if there is no capacity at the second start, or launches none', async () => {
     const callers = await killed({}, { third: 1 });
     at.aws.capacity.add({});
     const refused = await Promise.all(
       callers.map(async (caller) => {
-        const before = alive(caller.owner.project).map(({ id }) => id);
+        const before = alive(caller.owner.project)
+          .map(({ id }) => id)
+          .sort();
         const made = await run(new Caller(caller.owner)).catch((error: { code: string }) => error.code);
         if (typeof made === 'string') expect([made, before]).toEqual(['NO_CAPACITY', []]);
-        else expect([made.id]).toEqual(before);
+        else expect(idsOf(made).sort()).toEqual(before);
         return typeof made === 'string';
       }),
     );
@@ -155,10 +171,10 @@ describe('a launch that is killed at any step, and started again', () => {
     expect(refused).toContain(false);
     at.aws.capacity.clear();
     for (const [n, caller] of callers.entries())
-      if (refused[n]) expectOne(caller, (await run(new Caller(caller.owner))).id);
+      if (refused[n]) expectOnly(caller, await run(new Caller(caller.owner)));
   });
 
-  it('launches one instance if the second start is for another run, or by a version that requests something else', async () => {
+  it('launches no more if the second start is for another run, or by a version that requests something else', async () => {
     const of = (letter: string): Partial<EnsureOptions> => ({
       by: 'remote-train',
       run: `20261125-101010-vision-${letter.repeat(6)}`,
@@ -166,22 +182,37 @@ describe('a launch that is killed at any step, and started again', () => {
     const callers = await killed(of('a'), { third: 1 });
     await Promise.all(
       callers.map(async (caller, n) => {
-        const { id, deadline } = await run(new Caller(caller.owner), {
+        const made = await run(new Caller(caller.owner), {
           ...of('b'),
           ...(n % 2 ? { root: '/opt/nx-ec2' } : {}),
         });
-        expectOne(caller, id);
-        expect(deadline).toBeGreaterThan(Date.now());
+        expectOnly(caller, made);
+        for (const { deadline } of made) expect(deadline).toBeGreaterThan(Date.now());
       }),
     );
   });
 
-  it('launches one instance if another client does the same at the same time', async () => {
+  it('launches no more if another client does the same at the same time', async () => {
     at.aws.capacity.add({ market: 'spot', type: 'm5.large', zone: 'eu-west-1a' });
     const again = async (caller: Caller) => void (await run(new Caller(caller.owner)));
-    for (const caller of await killed({}, { beside: true, after: again, third: 2 })) {
-      const { id } = await run(new Caller(caller.owner));
-      expectOne(caller, id);
-    }
+    for (const caller of await killed({}, { beside: true, after: again, third: 2 }))
+      expectOnly(caller, await run(new Caller(caller.owner)));
   });
+
+  if (count > 1)
+    it('adds no more than are missing to those that exist', async () => {
+      const one = async (caller: Caller) => {
+        const [gone] = await run(new Caller(caller.owner));
+        at.aws.instances.change(at.aws.instances.get(gone.id)!, 'terminated');
+      };
+      for (const caller of await killed({}, { before: one, third: 0 })) {
+        const now = await run(new Caller(caller.owner));
+        expect(
+          alive(caller.owner.project)
+            .map(({ id }) => id)
+            .sort(),
+        ).toEqual(idsOf(now).sort());
+        expect(now).toHaveLength(count);
+      }
+    });
 });

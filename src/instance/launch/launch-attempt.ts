@@ -2,9 +2,11 @@ import type { RunInstancesCommandInput } from '@aws-sdk/client-ec2';
 import { formatDuration } from '../../report/units';
 import type { Image } from './image';
 import { tokenOf, type LaunchState } from './launch-journal';
-import { launchParameters, lifetimeOf } from './launch-parameters';
+import { launchParameters, lifetimeOf, times } from './launch-parameters';
 import { describeLaunchOption, type LaunchOption } from './launch-options';
 import { describePrice, dollars, priceOf, type Price } from '../price/price';
+import type { InstanceInfo } from '../describe/describe-instances';
+import { endOf, readTags } from '../describe/tags';
 import type { EnsureOptions } from './options';
 
 /**
@@ -27,6 +29,9 @@ export interface PricedRequest {
 export class LaunchAttempt {
   /** By their types. */
   images = new Map<string, Image>();
+  /** The instances that are there already, and stay. */
+  kept: InstanceInfo[] = [];
+  private readonly count: number;
   private readonly prices = new Map<string, Promise<Price | null>>();
   /** By client token and option: EC2 is asked for the same again under the same token. */
   private readonly known = new Map<string, PricedRequest>();
@@ -34,29 +39,43 @@ export class LaunchAttempt {
   constructor(
     private readonly options: EnsureOptions,
     private readonly key: string,
-  ) {}
+  ) {
+    this.count = options.count ?? 1;
+  }
 
   /** @throws Problem where `maxCost` buys too little at the price of now, or the price is not known. */
   async terms(state: LaunchState): Promise<PricedRequest> {
     const option = state.launchOptions[state.n];
-    const name = `${tokenOf(state)} ${option.subnet} ${describeLaunchOption(option)}`;
+    const missing = this.count - state.kept.length;
+    const name = `${tokenOf(state)} ${missing} ${option.subnet} ${describeLaunchOption(option)}`;
     let terms = this.known.get(name);
     if (!terms) {
       const price = await this.price(option);
       const deadline = await this.deadline(price);
-      this.known.set(name, (terms = { price, deadline, parameters: this.parameters(option, price, deadline) }));
+      const parameters = this.parameters(option, price, deadline, missing);
+      this.known.set(name, (terms = { price, deadline, parameters }));
     }
     return terms;
   }
 
   private async deadline(price: Price | null): Promise<number | null> {
     const { aws, by, launchSpec, deadline } = this.options;
+    // What completes a set ends with it, so that `maxCost` holds for all.
+    const ends = this.kept.flatMap(({ tags, launchedAt, state }) =>
+      state.startsWith('stop') ? [] : (endOf(launchedAt, readTags(tags))?.at ?? []),
+    );
+    if (ends.length) return Math.min(...ends, deadline ?? Infinity);
     // A run that never has a second instance is bounded by its lifetime alone.
     if (by !== 'remote-train' || launchSpec.recovery === 'none') return null;
-    return deadline ?? (await aws.now()) + lifetimeOf(launchSpec, price).lifetime * 1000;
+    return deadline ?? (await aws.now()) + lifetimeOf(launchSpec, price, this.count).lifetime * 1000;
   }
 
-  private parameters(to: LaunchOption, price: Price | null, deadline: number | null): RunInstancesCommandInput {
+  private parameters(
+    to: LaunchOption,
+    price: Price | null,
+    deadline: number | null,
+    missing: number,
+  ): RunInstancesCommandInput {
     const { launchSpec, owner, store, prefix, root, by, run } = this.options;
     return launchParameters(launchSpec, to, this.images.get(to.type)!, price, {
       owner,
@@ -66,6 +85,8 @@ export class LaunchAttempt {
       made: by,
       run: by === 'remote-train' ? (run ?? null) : null,
       deadline,
+      count: this.count,
+      missing,
     });
   }
 
@@ -78,15 +99,18 @@ export class LaunchAttempt {
   }
 
   /** What is about to be launched, and what it may cost. */
-  async describe(to: LaunchOption, { price, deadline }: PricedRequest): Promise<string> {
+  async describe(to: LaunchOption, { price, deadline, parameters }: PricedRequest): Promise<string> {
     const { aws, launchSpec } = this.options;
-    const { lifetime } = lifetimeOf(launchSpec, price);
+    const count = parameters.MinCount!;
+    const { lifetime } = lifetimeOf(launchSpec, price, this.count);
     const left = deadline === null ? Infinity : Math.round((deadline - (await aws.now())) / 1000);
     const limits = [left < lifetime ? `${formatDuration(left * 1000)} more` : formatDuration(lifetime * 1000)];
     if (launchSpec.idleTimeout !== false) limits.push(`${formatDuration(launchSpec.idleTimeout)} idle`);
-    const most = price && dollars((price.perHour * Math.min(left, lifetime)) / 3600);
-    const cost = price ? `${describePrice(price)}, at most ${most}` : 'price unknown';
-    return `Launching ${describeLaunchOption(to)}: ${cost}; it shuts down after at most ${limits.join(', or ')}.`;
+    const most = price && dollars((count * price.perHour * Math.min(left, lifetime)) / 3600);
+    const cost = price ? `${times(count)}${describePrice(price)}, at most ${most}` : 'price unknown';
+    const subject = count > 1 ? 'they shut' : 'it shuts';
+    const what = `${times(count)}${describeLaunchOption(to)}`;
+    return `Launching ${what}: ${cost}; ${subject} down after at most ${limits.join(', or ')}.`;
   }
 }
 

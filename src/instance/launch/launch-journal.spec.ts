@@ -14,16 +14,22 @@ const tried = fc.record({
   market: fc.constantFrom<'spot' | 'on-demand'>('spot', 'on-demand'),
 });
 
+const ids = fc.array(
+  hex(17).map((id) => `i-${id}`),
+  { maxLength: 4 },
+);
+
 const state: fc.Arbitrary<LaunchState> = fc.array(fc.tuple(tried, word), { maxLength: 20 }).chain((options) =>
   fc
     .record({
       generation: hex(16),
       at: ms,
       n: fc.nat(options.length),
-      instance: fc.option(hex(17).map((id) => `i-${id}`)),
+      kept: ids,
+      instances: ids,
     })
     .map((rest) => ({
-      v: 1 as const,
+      v: 2 as const,
       ...rest,
       launchOptions: options.map(([each]) => each),
       refused: options.slice(0, rest.n).map(([, code]) => code),
@@ -43,7 +49,9 @@ describe('the launch journal', () => {
           { ...it, generation: `${it.generation}0` },
           { ...it, n: it.launchOptions.length + 1 },
           { ...it, refused: [...it.refused, 'Code'] },
-          { ...it, instance: 'i-1; reboot' },
+          { ...it, instances: ['i-1; reboot'] },
+          { ...it, kept: ['i-1; reboot'] },
+          { ...it, instances: null },
           {
             ...it,
             launchOptions: [...it.launchOptions, { type: 't3.micro', subnet: 's', zone: 'a b', market: 'spot' }],
@@ -56,9 +64,20 @@ describe('the launch journal', () => {
     );
   });
 
+  it('of an older client, which launched one instance, is read', () => {
+    fc.assert(
+      fc.property(state, ({ kept: _, instances, ...it }) => {
+        const [instance = null] = instances;
+        const read = { ...it, v: 2, kept: [], instances: instance === null ? [] : [instance] };
+        expect(parseLaunch(Buffer.from(JSON.stringify({ ...it, v: 1, instance })))).toEqual(read);
+        expect(parseLaunch(Buffer.from(JSON.stringify({ ...it, v: 1, instance: 'i-1; reboot' })))).toBeNull();
+      }),
+    );
+  });
+
   it('of a later version is written over: whoever writes to the bucket must not block a launch or remote-down', () => {
     fc.assert(
-      fc.property(state, fc.integer({ min: 2 }), (it, v) => {
+      fc.property(state, fc.integer({ min: 3 }), (it, v) => {
         for (const value of [{ v }, { ...it, v }]) expect(parseLaunch(Buffer.from(JSON.stringify(value)))).toBeNull();
       }),
     );

@@ -6,29 +6,39 @@ import { UnusableObject } from '../../store/objects/unusable';
 /** Far more than 20 types in 20 subnets on two markets take, bytes. */
 const MAX_JOURNAL_BYTES = 512 * 1024;
 const MAX_LAUNCH_OPTIONS = 1_000;
+/** Instances of one launch. */
+const MAX_COUNT = 1_000;
 
 const word = z.string().regex(/^[A-Za-z0-9.-]{1,80}$/);
 const ms = z.number().int().nonnegative();
 const tried = z.object({ type: word, subnet: word, zone: word, market: z.enum(['spot', 'on-demand']) });
 
+const id = z.string().regex(/^i-[0-9a-f]{8,17}$/);
+const ids = z.array(id).max(MAX_COUNT);
+const progress = {
+  generation: z.string().regex(/^[0-9a-f]{16}$/),
+  at: ms,
+  launchOptions: z.array(tried).max(MAX_LAUNCH_OPTIONS),
+  n: z.number().int().nonnegative(),
+  refused: z.array(word).max(MAX_LAUNCH_OPTIONS),
+};
+
+const current = z.object({ v: z.literal(2), ...progress, kept: ids, instances: ids });
+/** As older clients wrote it, which launched one instance. */
+const first = z
+  .object({ v: z.literal(1), ...progress, instance: id.nullable() })
+  .transform(({ instance, ...rest }): z.infer<typeof current> => {
+    return { ...rest, v: 2, kept: [], instances: instance === null ? [] : [instance] };
+  });
 const schema = z
-  .object({
-    v: z.literal(1),
-    generation: z.string().regex(/^[0-9a-f]{16}$/),
-    at: ms,
-    launchOptions: z.array(tried).max(MAX_LAUNCH_OPTIONS),
-    n: z.number().int().nonnegative(),
-    refused: z.array(word).max(MAX_LAUNCH_OPTIONS),
-    instance: z
-      .string()
-      .regex(/^i-[0-9a-f]{8,17}$/)
-      .nullable(),
-  })
+  .union([current, first])
   .refine(({ n, launchOptions: options, refused }) => n <= options.length && refused.length === n);
 
 /**
  * How far a launch is: docs/reference/formats.md, "Launch". It is not signed, so it has nothing that becomes a parameter
- * of a launch: each command computes the run, the owner, the price and the deadline itself.
+ * of a launch: each command computes the run, the owner, the price, the deadline and the count itself. `kept` are the
+ * instances that were there before, whose set this launch completes; `instances`, once all are there, are these and the
+ * launched ones.
  */
 export type LaunchState = z.infer<typeof schema>;
 

@@ -14,10 +14,10 @@ export function describeLimits({ tags, launchedAt }: Pick<InstanceInfo, 'tags' |
 }
 
 /** In which limits an instance differs from a launch spec, because it was launched with others; empty: in none. */
-export function otherLimits(tags: Record<string, string>, launchSpec: LaunchSpec): string[] {
+export function otherLimits(tags: Record<string, string>, launchSpec: LaunchSpec, count = 1): string[] {
   const { lifetime, idle, finish, price } = readTags(tags);
   const { maxLifetime, maxCost, idleTimeout, onFinish, shutdown } = launchSpec;
-  const bought = maxCost !== undefined && price ? (maxCost / price.perHour) * 3_600_000 : Infinity;
+  const bought = maxCost !== undefined && price ? (maxCost / (price.perHour * count)) * 3_600_000 : Infinity;
   const most = Math.min(maxLifetime, bought);
   const others: string[] = [];
   // Tags count whole seconds.

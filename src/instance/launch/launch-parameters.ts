@@ -25,6 +25,10 @@ export interface LaunchPurpose {
   /** Directory on the instance; null: its own default. */
   root: string | null;
   made: 'remote-up' | 'remote-train';
+  /** How many instances the launch spec means, which `maxCost` pays for; absent: one. */
+  count?: number;
+  /** How many of them this launch adds; absent: all. */
+  missing?: number;
   run: string | null;
   /** ms since the epoch. */
   deadline: number | null;
@@ -32,10 +36,15 @@ export interface LaunchPurpose {
   boot?: WatchdogConfig['boot'];
 }
 
-/** How long an instance may live, seconds, and why no longer. @throws Problem where `maxCost` buys nothing, or the price is not known. */
+/**
+ * How long an instance may live, seconds, and why no longer.
+ * @param count of instances that `maxCost` pays for.
+ * @throws Problem where `maxCost` buys nothing, or the price is not known.
+ */
 export function lifetimeOf(
   { maxLifetime, maxCost }: Pick<LaunchSpec, 'maxLifetime' | 'maxCost'>,
   price: Price | null,
+  count = 1,
 ): Pick<WatchdogConfig, 'lifetime' | 'because'> {
   const lifetime = Math.floor(maxLifetime / 1000);
   if (maxCost === undefined) return { lifetime, because: 'lifetime' };
@@ -43,14 +52,19 @@ export function lifetimeOf(
     throw new Problem('PRICE_UNKNOWN', '"maxCost" is set, but the price of the instance is unknown.', {
       next: 'Set "pricePerHour" (USD), or allow pricing:GetProducts and ec2:DescribeSpotPriceHistory.',
     });
-  const bought = Math.floor((maxCost / price.perHour) * 3600);
+  const bought = Math.floor((maxCost / (price.perHour * count)) * 3600);
   if (bought < MIN_LIFETIME_SECONDS)
     throw new Problem(
       'MAX_COST',
-      `"maxCost" of ${dollars(maxCost)} buys ${formatDuration(bought * 1000)} at ${dollars(price.perHour)} an hour.`,
+      `"maxCost" of ${dollars(maxCost)} buys ${formatDuration(bought * 1000)} at ${times(count)}${dollars(price.perHour)} an hour.`,
       { next: 'Raise it, or choose a cheaper type.' },
     );
   return bought < lifetime ? { lifetime: bought, because: 'cost' } : { lifetime, because: 'lifetime' };
+}
+
+/** `4 x `: how many; of one, nothing. */
+export function times(count: number): string {
+  return count > 1 ? `${count} x ` : '';
 }
 
 /** What RunInstances is asked for, but for its token: all of it follows from what is given here. */
@@ -69,8 +83,9 @@ export function launchParameters(
   return {
     ImageId: image.id,
     InstanceType: type as RunInstancesCommandInput['InstanceType'],
-    MinCount: 1,
-    MaxCount: 1,
+    // All or none.
+    MinCount: purpose.missing ?? purpose.count ?? 1,
+    MaxCount: purpose.missing ?? purpose.count ?? 1,
     NetworkInterfaces: [
       {
         DeviceIndex: 0,
@@ -111,7 +126,7 @@ export function launchParameters(
 function watchdogConfig(
   { idleTimeout, onFinish, shutdown, ...launchSpec }: LaunchSpec,
   price: Price | null,
-  { root, deadline, boot, made }: LaunchPurpose,
+  { root, deadline, boot, made, count }: LaunchPurpose,
 ): WatchdogConfig {
   const seconds = (ms: number | undefined) => (ms === undefined ? null : Math.ceil(ms / 1000));
   const idle = idleTimeout === false ? null : seconds(idleTimeout);
@@ -119,7 +134,7 @@ function watchdogConfig(
   return {
     v: 1,
     root,
-    ...lifetimeOf(launchSpec, price),
+    ...lifetimeOf(launchSpec, price, count),
     deadline,
     idle,
     start: trains ? Math.min(DEFAULT_START_SECONDS, idle ?? DEFAULT_START_SECONDS) : null,

@@ -8,30 +8,30 @@ import { assertProfile } from './assert-profile';
 import { imagesOf } from './image';
 import { generationOf, LaunchJournal, tokenOf, type LaunchState, type StoredLaunch } from './launch-journal';
 import { isRecent, LaunchAttempt, MAX_RESUME_AGE_MS } from './launch-attempt';
-import {
-  isAlive,
-  findByClientToken,
-  describeInstance,
-  listOwnedInstances,
-  type InstanceInfo,
-} from '../describe/describe-instances';
+import { LaunchCommit } from './commit-launch';
+import { chooseSet, isSameSet, optionOf } from './instance-set';
+import { times } from './launch-parameters';
+import { findByClientToken, describeInstances, isAlive, type InstanceInfo } from '../describe/describe-instances';
 import { machineTypes } from './machine-type';
-import { TAG } from '../describe/ownership';
 import { describeLaunchOption, isSameLaunchOption, placements, type LaunchOption } from './launch-options';
 import { CAPACITY_ERRORS, runInstances } from './run-instances';
-import { isRefusal, requiredTagsOf, mismatch } from '../stop/required-tags';
-import { managedInstance, NEW_INSTANCE_LAG_MS } from '../stop/managed';
-import { cancelOpenRequests, terminate } from '../stop/terminate';
+import { requiredTagsOf } from '../stop/required-tags';
+import { cancelOpenRequests } from '../stop/terminate';
 import type { EnsureOptions, LaunchTimeouts } from './options';
 
 export const LAUNCH_TIMEOUTS: LaunchTimeouts = { profile: 60_000, trouble: 120_000, sure: 30_000, others: 300_000 };
 const LAUNCH_RETRY_MS = 1_000;
-/** Times that an instance is written down against others who write. */
-const MAX_COMMIT_ATTEMPTS = 20;
-/** Instances that this process gives up because others write to the journal, each of which costs a minute at least. */
+/** Launches that this process gives up because others write to the journal, each of which costs a minute at least. */
 const MAX_GIVEN_UP = 3;
 
-/** The launch of one instance. It continues where a process that was killed left off: docs/reference/formats.md, "Launch". */
+/** What a launch has led to: all the instances, those among them that were there before. */
+export interface Launched {
+  how: 'launched' | 'found';
+  instances: InstanceInfo[];
+  kept: ReadonlySet<string>;
+}
+
+/** The launch of one instance, or of several, all or none. It continues where a process that was killed left off: docs/reference/formats.md, "Launch". */
 export class Launch {
   private readonly journal: LaunchJournal;
   private readonly attempt: LaunchAttempt;
@@ -46,8 +46,8 @@ export class Launch {
   /** When EC2 last answered something new. */
   private progress = steadyNow();
   private readonly answered = new Set<string>();
-  /** Ids of instances that this process has launched, and terminated since others wrote to the journal. */
-  private readonly givenUp: string[] = [];
+  private readonly count: number;
+  private readonly commits: LaunchCommit;
   private readonly etags = new Set<string>();
 
   constructor(
@@ -57,10 +57,12 @@ export class Launch {
   ) {
     this.journal = new LaunchJournal(options.store, options.keys, key);
     this.attempt = new LaunchAttempt(options, key);
+    this.commits = new LaunchCommit(options, key, this.journal, timeouts, () => this.reportWait());
+    this.count = options.count ?? 1;
   }
 
   /** @throws Problem NO_CAPACITY where every try was refused; others for what no other try would mend. */
-  async run(): Promise<{ how: 'launched' | 'found'; instance: InstanceInfo }> {
+  async run(): Promise<Launched> {
     const { aws, launchSpec, signal } = this.options;
     await assertProfile(aws, launchSpec, signal);
     const types = await machineTypes(aws, launchSpec.types, signal);
@@ -75,57 +77,63 @@ export class Launch {
       const stored = await this.journal.read(signal);
       if (!stored) absent++;
       else this.etags.add(stored.etag);
-      if (this.givenUp.length > MAX_GIVEN_UP || steadyNow() - this.progress > this.timeouts.others)
+      if (this.commits.rounds > MAX_GIVEN_UP || steadyNow() - this.progress > this.timeouts.others)
         throw this.contested();
-      const done = stored?.state ? await this.resume(stored, stored.state) : null;
-      if (done && done !== 'anew') return done;
-      if (!stored || !stored.state || done === 'anew') await this.start(stored?.etag ?? null);
+      const done = stored?.state ? await this.resume(stored, stored.state) : 'anew';
+      const launched = done === 'anew' ? await this.start(stored?.etag ?? null) : done;
+      if (launched) return launched;
     }
     throw new Problem('LAUNCH_STATE', 'The launch state can be written to the store but not read back.', {
       next: 'The caller needs s3:GetObject there: attach the CallerPolicy of nx g nx-ec2:aws-setup.',
     });
   }
 
-  /** Begins another generation, unless somebody else has. */
-  private async start(etag: string | null): Promise<void> {
+  /** Begins another generation, unless somebody else has. @returns the instances where there are enough of them. */
+  private async start(etag: string | null): Promise<Launched | null> {
+    const living = await this.living();
+    if (living.length === this.count) return found(living);
+    this.attempt.kept = living;
     this.generation = randomBytes(8).toString('hex');
     const state: LaunchState = {
-      v: 1,
+      v: 2,
       generation: this.generation,
       at: Date.now(),
-      launchOptions: this.launchOptions,
+      launchOptions: this.optionsBeside(living),
       n: 0,
       refused: [],
-      instance: null,
+      kept: living.map(({ id }) => id),
+      instances: [],
     };
     // Nothing is written where the launch would fail for its price.
     await this.attempt.terms(state);
     await this.journal.write(state, etag);
+    return null;
   }
 
   /** One step on from what is written down; null: look again. */
-  private async resume(
-    { etag, age }: StoredLaunch,
-    state: LaunchState,
-  ): Promise<{ how: 'launched' | 'found'; instance: InstanceInfo } | 'anew' | null> {
+  private async resume({ etag, age }: StoredLaunch, state: LaunchState): Promise<Launched | 'anew' | null> {
     const { aws, printer, signal } = this.options;
-    if (state.instance !== null) {
-      const instance = await describeInstance(aws, state.instance, signal);
-      if (instance && isAlive(instance) && this.isOurs(instance)) return { how: 'found', instance };
-      return !instance && age < this.timeouts.sure ? this.waitForEc2Consistency() : 'anew';
+    if (state.instances.length) {
+      const known = await describeInstances(aws, state.instances, signal);
+      const living = chooseSet(this.alive(known), this.count);
+      if (living.length === this.count) return found(living);
+      const isDoubtful = known.length < state.instances.length && age < this.timeouts.sure;
+      return isDoubtful ? this.waitForEc2Consistency() : 'anew';
     }
-    const isCurrent = this.isCurrent(state, age) && this.wereRefused(state);
+    const kept = await this.living(state.generation);
+    const isCurrent = this.isCurrent(state, age, kept) && this.wereRefused(state, kept);
     if (state.n >= state.launchOptions.length) {
       if (this.seen.size && isCurrent) throw this.exhausted(state);
       return 'anew';
     }
     if (!isCurrent) return this.findLaunched(state, etag, age);
-    const earlier = state.n > 0 ? await this.findEarlier(state) : null;
-    if (earlier) return (await this.commit(earlier, state, etag)) ? { how: 'found', instance: earlier } : null;
+    this.attempt.kept = kept;
+    const earlier = state.n > 0 ? await this.findEarlier(state) : [];
+    if (earlier.length) return this.complete('found', kept, earlier, state, etag);
     const option = state.launchOptions[state.n];
     const terms = await this.attempt.terms(state);
     this.reportSkipped(state);
-    const what = describeLaunchOption(option);
+    const what = `${times(terms.parameters.MinCount!)}${describeLaunchOption(option)}`;
     this.report(await this.attempt.describe(option, terms));
     const answer = await runInstances(aws, {
       parameters: terms.parameters,
@@ -144,8 +152,25 @@ export class Launch {
       await this.moveToNextOption(state, etag, answer.refused);
       return null;
     }
-    if ('ended' in answer) return 'anew';
-    return (await this.commit(answer.instance, state, etag)) ? { how: 'launched', instance: answer.instance } : null;
+    if ('ended' in answer) {
+      await this.untilListed(answer.ended);
+      return 'anew';
+    }
+    return this.complete('launched', kept, answer.instances, state, etag);
+  }
+
+  /** Writes down what a launch has; null: it has others. 'anew': some of them have ended. */
+  private async complete(
+    how: Launched['how'],
+    kept: InstanceInfo[],
+    launched: InstanceInfo[],
+    state: LaunchState,
+    etag: string,
+  ): Promise<Launched | 'anew' | null> {
+    const instances = [...kept, ...launched];
+    if (instances.length < this.count) return 'anew';
+    if (!(await this.commits.commit(launched, state, etag))) return null;
+    return { how, instances, kept: new Set(state.kept) };
   }
 
   /**
@@ -153,9 +178,10 @@ export class Launch {
    * parameters of its own. It is waited for until EC2 must know of it.
    */
   private async findLaunched(state: LaunchState, etag: string, age: number) {
-    const [instance] = await findByClientToken(this.options.aws, tokenOf(state), this.options.signal);
-    if (instance && this.isOurs(instance))
-      return (await this.commit(instance, state, etag)) ? { how: 'found' as const, instance } : null;
+    const launched = this.alive(await findByClientToken(this.options.aws, tokenOf(state), this.options.signal));
+    const kept = (await this.living(state.generation)).filter(({ id }) => state.kept.includes(id));
+    if (launched.length && kept.length + launched.length === this.count)
+      return this.complete('found', kept, launched, state, etag);
     return age < this.timeouts.sure ? this.waitForEc2Consistency() : 'anew';
   }
 
@@ -163,14 +189,49 @@ export class Launch {
    * What an option before the one that is reached has launched. The journal says that all of them were refused, but
    * anybody may have written it who can write to the bucket.
    */
-  private async findEarlier({ generation }: LaunchState): Promise<InstanceInfo | null> {
-    const { aws, owner, signal } = this.options;
-    const own = await listOwnedInstances(aws, owner, signal);
-    return own.find((each) => generationOf(each.clientToken) === generation && this.isOurs(each)) ?? null;
+  private async findEarlier({ generation }: LaunchState): Promise<InstanceInfo[]> {
+    const ours = await this.commits.listOurs();
+    return chooseSet(
+      ours.filter((each) => generationOf(each.clientToken) === generation),
+      this.count,
+    );
+  }
+
+  /**
+   * Those of several instances that are there, and that a launch completes: of one instance there are none.
+   * @param generation a launch whose own do not count.
+   */
+  private async living(generation?: string): Promise<InstanceInfo[]> {
+    if (this.count === 1) return [];
+    const ours = (await this.commits.listOurs()).filter(
+      ({ type, clientToken }) =>
+        this.attempt.images.has(type) && (generation === undefined || generationOf(clientToken) !== generation),
+    );
+    return chooseSet(ours, this.count);
+  }
+
+  private alive(instances: InstanceInfo[]): InstanceInfo[] {
+    return instances.filter((each) => isAlive(each) && this.commits.isOurs(each));
+  }
+
+  /** Beside instances that are there, others are launched in their subnet alone. */
+  private optionsBeside([one]: InstanceInfo[]): LaunchOption[] {
+    return one ? [optionOf(one)] : this.launchOptions;
+  }
+
+  /** Waits until EC2's lists have these, which another launch is to complete. */
+  private async untilListed(alive: InstanceInfo[]): Promise<void> {
+    const { aws, signal } = this.options;
+    const ids = alive.map(({ id }) => id);
+    const until = steadyNow() + this.timeouts.sure;
+    while (ids.length && steadyNow() < until) {
+      if ((await describeInstances(aws, ids, signal)).length === ids.length) return;
+      await sleep(LAUNCH_RETRY_MS, signal);
+    }
   }
 
   private async waitForEc2Consistency(): Promise<null> {
-    this.report('Another command is launching an instance; waiting for its result.');
+    this.reportWait();
     await sleep(LAUNCH_RETRY_MS, this.options.signal);
     return null;
   }
@@ -178,18 +239,24 @@ export class Launch {
   /**
    * Whether a launch is of the last minutes. Capacity that was refused is refused for minutes: "wait a few minutes and
    * submit your request again" (EC2 user guide, InsufficientInstanceCapacity). What was refused before that is tried
-   * again. The launch of this process itself may have many options, and take longer.
+   * again. The launch of this process itself may have many options, and take longer. One that completes other instances
+   * than EC2 lists would launch too few or too many.
    */
-  private isCurrent({ generation, at }: LaunchState, age: number): boolean {
-    return generation === this.generation || (age < MAX_RESUME_AGE_MS && isRecent(at));
+  private isCurrent({ generation, at, kept }: LaunchState, age: number, living: InstanceInfo[]): boolean {
+    const sees = living.map(({ id }) => id);
+    return isSameSet(kept, sees) && (generation === this.generation || (age < MAX_RESUME_AGE_MS && isRecent(at)));
   }
 
   /** Whether all was refused that this command tries before the option that a launch has reached, and that is offered. */
-  private wereRefused({ launchOptions, n, refused }: LaunchState): boolean {
-    const reached = n < launchOptions.length ? this.placeOf(launchOptions[n]) : this.launchOptions.length;
+  private wereRefused({ launchOptions, n, refused }: LaunchState, kept: InstanceInfo[]): boolean {
+    const options = this.optionsBeside(kept);
+    const reached =
+      n < launchOptions.length
+        ? options.findIndex((each) => isSameLaunchOption(each, launchOptions[n]))
+        : options.length;
     if (reached < 0) return false;
     const tried = launchOptions.slice(0, n).filter((_, m) => CAPACITY_ERRORS.has(refused[m]));
-    return this.launchOptions.slice(0, reached).every((each) => tried.some((other) => isSameLaunchOption(each, other)));
+    return options.slice(0, reached).every((each) => tried.some((other) => isSameLaunchOption(each, other)));
   }
 
   /** What is not tried since another command was refused it. */
@@ -206,78 +273,18 @@ export class Launch {
       );
   }
 
-  private placeOf(option: LaunchOption): number {
-    return this.launchOptions.findIndex((each) => isSameLaunchOption(each, option));
+  private isOffered(to: LaunchOption): boolean {
+    return this.launchOptions.some((each) => isSameLaunchOption(each, to));
   }
 
-  private isOffered(to: LaunchOption): boolean {
-    return this.placeOf(to) >= 0;
+  private reportWait(): void {
+    const what = this.count > 1 ? 'instances' : 'an instance';
+    this.report(`Another command is launching ${what}; waiting for its result.`);
   }
 
   /** Not twice in a row. */
   private report(text: string): void {
     if (this.said !== text) this.options.printer.line((this.said = text));
-  }
-
-  private isOurs({ tags }: InstanceInfo): boolean {
-    return tags[TAG.key] === this.key && mismatch(tags, requiredTagsOf(this.options)) === null;
-  }
-
-  /** Whether EC2 lists an instance of this launch spec that is older. Of two clients, only one has the older instance. */
-  private async hasOlder({ id, launchedAt }: InstanceInfo): Promise<boolean> {
-    const { aws, owner, signal } = this.options;
-    const own = await listOwnedInstances(aws, owner, signal);
-    return own.some(
-      (each) => this.isOurs(each) && (each.launchedAt - launchedAt || Number(each.id > id) - Number(each.id < id)) < 0,
-    );
-  }
-
-  /**
-   * Writes down which instance the launch has. Where the journal names another one, or another launch has begun, EC2 is
-   * asked: anybody may have written that who writes to the bucket. This instance is a duplicate, and is terminated, if
-   * the one that is named is one of ours and lives, or if an older one lives.
-   * @returns whether the launch has this one.
-   */
-  private async commit(instance: InstanceInfo, state: LaunchState, etag: string): Promise<boolean> {
-    const { aws, signal } = this.options;
-    let at: string | null = etag;
-    const began = steadyNow();
-    // An instance that can't be written down for others who write is found by its tags.
-    for (let launchOptions = 0; launchOptions < MAX_COMMIT_ATTEMPTS;) {
-      if ((await this.journal.write({ ...state, instance: instance.id }, at)) !== null) return true;
-      const now: StoredLaunch | null = await this.journal.read();
-      const named = now?.state?.instance ?? null;
-      if (named === instance.id) return true;
-      const other = named === null ? null : await describeInstance(aws, named, signal);
-      // Once: whoever writes another id again and again must not keep this instance waiting.
-      const isDoubtful = now !== null && now.age < this.timeouts.sure && steadyNow() - began < this.timeouts.sure;
-      if (named !== null && !other && isDoubtful) {
-        await this.waitForEc2Consistency();
-        continue;
-      }
-      const restarted = named === null && now?.state && now.state.generation !== state.generation;
-      if (restarted ? await this.hasOlder(instance) : other && isAlive(other) && this.isOurs(other)) {
-        await this.terminateDuplicate(instance);
-        return false;
-      }
-      at = now?.etag ?? null;
-      launchOptions++;
-    }
-    return true;
-  }
-
-  private async terminateDuplicate({ id }: InstanceInfo): Promise<void> {
-    const { aws, printer } = this.options;
-    try {
-      const duplicate = await managedInstance(aws, id, requiredTagsOf(this.options), { unseen: NEW_INSTANCE_LAG_MS });
-      if (!duplicate) return;
-      printer.line(`Terminating ${id}: another client launched an instance first.`);
-      this.givenUp.push(id);
-      await terminate(aws, duplicate, printer);
-    } catch (error) {
-      if (!isRefusal(error)) throw error;
-      printer.warn(error.message);
-    }
   }
 
   /** Goes on to the next try, unless somebody else has. */
@@ -296,8 +303,8 @@ export class Launch {
 
   private contested(): Problem {
     const { project } = this.options.owner;
-    const given = this.givenUp.length
-      ? `This command terminated what it had launched: ${this.givenUp.join(', ')}.`
+    const given = this.commits.givenUp.length
+      ? `This command terminated what it had launched: ${this.commits.givenUp.join(', ')}.`
       : 'This command has launched nothing.';
     return new Problem(
       'LAUNCH_STATE',
@@ -308,13 +315,26 @@ export class Launch {
     );
   }
 
-  private exhausted({ generation, launchOptions, refused }: LaunchState): Problem {
+  private exhausted({ generation, launchOptions, refused, kept }: LaunchState): Problem {
     const lines = launchOptions.map(
       (each, n) => `  ${describeLaunchOption(each)}: ${this.seen.get(`${generation} ${n}`) ?? refused[n]}`,
     );
-    const spot = this.options.launchSpec.spot;
-    return new Problem('NO_CAPACITY', `EC2 has no capacity for any of these:\n${lines.join('\n')}`, {
-      next: `Try again later, or name more types${spot === true ? ', more subnets, or "spot": "or-on-demand"' : ' or subnets'}.`,
+    const { launchSpec, owner } = this.options;
+    const of = this.count > 1 ? ` for ${this.count - kept.length} instances at once` : '';
+    if (kept.length)
+      return new Problem(
+        'NO_CAPACITY',
+        `EC2 has no capacity for ${this.count - kept.length} of ${this.count} instances, beside those that exist (${kept.join(', ')}):\n${lines.join('\n')}`,
+        {
+          next: `Those that exist are kept until their shutdown rules end them. To terminate them now: ${nxRun(owner.project, 'remote-down')}. To launch all of them elsewhere, run this command again after that.`,
+        },
+      );
+    return new Problem('NO_CAPACITY', `EC2 has no capacity${of} for any of these:\n${lines.join('\n')}`, {
+      next: `Try again later, or name more types${launchSpec.spot === true ? ', more subnets, or "spot": "or-on-demand"' : ' or subnets'}.`,
     });
   }
+}
+
+function found(instances: InstanceInfo[]): Launched {
+  return { how: 'found', instances, kept: new Set() };
 }

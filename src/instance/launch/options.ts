@@ -14,6 +14,8 @@ export interface EnsureOptions {
   prefix?: string;
   owner: Owner;
   launchSpec: LaunchSpec;
+  /** How many are launched together, all or none; absent: one. */
+  count?: number;
   /** As configured, USD. */
   pricePerHour?: number;
   /** `remoteRoot`, as configured. */

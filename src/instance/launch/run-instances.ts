@@ -12,13 +12,13 @@ import { steadyNow } from '../../system/moment';
 
 /** What EC2 says to one try. */
 export type Answer =
-  | { instance: InstanceInfo }
+  | { instances: InstanceInfo[] }
   /** No capacity there: another launch option may have some. */
   | { refused: string; message: string }
   /** Under that token something else was launched before. */
   | { other: true }
-  /** What was launched under that token has ended. */
-  | { ended: true };
+  /** What was launched under that token has ended, or some of it: those that live. */
+  | { ended: InstanceInfo[] };
 
 /** How long each kind of trouble is waited out, ms. */
 export interface RunInstancesTimeouts {
@@ -79,15 +79,15 @@ export async function runInstances(
     try {
       const command = new RunInstancesCommand({ ...parameters, ClientToken: token });
       const { Instances = [] } = await ec2.send(command, { abortSignal: signal });
-      const instance = toInstanceInfo(Instances[0]);
-      return isAlive(instance) ? { instance } : { ended: true };
+      const instances = Instances.map(toInstanceInfo).filter(isAlive);
+      return instances.length >= parameters.MinCount! ? { instances } : { ended: instances };
     } catch (error) {
       if (signal?.aborted) throw signal.reason;
       const code = awsCode(error) ?? '';
       const message = sanitizeForTerminal((error as Error).message);
       if (CAPACITY_ERRORS.has(code)) return { refused: code, message };
       if (code === 'IdempotentParameterMismatch') return { other: true };
-      if (code === 'IdempotentInstanceTerminated') return { ended: true };
+      if (code === 'IdempotentInstanceTerminated') return { ended: [] };
       if (/iamInstanceProfile|IAM Instance Profile/i.test(message) && code === 'InvalidParameterValue') {
         if (
           await wait(

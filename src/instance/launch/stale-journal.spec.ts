@@ -54,13 +54,14 @@ describe('the journal of a launch that was killed', () => {
     const key = specHash(owner, launchSpec);
     const launchOptions = await placements(aws, launchSpec);
     const state: LaunchState = {
-      v: 1,
+      v: 2,
       generation,
       at: Date.now() - ago,
       launchOptions,
       n: 0,
       refused: [],
-      instance: null,
+      kept: [],
+      instances: [],
       ...change,
     };
     await store.put(keys.launch(key), Buffer.from(JSON.stringify(state)));
@@ -107,7 +108,10 @@ describe('the journal of a launch that was killed', () => {
     const { id, tags } = await ensureInstance(of('a'));
     await interrupted(of('b'), { generation: generationOf(tokenOf(id) ?? null)! });
     const launch = new Launch(of('b'), specHash(caller.owner, of('b').launchSpec), LAUNCH_TIMEOUTS);
-    const { how, instance } = await launch.run();
+    const {
+      how,
+      instances: [instance],
+    } = await launch.run();
     expect([how, instance.id, instance.tags]).toEqual(['found', id, tags]);
     expect(at.aws.left().instances).toEqual([id]);
   });
@@ -118,7 +122,10 @@ describe('the journal of a launch that was killed', () => {
     const refused = ['InsufficientInstanceCapacity'];
     await interrupted(options, { generation: generationOf(tokenOf(id) ?? null)!, n: 1, refused });
     const launch = new Launch(options, specHash(caller.owner, options.launchSpec), LAUNCH_TIMEOUTS);
-    const { how, instance } = await launch.run();
+    const {
+      how,
+      instances: [instance],
+    } = await launch.run();
     expect([how, instance.id]).toEqual(['found', id]);
     expect(at.aws.left().instances).toEqual([id]);
   });
@@ -143,7 +150,7 @@ describe('the journal of a launch that was killed', () => {
       }),
     );
     const other = Instances![0].InstanceId!;
-    await interrupted(options, { generation, n: 1, refused: ['InsufficientInstanceCapacity'], instance: other });
+    await interrupted(options, { generation, n: 1, refused: ['InsufficientInstanceCapacity'], instances: [other] });
     expect((await ensureInstance(options)).id).toBe(other);
     expect(new Set(at.aws.left().instances)).toEqual(new Set(isIdle ? [other] : [id, other]));
     expect(caller.told).toContain(isIdle ? `Terminating ${id}: a duplicate` : `warning: ${id} is kept: it is in use`);
@@ -165,7 +172,10 @@ describe('the journal of a launch that was killed', () => {
     await interrupted(options, {}, 2 * HOUR);
     // As where EC2's list did not have it yet when the command looked there.
     const launch = new Launch(options, specHash(caller.owner, options.launchSpec), LAUNCH_TIMEOUTS);
-    const { how, instance } = await launch.run();
+    const {
+      how,
+      instances: [instance],
+    } = await launch.run();
     expect([how, instance.id, instance.tags[TAG.deadline]]).toEqual(['found', id, `${deadline}`]);
     expect(at.aws.left().instances).toEqual([id]);
   });

@@ -47,7 +47,7 @@ describe('a forged launch journal', () => {
     const { id, tags } = await ensureInstance(options());
     const second = await launchTagged(at, tags, { ClientToken: 'nx-ec2-00000000000000aa-0' });
     // It says that the first was launched by an attempt that was given up, and that the second has taken its place.
-    await forge({ instance: second, n: 0 });
+    await forge({ instances: [second], n: 0 });
     await ensureInstance(options());
     expect(await states(id, second)).toEqual(['running', 'running']);
     expect(caller.told).toMatch(/Several instances/);
@@ -64,7 +64,7 @@ describe('a forged launch journal', () => {
       await of(3, { [TAG.owner]: 'arn:aws:iam::123456789012:user/bea' }),
       await of(4, { [TAG.managed]: 'false' }),
     ];
-    await forge({ instance: first.id });
+    await forge({ instances: [first.id] });
     await ensureInstance(options());
     expect(await states(first.id, ...others)).toEqual(Array(5).fill('running'));
   });
@@ -90,8 +90,8 @@ describe('a forged launch journal', () => {
     // Between the launch and the moment in which it is written down.
     jest.spyOn(store, 'compareAndSwap').mockImplementation(async (key, body, etag) => {
       const state = JSON.parse(body.toString()) as LaunchState;
-      if (state.instance !== null && !forged++)
-        await store.put(key, Buffer.from(JSON.stringify({ ...state, instance: foreign })));
+      if (state.instances.length && !forged++)
+        await store.put(key, Buffer.from(JSON.stringify({ ...state, instances: [foreign] })));
       return swap(key, body, etag);
     });
     const { id, how } = await ensureInstance(options({ store }));
@@ -99,7 +99,7 @@ describe('a forged launch journal', () => {
     expect(how).toBe('launched');
     expect(await states(id)).toEqual(['running']);
     if (!named) expect(await states(foreign)).toEqual(['running']);
-    expect((await read()).instance).toBe(id);
+    expect((await read()).instances).toEqual([id]);
   });
 
   it('that names another instance again and again delays a launch no longer than EC2’s lists lag behind', async () => {
@@ -109,7 +109,8 @@ describe('a forged launch journal', () => {
     jest.spyOn(store, 'compareAndSwap').mockImplementation(async (key, body, etag) => {
       const state = JSON.parse(body.toString()) as LaunchState;
       const instance = `i-${String(++forged).padStart(17, '0')}`;
-      if (state.instance !== null) await store.put(key, Buffer.from(JSON.stringify({ ...state, instance })));
+      if (state.instances.length)
+        await store.put(key, Buffer.from(JSON.stringify({ ...state, instances: [instance] })));
       return swap(key, body, etag);
     });
     const { id, how } = await ensureInstance(options({ store }));
@@ -125,8 +126,8 @@ describe('a forged launch journal', () => {
       const state = JSON.parse(body.toString()) as LaunchState;
       const generation = String(++forged).padStart(16, '0');
       // While EC2 launches.
-      if (state.instance !== null)
-        await store.put(key, Buffer.from(JSON.stringify({ ...state, generation, instance: null })));
+      if (state.instances.length)
+        await store.put(key, Buffer.from(JSON.stringify({ ...state, generation, instances: [] })));
       return swap(key, body, etag);
     });
     const { id, how } = await ensureInstance(options({ store }));
@@ -144,12 +145,12 @@ describe('a forged launch journal', () => {
     let restarted = 0;
     jest.spyOn(store, 'compareAndSwap').mockImplementation(async (key, body, etag) => {
       const state = JSON.parse(body.toString()) as LaunchState;
-      if (state.instance !== null && !restarted++)
-        await store.put(key, Buffer.from(JSON.stringify({ ...state, generation, instance: null })));
+      if (state.instances.length && !restarted++)
+        await store.put(key, Buffer.from(JSON.stringify({ ...state, generation, instances: [] })));
       return swap(key, body, etag);
     });
     const launch = new Launch(options({ store }), specHash(caller.owner, launchSpec), LAUNCH_TIMEOUTS);
-    expect((await launch.run()).instance.id).toBe(first.id);
+    expect((await launch.run()).instances[0].id).toBe(first.id);
     expect(at.aws.left().instances).toEqual([first.id]);
     expect(caller.told).toMatch(/Terminating i-\w+: another client launched an instance first/);
   });

@@ -25,20 +25,27 @@ import { commandLine } from '../../report/shell-words';
  */
 
 /** Asks EC2 to terminate an instance, its spot request first; does not wait until it has. */
-export async function terminate(
+export function terminate(aws: Aws, instance: ManagedInstance, printer: Printer, signal?: AbortSignal): Promise<void> {
+  return terminateAll(aws, [instance], printer, signal);
+}
+
+/** The same for several, in one request: a client that is killed leaves all of them or none. */
+export async function terminateAll(
   aws: Aws,
-  instance: ManagedInstance,
+  instances: readonly ManagedInstance[],
   printer: Printer,
   signal?: AbortSignal,
 ): Promise<void> {
-  assertChecked(instance);
-  const { id, spotRequest } = instance;
+  instances.forEach(assertChecked);
+  if (!instances.length) return;
   const { TerminateInstancesCommand } = sdk.ec2();
   const ec2 = await aws.ec2();
-  if (spotRequest) await cancelSpot(aws, [spotRequest], printer);
+  const requests = instances.flatMap(({ spotRequest }) => spotRequest ?? []);
+  if (requests.length) await cancelSpot(aws, requests, printer);
+  const InstanceIds = instances.map(({ id }) => id);
   await whenSeen(
-    () => ec2.send(new TerminateInstancesCommand({ InstanceIds: [id] }), { abortSignal: signal }),
-    `Could not terminate ${id}.`,
+    () => ec2.send(new TerminateInstancesCommand({ InstanceIds }), { abortSignal: signal }),
+    `Could not terminate ${InstanceIds.join(', ')}.`,
     signal,
   );
 }

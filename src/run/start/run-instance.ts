@@ -28,16 +28,16 @@ export const SHUTDOWN = { timeout: 120_000 };
 const SHUTDOWN_POLL_MS = 1_000;
 
 /**
- * Brings up the instance that a project describes, and waits until it can be used.
- * @param purpose what it is for. @param onUp as soon as EC2 has it.
+ * Brings up the instances that a project describes, one or those of `count`, and waits until they can be used.
+ * @param purpose what they are for. @param onUp as soon as EC2 has them.
  */
-export async function ensureProjectInstance(
+export async function ensureProjectInstances(
   context: RunContext,
   launchSpec: LaunchSpec,
-  purpose: Pick<EnsureOptions, 'by' | 'run' | 'deadline'>,
+  purpose: Pick<EnsureOptions, 'by' | 'run' | 'deadline' | 'count'>,
   signal: AbortSignal,
-  onUp?: (instance: EnsuredInstance) => void,
-): Promise<EnsuredInstance> {
+  onUp?: (instances: EnsuredInstance[]) => void,
+): Promise<EnsuredInstance[]> {
   const { aws, store, keys, printer, configuration } = context;
   const { prefix, pricePerHour, remoteRoot: root, instance } = configuration;
   const options = { aws, store, keys, prefix, pricePerHour, root, printer, signal, launchSpec, ...purpose };
@@ -52,41 +52,57 @@ async function isIdle(context: RunContext, id: string, signal: AbortSignal): Pro
 }
 
 /**
- * Makes the instance that a run is to train on, or finds the one that was made, and waits until it can be used. One
- * that this call has made and that can't be used is ended.
- * @param onUp as soon as EC2 has it.
+ * Launches the instances that a run is to train on, all or none, or finds those that were launched, and waits until all
+ * can be used. If one can't be, those that this call has launched are terminated.
+ * @param count how many; absent: one. @param onUp as soon as EC2 has them.
+ * @returns them in the order of their launch.
  */
 export async function launchForRun(
   context: RunContext,
   launchSpec: LaunchSpec,
-  { id, deadline }: { id: string; deadline?: number },
-  onUp: (instance: EnsuredInstance) => void,
+  { id, deadline, count }: { id: string; deadline?: number; count?: number },
+  onUp: (instances: EnsuredInstance[]) => void,
   signal: AbortSignal,
-): Promise<EnsuredInstance> {
-  const purpose = { by: 'remote-train', run: id, deadline } as const;
-  let up: EnsuredInstance | undefined;
+): Promise<EnsuredInstance[]> {
+  const purpose = { by: 'remote-train', run: id, deadline, count } as const;
+  // By id: what an earlier round launched, and a later one finds, is this call's as well.
+  const launched = new Map<string, EnsuredInstance>();
+  const up = (instances: EnsuredInstance[]) => {
+    for (const each of instances) if (each.how === 'launched') launched.set(each.id, each);
+    onUp(instances);
+  };
   try {
-    return await ensureProjectInstance(context, launchSpec, purpose, signal, (instance) => onUp((up = instance)));
+    return await ensureProjectInstances(context, launchSpec, purpose, signal, up);
   } catch (error) {
-    if (up) await terminateUnused(context, up, id, signal);
+    await terminateUnused(context, [...launched.values()], id, signal);
     throw error;
   }
 }
 
 /**
- * Terminates an instance that this command launched for a training which can't begin; after a signal it
- * is left: its shutdown rules end it. One that another command launched meanwhile, for another run, is left.
+ * Terminates those instances that this command launched for a training which can't begin; after a signal they are left:
+ * their shutdown rules end them. One that another command launched meanwhile, for another run, is left.
  */
 export async function terminateUnused(
   context: RunContext,
-  instance: EnsuredInstance,
+  instances: readonly EnsuredInstance[],
   run: string,
   signal: AbortSignal,
   why = 'which failed to start',
 ): Promise<void> {
-  if (signal.aborted || instance.how !== 'launched') return;
+  if (signal.aborted) return;
+  const launched = instances.filter(({ how }) => how === 'launched');
+  await Promise.all(launched.map(({ id }) => terminateUnusedOne(context, id, run, signal, why)));
+}
+
+async function terminateUnusedOne(
+  context: RunContext,
+  id: string,
+  run: string,
+  signal: AbortSignal,
+  why: string,
+): Promise<void> {
   const { aws, printer } = context;
-  const { id } = instance;
   try {
     const managed = await managedInstance(aws, id, await requiredRunTags(context, run), {
       unseen: NEW_INSTANCE_LAG_MS,

@@ -43,7 +43,7 @@ export async function instancesAfterLaunch(
     const isOpen =
       launch?.state &&
       launch.age < EC2_LAG_MS &&
-      (launch.state.instance ?? launch.state.n < launch.state.launchOptions.length);
+      (launch.state.instances.length > 0 || launch.state.n < launch.state.launchOptions.length);
     const isComplete = !isOpen || own.some(({ tags }) => tags[TAG.key] === key);
     const isTimedOut = steadyNow() - began >= LAUNCH_WAIT.timeout;
     if (isComplete || isTimedOut) {
