@@ -46,7 +46,7 @@ export class FleetActions {
   private outcome(fleet: Fleet): { [name: string]: Xml } {
     return {
       errorSet: fleet.errors.map((each) => errorXml(fleet, each)),
-      fleetInstanceSet: fleet.launched.map((each) => launchedXml(fleet, each, this.instances.get(each.instance)!)),
+      fleetInstanceSet: launchedXml(fleet, (id) => this.instances.get(id)!),
     };
   }
 

@@ -43,18 +43,22 @@ export function errorXml(fleet: Fleet, { pool, market, code, message }: FleetErr
   };
 }
 
-export function launchedXml(
-  fleet: Fleet,
-  { instance, pool, market }: Fleet['launched'][number],
-  { type, zone }: LocalInstance,
-): Xml {
-  return {
+/** What an instant fleet launched: the instances of a pool in a zone together. */
+export function launchedXml(fleet: Fleet, instance: (id: string) => LocalInstance): Xml[] {
+  const groups = new Map<string, { launched: Fleet['launched'][number]; instances: LocalInstance[] }>();
+  for (const launched of fleet.launched) {
+    const found = instance(launched.instance);
+    const key = `${launched.pool} ${launched.market} ${found.zone}`;
+    const instances = [...(groups.get(key)?.instances ?? []), found];
+    groups.set(key, { launched, instances });
+  }
+  return [...groups.values()].map(({ launched: { pool, market }, instances }) => ({
     launchTemplateAndOverrides: poolXml(fleet.pools[pool]),
     lifecycle: market,
-    instanceIds: [instance],
-    instanceType: type,
-    availabilityZone: zone,
-  };
+    instanceIds: instances.map(({ id }) => id),
+    instanceType: instances[0].type,
+    availabilityZone: instances[0].zone,
+  }));
 }
 
 function activity({ state, errors }: Fleet, alive: number, target: number): string {

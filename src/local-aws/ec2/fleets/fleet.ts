@@ -32,6 +32,14 @@ export interface FleetEvent {
   instance?: string;
 }
 
+/** What an instant fleet demands of all its instances of a market. */
+export interface MarketOptions {
+  singleType: boolean;
+  singleZone: boolean;
+  /** With fewer, no instance is launched. */
+  min?: number;
+}
+
 export interface Fleet {
   /** `fleet-…` */
   id: string;
@@ -39,6 +47,7 @@ export interface Fleet {
   state: 'active' | 'deleted_running' | 'deleted_terminating';
   target: Record<Market, number>;
   defaultMarket: Market;
+  options: Record<Market, MarketOptions>;
   /** In the order in which they are tried. */
   pools: Pool[];
   /** ms since the epoch. */
@@ -59,12 +68,8 @@ export interface Fleet {
 /** Options of fleets that change what they do, and that local AWS does not have. */
 const UNKNOWN = [
   'ValidFrom',
-  'SpotOptions.MinTargetCapacity',
-  'SpotOptions.SingleInstanceType',
-  'SpotOptions.SingleAvailabilityZone',
   'SpotOptions.MaxTotalPrice',
   'SpotOptions.MaintenanceStrategies.CapacityRebalance.ReplacementStrategy',
-  'OnDemandOptions.MinTargetCapacity',
   'OnDemandOptions.MaxTotalPrice',
 ];
 
@@ -88,12 +93,17 @@ export function readFleet(form: Form): Fleet {
   const defaultMarket = form.text('TargetCapacitySpecification.DefaultTargetCapacityType') ?? 'on-demand';
   if (defaultMarket !== 'spot' && defaultMarket !== 'on-demand')
     throw new AwsError('InvalidParameterValue', `Invalid value '${defaultMarket}' for DefaultTargetCapacityType.`);
+  const target = readTarget(form, defaultMarket);
   return {
     id: `fleet-${randomUUID()}`,
     type,
     state: 'active',
-    target: readTarget(form, defaultMarket),
+    target,
     defaultMarket,
+    options: {
+      spot: readOptions(form.part('SpotOptions'), type, target.spot),
+      'on-demand': readOptions(form.part('OnDemandOptions'), type, target['on-demand']),
+    },
     pools: readPools(form, defaultMarket),
     created: Date.now(),
     validUntil: readEnd(form),
@@ -120,6 +130,26 @@ function readTarget(form: Form, defaultMarket: Market): Fleet['target'] {
   const target = { spot, 'on-demand': onDemand };
   target[defaultMarket] += rest;
   return target;
+}
+
+const MAX_MIN_TARGET_CAPACITY = 1000;
+
+function readOptions(form: Form | undefined, type: Fleet['type'], target: number): MarketOptions {
+  const [singleType, singleZone] = [form?.flag('SingleInstanceType'), form?.flag('SingleAvailabilityZone')];
+  const min = form?.number('MinTargetCapacity');
+  if (type !== 'instant' && (singleType ?? singleZone ?? min) !== undefined)
+    throw new AwsError(
+      'InvalidParameterCombination',
+      'SingleInstanceType, SingleAvailabilityZone and MinTargetCapacity are supported only for fleets of type instant.',
+    );
+  if (min !== undefined && !singleType && !singleZone)
+    throw new AwsError(
+      'InvalidParameterCombination',
+      'MinTargetCapacity needs SingleInstanceType or SingleAvailabilityZone.',
+    );
+  if (min !== undefined && (min < 1 || min > Math.min(target, MAX_MIN_TARGET_CAPACITY)))
+    throw new AwsError('InvalidParameterValue', `Value (${min}) for parameter MinTargetCapacity is invalid.`);
+  return { singleType: singleType ?? false, singleZone: singleZone ?? false, min };
 }
 
 /** By priority where the strategy goes by it, else the cheapest first. */

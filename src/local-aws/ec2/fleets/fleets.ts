@@ -3,8 +3,9 @@ import type { Instances, LocalInstance } from '../../instance/instances';
 import { Timers } from '../../instance/timers';
 import { KeptJson } from '../../state/kept-json';
 import type { Market } from '../launch/capacity';
+import type { Site } from '../launch/allocation';
 import type { CheckedLaunch } from '../launch/checked-launch';
-import type { Fleet, Pool } from './fleet';
+import type { Fleet, MarketOptions, Pool } from './fleet';
 import { note } from './fleet-history';
 import type { Launcher } from '../launch/launcher';
 import { overSpec } from '../request/launch-specification';
@@ -15,6 +16,11 @@ import { AwsError } from '../../protocol/aws-error';
 /** From an instance's end to the try to replace it, and between two tries, ms. */
 const REPLACE_DELAY_MS = 100;
 const REPLACE_RETRY_MS = 500;
+
+interface FleetSite extends Site {
+  /** Its number. */
+  pool: number;
+}
 
 const MARKETS: Market[] = ['on-demand', 'spot'];
 
@@ -62,7 +68,7 @@ export class Fleets {
   /** @throws AwsError where a template is missing or a permission: a lack of capacity is none of its errors. */
   create(fleet: Fleet, caller: Identity | null): void {
     for (const market of MARKETS)
-      if (fleet.target[market] > 0) for (const pool of fleet.pools) this.check(fleet, pool, market, caller);
+      if (fleet.target[market] > 0) for (const pool of fleet.pools) this.checkPool(fleet, pool, market, caller);
     note(fleet, { type: 'fleet-change', subType: 'active', description: 'The fleet is active' });
     this.save(fleet);
     this.fill(fleet);
@@ -117,22 +123,52 @@ export class Fleets {
     return filled;
   }
 
+  /** @returns whether there is all that was wanted. */
   private launch(fleet: Fleet, market: Market, count: number): boolean {
-    for (const [number, pool] of fleet.pools.entries()) {
-      try {
-        const checked = this.check(fleet, pool, market, null);
-        for (const { id } of this.launcher.launch(checked, { min: count, max: count }, { fleet: fleet.id })) {
-          fleet.launched.push({ instance: id, pool: number, market });
-          note(fleet, { type: 'instance-change', subType: 'launched', description: checked.type.name, instance: id });
-        }
-        return true;
-      } catch (error) {
-        if (!(error instanceof AwsError)) throw error;
-        fleet.errors.push({ pool: number, market, code: error.code, message: error.message });
-        note(fleet, { type: 'service-error', subType: error.code, description: error.message });
+    const sites = fleet.pools.flatMap((_, pool) => this.sites(fleet, pool, market));
+    const options = fleet.options[market];
+    const { launches, refusals } = this.launcher.allocate(groupSites(sites, options), {
+      min: options.min ?? 1,
+      max: count,
+    });
+    for (const { site, count: given } of launches)
+      for (const { id } of this.launcher.launchAt(site, given, { fleet: fleet.id })) {
+        const { pool, checked } = site;
+        fleet.launched.push({ instance: id, pool, market });
+        note(fleet, { type: 'instance-change', subType: 'launched', description: checked.type.name, instance: id });
       }
+    const launched = (pool: number) => sum(launches.filter(({ site }) => site.pool === pool));
+    const short = new Map(refusals.map(({ site: { pool }, error }) => [pool, error]));
+    for (const [pool, error] of short) if (launched(pool) < count) this.refuse(fleet, pool, market, error);
+    return sum(launches) === count;
+  }
+
+  /** A pool in each zone that it can be in. */
+  private sites(fleet: Fleet, pool: number, market: Market): FleetSite[] {
+    try {
+      const checked = this.check(fleet, fleet.pools[pool], market, null);
+      return checked.zones.map(({ name }) => ({ pool, checked, zone: name }));
+    } catch (error) {
+      if (!(error instanceof AwsError)) throw error;
+      // A spot fleet has another word for a type that the zone does not offer.
+      const isOther = market === 'spot' && error.code === 'Unsupported';
+      this.refuse(fleet, pool, market, isOther ? new AwsError('InvalidFleetConfiguration', error.message) : error);
+      return [];
     }
-    return false;
+  }
+
+  private refuse(fleet: Fleet, pool: number, market: Market, { code, message }: AwsError): void {
+    fleet.errors.push({ pool, market, code, message });
+    note(fleet, { type: 'service-error', subType: code, description: message });
+  }
+
+  /** A type that its zone does not offer is an error of the pool only. */
+  private checkPool(fleet: Fleet, pool: Pool, market: Market, caller: Identity | null): void {
+    try {
+      this.check(fleet, pool, market, caller);
+    } catch (error) {
+      if (!(error instanceof AwsError) || error.code !== 'Unsupported') throw error;
+    }
   }
 
   /** As EC2, by its template as it is now: a fleet whose template is gone launches nothing. */
@@ -150,4 +186,18 @@ export class Fleets {
       caller,
     );
   }
+}
+
+/** The sites among which the instances of a market may be distributed, in the order in which they are tried. */
+function groupSites(sites: FleetSite[], { singleType, singleZone }: MarketOptions): FleetSite[][] {
+  const groups = new Map<string, FleetSite[]>();
+  for (const site of sites) {
+    const key = `${singleType ? site.checked.type.name : ''} ${singleZone ? site.zone : ''}`;
+    groups.set(key, [...(groups.get(key) ?? []), site]);
+  }
+  return [...groups.values()];
+}
+
+function sum(launches: { count: number }[]): number {
+  return launches.reduce((total, { count }) => total + count, 0);
 }

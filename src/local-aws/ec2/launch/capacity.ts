@@ -35,13 +35,13 @@ export interface CapacityUse {
   running: boolean;
 }
 
-export interface CapacityRequest {
-  type: string;
-  market: Market;
-  /** Those that would do. */
-  zones: string[];
-  /** Whether the caller named the zone. */
-  chosen: boolean;
+/** Where a launch takes capacity. */
+export type Place = Omit<CapacityUse, 'running'>;
+
+/** How many instances fit in a place, and what limits them. */
+export interface Fit {
+  count: number;
+  limit?: Shortage;
 }
 
 /** The fewest and the most instances that a launch accepts. */
@@ -73,23 +73,20 @@ export class Capacity {
     this.shortages.length = 0;
   }
 
-  /**
-   * Chooses the zone for a launch: the first with capacity for all instances, else the one with the most. All instances
-   * of a launch are in one zone.
-   * @throws AwsError where no zone has capacity for the fewest.
-   */
-  take({ type, market, zones, chosen }: CapacityRequest, { min, max }: LaunchCount): { zone: string; count: number } {
-    let best = { zone: zones[0], count: 0 };
-    let refusal: Shortage | undefined;
-    for (const zone of zones) {
-      const { count, limit } = this.room({ zone, type, market }, max);
-      if (count > best.count) best = { zone, count };
-      if (limit === undefined) return best;
-      refusal = limit;
+  /** How many of `max` instances fit into places that are filled in their order. */
+  fit(places: Place[], max: number): Fit[] {
+    const taken: CapacityUse[] = [];
+    return places.map((place) => {
+      const fit = this.room(place, max - taken.length, taken);
+      for (let count = 0; count < fit.count; count++) taken.push({ ...place, running: true });
+      return fit;
+    });
+  }
+
+  /** These have limited one more launch. */
+  countDown(limits: Set<Shortage>): void {
+    for (const limit of limits)
       if (limit.times !== undefined && --limit.times <= 0) this.shortages.splice(this.shortages.indexOf(limit), 1);
-    }
-    if (best.count >= min) return best;
-    throw refusalOf(refusal!, type, market, zones, chosen);
   }
 
   /** How many addresses a zone's subnet has left. */
@@ -102,19 +99,20 @@ export class Capacity {
     return [...this.shortages, ...this.subnets];
   }
 
-  private free(limit: Shortage): number {
-    const counted = this.used().filter((each) => (each.running || isOfAddresses(limit)) && meets(limit, each));
+  private free(limit: Shortage, taken: CapacityUse[] = []): number {
+    const counted = [...this.used(), ...taken].filter(
+      (each) => (each.running || isOfAddresses(limit)) && meets(limit, each),
+    );
     return Math.max(0, (limit.instances ?? 0) - counted.length);
   }
 
-  /** How many of `max` instances fit, and what limits them. */
-  private room(asked: Omit<CapacityUse, 'running'>, max: number): { count: number; limit?: Shortage } {
-    let room: { count: number; limit?: Shortage } = { count: max };
-    for (const limit of this.limits().filter((each) => meets(each, asked))) {
-      const free = this.free(limit);
-      if (free < room.count) room = { count: isOfCapacity(limit) ? free : 0, limit };
+  private room(place: Place, max: number, taken: CapacityUse[]): Fit {
+    let fit: Fit = { count: max };
+    for (const limit of this.limits().filter((each) => meets(each, place))) {
+      const free = this.free(limit, taken);
+      if (free < fit.count) fit = { count: isOfCapacity(limit) ? free : 0, limit };
     }
-    return room;
+    return fit;
   }
 }
 
@@ -133,7 +131,8 @@ function meets(shortage: Shortage, asked: Partial<CapacityUse>): boolean {
   );
 }
 
-function refusalOf({ code }: Shortage, type: string, market: Market, zones: string[], chosen: boolean): AwsError {
+/** @param chosen whether the caller named the zone. */
+export function shortageError({ code }: Shortage, { type, market, zone }: Place, chosen: boolean): AwsError {
   switch (code) {
     case 'VcpuLimitExceeded':
       return new AwsError(
@@ -152,7 +151,7 @@ function refusalOf({ code }: Shortage, type: string, market: Market, zones: stri
         market === 'spot'
           ? 'There is no Spot capacity available that matches your request.'
           : chosen
-            ? `We currently do not have sufficient ${type} capacity in the Availability Zone you requested (${zones[0]}). Our system will be working on provisioning additional capacity. You can currently get ${type} capacity by not specifying an Availability Zone in your request.`
+            ? `We currently do not have sufficient ${type} capacity in the Availability Zone you requested (${zone}). Our system will be working on provisioning additional capacity. You can currently get ${type} capacity by not specifying an Availability Zone in your request.`
             : `We currently do not have sufficient ${type} capacity in the region you requested. Our system will be working on provisioning additional capacity.`;
       return new AwsError('InsufficientInstanceCapacity', text, 500);
     }

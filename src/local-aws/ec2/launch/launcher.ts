@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Identity } from '../../protocol/identity';
 import type { Instances, LocalInstance } from '../../instance/instances';
+import { allocate, type Allocation, type Site } from './allocation';
 import { alsoAllow } from '../request/action';
 import type { Capacity, LaunchCount } from './capacity';
 import type { Zone } from '../../catalog/network';
@@ -44,13 +45,24 @@ export class Launcher {
     return checked;
   }
 
-  /** @throws AwsError where there is no capacity for the fewest instances: then none is launched. */
+  /** All instances are in one zone. @throws AwsError where no zone has capacity for the fewest: then none is launched. */
   launch(checked: CheckedLaunch, wanted: LaunchCount, purpose: LaunchPurpose = {}): LocalInstance[] {
+    const zones = checked.zones.map(({ name }) => [{ checked, zone: name }]);
+    const { launches, refusals } = this.allocate(zones, wanted);
+    if (!launches.length) throw refusals.at(-1)!.error;
+    const [{ site, count }] = launches;
+    return this.launchAt(site, count, purpose);
+  }
+
+  /** Distributes the instances of a launch over the sites of one of these groups. */
+  allocate<S extends Site>(groups: S[][], wanted: LaunchCount): Allocation<S> {
+    return allocate(groups, wanted, this.region.capacity);
+  }
+
+  /** Launches what was allocated to a site. */
+  launchAt({ checked, zone }: Site, count: number, purpose: LaunchPurpose): LocalInstance[] {
     const { image, type, spec } = checked;
-    const { instances, volumes, spot, capacity } = this.region;
-    const market = checked.spot ? 'spot' : 'on-demand';
-    const zones = checked.zones.map(({ name }) => name);
-    const { zone, count } = capacity.take({ type: type.name, market, zones, chosen: checked.chosen }, wanted);
+    const { instances, volumes, spot } = this.region;
     const reservation = `r-${randomBytes(9).toString('hex').slice(0, 17)}`;
     return Array.from({ length: count }, (_, index) => {
       const request = checked.spot
