@@ -76,7 +76,26 @@ def presigned(s3):
             statuses.append(urllib.request.urlopen(bad).status)
         except urllib.error.HTTPError as error:
             statuses.append(error.code)
-    return {"body": body, "refused": statuses}
+    return {"body": body, "refused": statuses, "puts": presigned_puts(s3)}
+
+
+def presigned_puts(s3):
+    typed = {"Bucket": BUCKET, "Key": "signed-put", "ContentType": "text/plain", "Metadata": {"a": "1"}}
+    url = s3.generate_presigned_url("put_object", Params=typed, ExpiresIn=60)
+    upload = s3.create_multipart_upload(Bucket=BUCKET, Key="signed-part")["UploadId"]
+    part = {"Bucket": BUCKET, "Key": "signed-part", "UploadId": upload, "PartNumber": 1}
+    part_url = s3.generate_presigned_url("upload_part", Params=part, ExpiresIn=60)
+    signed = {"Content-Type": "text/plain", "x-amz-meta-a": "1"}
+    copied = dict(signed, **{"x-amz-copy-source": "/%s/signed" % BUCKET})
+    statuses = []
+    for to, headers in ((url, signed), (part_url, {"Content-Type": ""}), (url, copied)):
+        try:
+            put = urllib.request.Request(to, b"put", headers, method="PUT")
+            statuses.append(urllib.request.urlopen(put).status)
+        except urllib.error.HTTPError as error:
+            statuses.append(error.code)
+    s3.abort_multipart_upload(Bucket=BUCKET, Key="signed-part", UploadId=upload)
+    return statuses
 
 
 def form(s3, **conditions):

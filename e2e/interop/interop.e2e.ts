@@ -65,7 +65,7 @@ describe('other clients on local AWS', () => {
         wrong: 'BadDigest 400',
       },
       multipart: { size: 20 << 20, parts: 1, gone: 'NoSuchUpload 404' },
-      presigned: { body: 'by url', refused: [403, 403] },
+      presigned: { body: 'by url', refused: [403, 403], puts: [200, 200, 403] },
       forms: { taken: 204, body: 'by form', 'too large': 400 },
       commands: {
         same: true,

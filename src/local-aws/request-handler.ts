@@ -149,7 +149,13 @@ export class RequestHandler {
     const authorization = readAuthorization(headers, query);
     const sender = authorization
       ? this.verifySigned(exchange, authorization, body, asked)
-      : { identity: verifyV2Url({ method, rawPath: exchange.path, query }, this.options.identities, Date.now()) };
+      : {
+          identity: verifyV2Url(
+            { method, rawPath: exchange.path, query, headers },
+            this.options.identities,
+            Date.now(),
+          ),
+        };
     const path = decodeUri(exchange.path);
     asked.request = {
       method,

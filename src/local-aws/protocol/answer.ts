@@ -11,7 +11,8 @@ export function isVerifiedByHead({ method, url = '/', headers }: IncomingMessage
   const query = new URLSearchParams(rawQuery);
   try {
     const authorization = readAuthorization(headers, query);
-    if (!authorization) return verifyV2Url({ method: method!, rawPath, query }, identities, Date.now()) !== null;
+    if (!authorization)
+      return verifyV2Url({ method: method!, rawPath, query, headers }, identities, Date.now()) !== null;
     const declared = { ...headers, 'x-local-body-sha256': headers['x-amz-content-sha256'] };
     const head = { method: method!, rawPath, rawQuery, headers: declared };
     verifyAuthorization(authorization, head, identities.get(authorization.accessKeyId), Date.now());

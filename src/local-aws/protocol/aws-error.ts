@@ -5,6 +5,8 @@ export class AwsError extends Error {
     message: string,
     readonly status = 400,
     readonly headers: Record<string, string> = {},
+    /** What S3 says of it in elements of their own. */
+    readonly elements: Record<string, string> = {},
   ) {
     super(message);
   }

@@ -1,8 +1,12 @@
+import { createHash, createHmac } from 'node:crypto';
+import { request as httpRequest, type OutgoingHttpHeaders } from 'node:http';
+import { text } from 'node:stream/consumers';
 import { AssumeRoleCommand, GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts';
 import { DescribeInstancesCommand, EC2Client } from '@aws-sdk/client-ec2';
 import { GetObjectCommand, ListBucketsCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
 import { DescribeInstanceInformationCommand, SSMClient } from '@aws-sdk/client-ssm';
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner';
+import { sign } from 'aws4';
 import { refusal, startFixture, type Fixture } from '../local-aws.fixture';
 
 describe('signatures', () => {
@@ -91,6 +95,62 @@ describe('signatures', () => {
     });
   });
 
+  describe('in headers', () => {
+    const send = (signed: Record<string, string>, unsigned: Record<string, string>) => {
+      const { host } = new URL(at.aws.url);
+      const { accessKeyId, secretAccessKey } = at.clientOptions.credentials;
+      const request = { service: 's3', region: 'eu-west-1', method: 'PUT', host, path: '/bucket/signed', body: '' };
+      const { headers } = sign({ ...request, headers: signed }, { accessKeyId, secretAccessKey });
+      return new Promise<string>((resolve, reject) =>
+        httpRequest(`${at.aws.url}${request.path}`, {
+          method: 'PUT',
+          headers: { ...headers, ...unsigned } as OutgoingHttpHeaders,
+        })
+          .on('response', (answer) => void text(answer).then((body) => resolve(`${answer.statusCode} ${body}`), reject))
+          .on('error', reject)
+          .end(),
+      );
+    };
+    const notSigned = (name: string) => new RegExp(`^403 .*<HeadersNotSigned>${name}</HeadersNotSigned>`, 's');
+
+    it('cover what S3 acts on', async () => {
+      const copy = { 'x-amz-copy-source': '/bucket/a%20b' };
+      expect(await send({}, copy)).toMatch(notSigned('x-amz-copy-source'));
+      expect(await send({ 'x-amz-meta-a': '1' }, { 'x-amz-meta-a': '2' })).toMatch(/^403 .*SignatureDoesNotMatch/s);
+      expect(await send({}, { 'x-amzn-trace-id': 'Root=1', 'content-type': 'text/plain' })).toMatch(/^200 /);
+      expect(await send(copy, {})).toMatch(/^200 .*CopyObjectResult/s);
+    });
+  });
+
+  describe('of version 2 in a URL', () => {
+    /** @param lines what the signature covers after the time: headers, then the resource. */
+    const url = (method: string, path: string, ...lines: string[]) => {
+      const { accessKeyId, secretAccessKey } = at.clientOptions.credentials;
+      const expires = String(Math.floor(Date.now() / 1000) + 60);
+      const signature = createHmac('sha1', secretAccessKey)
+        .update([method, '', lines.length > 1 ? 'text/plain' : '', expires, ...lines].join('\n'))
+        .digest('base64');
+      const query = new URLSearchParams({ AWSAccessKeyId: accessKeyId, Expires: expires, Signature: signature });
+      return `${at.aws.url}${path}${path.includes('?') ? '&' : '?'}${query.toString()}`;
+    };
+    const put = async (to: string, headers: Record<string, string> = {}) => {
+      const answer = await fetch(to, { method: 'PUT', headers, body: new Uint8Array() });
+      return `${answer.status} ${/<Code>(.*)<\/Code>/.exec(await answer.text())?.[1] ?? ''}`.trim();
+    };
+
+    it('allow no header and no parameter that changes the request, unless it is signed', async () => {
+      const plain = url('PUT', '/bucket/v2', '/bucket/v2');
+      expect(await put(plain)).toBe('200');
+      expect(await put(plain, { 'x-amz-copy-source': '/bucket/a%20b' })).toBe('403 SignatureDoesNotMatch');
+      expect(await put(plain, { 'content-type': 'text/plain' })).toBe('403 SignatureDoesNotMatch');
+      expect(await put(`${plain}&uploadId=1&partNumber=1`)).toBe('403 SignatureDoesNotMatch');
+      const copy = url('PUT', '/bucket/v2', 'x-amz-copy-source:/bucket/a%20b', '/bucket/v2');
+      expect(await put(copy, { 'x-amz-copy-source': '/bucket/a%20b', 'content-type': 'text/plain' })).toBe('200');
+      const part = url('PUT', '/bucket/v2?uploadId=1&partNumber=1', '/bucket/v2?partNumber=1&uploadId=1');
+      expect(await put(part)).toBe('404 NoSuchUpload');
+    });
+  });
+
   describe('in a URL', () => {
     const sign = (seconds: number, when = new Date()) =>
       getSignedUrl(at.s3, new GetObjectCommand({ Bucket: 'bucket', Key: 'a b' }), {
@@ -110,6 +170,31 @@ describe('signatures', () => {
       expect(await code(url.replace('X-Amz-Expires=60', 'X-Amz-Expires=600'))).toBe('403 SignatureDoesNotMatch');
       expect(await code(await sign(60, new Date(Date.now() - 61_000)))).toBe('403 AccessDenied');
       expect(await code(await sign(60, new Date(Date.now() + 20 * 60_000)))).toBe('403 AccessDenied');
+    });
+
+    it('allow no header that changes the request, unless it is signed', async () => {
+      const url = await getSignedUrl(at.s3, new PutObjectCommand({ Bucket: 'bucket', Key: 'put' }));
+      const put = async (headers: Record<string, string>) => {
+        const answer = await fetch(url, { method: 'PUT', headers, body: 'new' });
+        return [answer.status, await answer.text()];
+      };
+      const md5 = createHash('md5').update('new').digest('base64');
+      for (const [headers, names] of [
+        [{ 'x-amz-copy-source': '/bucket/a%20b' }, 'x-amz-copy-source'],
+        [{ 'x-amz-meta-b': '1', 'x-amz-acl': 'public-read' }, 'x-amz-acl, x-amz-meta-b'],
+        [{ 'Content-MD5': md5 }, 'content-md5'],
+      ] as const)
+        expect(await put(headers)).toEqual([
+          403,
+          expect.stringContaining(
+            `<Code>AccessDenied</Code><Message>There were headers present in the request which were not signed</Message><HeadersNotSigned>${names}</HeadersNotSigned>`,
+          ),
+        ]);
+      expect(await refusal(at.s3.send(new GetObjectCommand({ Bucket: 'bucket', Key: 'put' })))).toBe('NoSuchKey 404');
+      expect(await put({ 'content-type': 'text/plain', 'x-amzn-trace-id': 'Root=1', range: 'bytes=0-' })).toEqual([
+        200,
+        '',
+      ]);
     });
 
     it('are valid for seven days at most', async () => {

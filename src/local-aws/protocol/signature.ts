@@ -66,26 +66,11 @@ export function verifyAuthorization(
 ): void {
   if (!identity) throw unknownKey(authorization.service);
   verifyToken(identity, authorization.token, authorization.service, now);
-  const time = parseTimestamp(authorization.timestamp);
-  if (authorization.expires === undefined) {
-    if (Math.abs(now - time) > MAX_CLOCK_SKEW_MS)
-      throw new AwsError(
-        'RequestTimeTooSkewed',
-        'The difference between the request time and the current time is too large.',
-        403,
-      );
-  } else {
-    if (!(authorization.expires >= 1 && authorization.expires <= 604_800))
-      throw new AwsError(
-        'AuthorizationQueryParametersError',
-        'X-Amz-Expires must be between 1 and 604800 seconds',
-        400,
-      );
-    if (now > time + authorization.expires * 1000) throw new AwsError('AccessDenied', 'Request has expired', 403);
-    if (time - now > MAX_CLOCK_SKEW_MS) throw new AwsError('AccessDenied', 'Request is not valid yet', 403);
-  }
-  const payload =
-    authorization.expires !== undefined ? 'UNSIGNED-PAYLOAD' : String(request.headers['x-amz-content-sha256'] ?? '');
+  assertInTime(authorization, now);
+  if (authorization.service === 's3') assertHeadersSigned(request.headers, authorization.signedHeaders);
+  const payload = String(
+    request.headers['x-amz-content-sha256'] ?? (authorization.expires === undefined ? '' : 'UNSIGNED-PAYLOAD'),
+  );
   const candidates = authorization.service === 's3' ? [payload] : [String(request.headers['x-local-body-sha256'])];
   const canonicalPath =
     authorization.service === 's3' ? encodePath(decodeUri(request.rawPath)) : encodePath(request.rawPath);
@@ -116,6 +101,41 @@ export function verifyAuthorization(
     );
   });
   if (!matches) throw mismatch(authorization.service);
+}
+
+/** @throws AwsError where a signature is not valid yet, or not any more. */
+function assertInTime(authorization: Authorization, now: number): void {
+  const time = parseTimestamp(authorization.timestamp);
+  if (authorization.expires === undefined) {
+    if (Math.abs(now - time) > MAX_CLOCK_SKEW_MS)
+      throw new AwsError(
+        'RequestTimeTooSkewed',
+        'The difference between the request time and the current time is too large.',
+        403,
+      );
+  } else {
+    if (!(authorization.expires >= 1 && authorization.expires <= 604_800))
+      throw new AwsError(
+        'AuthorizationQueryParametersError',
+        'X-Amz-Expires must be between 1 and 604800 seconds',
+        400,
+      );
+    if (now > time + authorization.expires * 1000) throw new AwsError('AccessDenied', 'Request has expired', 403);
+    if (time - now > MAX_CLOCK_SKEW_MS) throw new AwsError('AccessDenied', 'Request is not valid yet', 403);
+  }
+}
+
+/** S3 acts on none of these headers where the signature does not cover it. The payload's hash is signed in any case. */
+function assertHeadersSigned(headers: IncomingHttpHeaders, signed: readonly string[]): void {
+  const unsigned = Object.keys(headers).filter(
+    (name) =>
+      (name === 'host' || name === 'content-md5' || name.startsWith('x-amz-')) &&
+      name !== 'x-amz-content-sha256' &&
+      !signed.includes(name),
+  );
+  if (!unsigned.length) return;
+  const text = 'There were headers present in the request which were not signed';
+  throw new AwsError('AccessDenied', text, 403, {}, { HeadersNotSigned: unsigned.sort().join(', ') });
 }
 
 const NOT_VALIDATED = 'AWS was not able to validate the provided access credentials';

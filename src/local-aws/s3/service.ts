@@ -34,10 +34,12 @@ export class S3Service implements Service {
   }
 
   error(error: AwsError, requestId: string): ServiceResponse {
+    const elements = Object.entries({ Code: error.code, Message: error.message, ...error.elements });
+    const body = elements.map(([name, text]) => `<${name}>${escapeXml(text)}</${name}>`).join('');
     return {
       status: error.status,
       headers: { 'content-type': 'application/xml', ...error.headers },
-      body: `<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>${error.code}</Code><Message>${escapeXml(error.message)}</Message><RequestId>${requestId}</RequestId></Error>`,
+      body: `<?xml version="1.0" encoding="UTF-8"?>\n<Error>${body}<RequestId>${requestId}</RequestId></Error>`,
     };
   }
 
