@@ -1,8 +1,7 @@
-import { ACCOUNT } from '../protocol/identity';
 import type { Action } from './request/action';
 import { IMAGES, type Image } from '../catalog/images';
 import { INSTANCE_TYPES, instanceType, type InstanceType } from '../catalog/instance-types';
-import { SECURITY_GROUP, VPC, type Vpc, type Zone } from '../catalog/network';
+import type { Vpc, Zone } from '../catalog/network';
 import type { Form } from './request/form';
 import { page, select } from './request/select';
 import type { Xml } from './request/xml';
@@ -15,7 +14,6 @@ export function catalogActions({ zones, region }: Vpc): Record<string, Action> {
     DescribeInstanceTypes: describeTypes,
     DescribeInstanceTypeOfferings: (form) => describeOfferings(form, zones, region),
     DescribeAvailabilityZones: (form) => ({ availabilityZoneInfo: describeZones(form, zones, region) }),
-    DescribeSecurityGroups: (form) => ({ securityGroupInfo: describeGroups(form) }),
   };
 }
 
@@ -155,22 +153,5 @@ function describeZones(form: Form, zones: Zone[], region: string): Xml[] {
     regionName: region,
     zoneType: 'availability-zone',
     optInStatus: 'opt-in-not-required',
-  }));
-}
-
-function describeGroups(form: Form): Xml[] {
-  const missing = form.list('GroupId').find((id) => id !== SECURITY_GROUP);
-  if (missing !== undefined)
-    throw new AwsError('InvalidGroup.NotFound', `The security group '${missing}' does not exist`);
-  return select(form, [SECURITY_GROUP], {
-    'group-id': (id) => id,
-    'group-name': () => 'default',
-    'vpc-id': () => VPC,
-  }).map((groupId) => ({
-    groupId,
-    groupName: 'default',
-    groupDescription: 'default VPC security group',
-    vpcId: VPC,
-    ownerId: ACCOUNT,
   }));
 }

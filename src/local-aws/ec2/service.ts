@@ -18,6 +18,7 @@ import { InstanceProfiles } from './instances/profiles';
 import { RunInstances } from './launch/run-instances';
 import { spotPriceActions } from './spot/spot-prices';
 import { SpotRequests } from './spot/spot-requests';
+import { SecurityGroups } from './network/security-groups';
 import { subnetActions } from './network/subnets';
 import { TagActions, tagged } from './instances/tag-actions';
 import { Volumes } from './volumes/volumes';
@@ -36,6 +37,8 @@ export interface Left {
   /** That are active, or have instances. */
   fleets: string[];
   launchTemplates: string[];
+  /** Besides the default one. */
+  securityGroups: string[];
 }
 
 /** EC2, by its query protocol. */
@@ -47,6 +50,7 @@ export class Ec2Service implements Service {
   private readonly spot: SpotRequests;
   private readonly templates: LaunchTemplates;
   private readonly fleets: Fleets;
+  private readonly groups: SecurityGroups;
   private readonly actions: Record<string, Action>;
 
   /** @param directory where it keeps what is no instance. */
@@ -61,6 +65,7 @@ export class Ec2Service implements Service {
     this.volumes = new Volumes(join(directory, 'volumes.json'), instances);
     this.spot = new SpotRequests(join(directory, 'spot-requests.json'), instances);
     this.templates = new LaunchTemplates(join(directory, 'launch-templates.json'));
+    this.groups = new SecurityGroups(join(directory, 'security-groups.json'), instances);
     this.interruptions = new Interruptions(instances, this.spot);
     const launcher = new Launcher({
       instances,
@@ -68,16 +73,18 @@ export class Ec2Service implements Service {
       spot: this.spot,
       capacity: this.capacity,
       profiles: this.profiles,
+      groups: this.groups,
       zones,
     });
     this.fleets = new Fleets(join(directory, 'fleets.json'), instances, launcher, this.templates);
-    const told = new InstanceActions(instances, this.volumes, zones);
+    const told = new InstanceActions({ instances, volumes: this.volumes, groups: this.groups, zones });
     this.actions = {
       ...told.actions,
       ...new RunInstances(instances, launcher, this.templates, told).actions,
       ...this.volumes.actions,
       ...this.spot.actions,
       ...this.templates.actions,
+      ...this.groups.actions,
       ...new FleetActions(this.fleets, instances).actions,
       ...new TagActions([
         { type: 'instance', all: () => instances.seen(), save: () => instances.save() },
@@ -85,6 +92,7 @@ export class Ec2Service implements Service {
         tagged('spot-instances-request', this.spot),
         tagged('launch-template', this.templates),
         tagged('fleet', this.fleets),
+        tagged('security-group', this.groups),
       ]).actions,
       ...catalogActions(vpc),
       ...subnetActions(vpc, (zone) => this.capacity.addresses(zone)),
@@ -100,6 +108,7 @@ export class Ec2Service implements Service {
       spotRequests: ids(this.spot.all().filter(({ state }) => state === 'open' || state === 'active')),
       fleets: ids(this.fleets.all().filter((fleet) => this.isLeft(fleet))),
       launchTemplates: ids(this.templates.all()),
+      securityGroups: ids(this.groups.all().filter(({ name }) => name !== 'default')),
     };
   }
 

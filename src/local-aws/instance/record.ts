@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { SECURITY_GROUP } from '../catalog/network';
 import { DEFAULT_IMAGE } from '../catalog/images';
 
 /** Where an instance is or is on its way to. */
@@ -82,7 +83,7 @@ export function instanceRecord(
     profile: PROFILE,
     shutdownBehavior: 'stop',
     httpTokens: 'required',
-    securityGroups: [],
+    securityGroups: [SECURITY_GROUP],
     secret: randomBytes(16).toString('hex'),
     ...(known as typeof traits),
   };

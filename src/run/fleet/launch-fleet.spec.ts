@@ -21,7 +21,7 @@ import { Problem } from '../../report/problem';
 import { FleetPipeline, steps } from './fleet.fixture';
 import { until } from '../../system/until.fixture';
 
-const NOTHING = { instances: [], volumes: [], spotRequests: [], fleets: [], launchTemplates: [] };
+const NOTHING = { instances: [], volumes: [], spotRequests: [], fleets: [], launchTemplates: [], securityGroups: [] };
 
 describe('a run with a fleet', () => {
   let at: Fixture;

@@ -7,9 +7,18 @@ import type { Form } from '../request/form';
 import { instanceXml, stateXml } from './instance-xml';
 import { byUser } from './reason';
 import { page, select } from '../request/select';
+import type { SecurityGroups } from '../network/security-groups';
 import type { Volumes } from '../volumes/volumes';
 import type { Xml } from '../request/xml';
 import { AwsError } from '../../protocol/aws-error';
+
+/** What an instance refers to. */
+export interface InstanceSurroundings {
+  instances: Instances;
+  volumes: Volumes;
+  groups: SecurityGroups;
+  zones: Zone[];
+}
 
 /** What is asked and changed of instances that are there. */
 export class InstanceActions {
@@ -23,11 +32,11 @@ export class InstanceActions {
     ModifyInstanceAttribute: (form) => this.modify(form),
   };
 
-  constructor(
-    private readonly instances: Instances,
-    private readonly volumes: Volumes,
-    private readonly zones: Zone[],
-  ) {}
+  private readonly instances: Instances;
+
+  constructor(private readonly around: InstanceSurroundings) {
+    this.instances = around.instances;
+  }
 
   /** Those of one call, as EC2 answers it. */
   reservation(instances: LocalInstance[]): { [name: string]: Xml } {
@@ -49,8 +58,13 @@ export class InstanceActions {
   }
 
   private xml(instance: LocalInstance): Xml {
-    const zone = this.zones.find(({ name }) => name === instance.zone) ?? this.zones[0];
-    return instanceXml(instance, this.instances.state(instance), zone, this.volumes.of(instance.id));
+    const { zones, volumes, groups } = this.around;
+    return instanceXml(instance, {
+      state: this.instances.state(instance),
+      zone: zones.find(({ name }) => name === instance.zone) ?? zones[0],
+      volumes: volumes.of(instance.id),
+      groups: instance.securityGroups.map((id) => ({ groupId: id, groupName: groups.nameOf(id) })),
+    });
   }
 
   private describe(form: Form): { [name: string]: Xml } {

@@ -18,8 +18,16 @@ export function stateXml(state: InstanceState): Xml {
   return { code: CODES[state], name: state };
 }
 
+/** What is told of an instance besides its record. */
+interface Described {
+  state: InstanceState;
+  zone: Zone;
+  volumes: Volume[];
+  groups: { groupId: string; groupName: string | undefined }[];
+}
+
 /** An instance as DescribeInstances and RunInstances tell of it. */
-export function instanceXml(instance: LocalInstance, state: InstanceState, zone: Zone, volumes: Volume[]): Xml {
+export function instanceXml(instance: LocalInstance, { state, zone, volumes, groups }: Described): Xml {
   const image = findImage(instance.image);
   const gone = state === 'terminated';
   const up = state === 'running' || state === 'pending';
@@ -70,7 +78,7 @@ export function instanceXml(instance: LocalInstance, state: InstanceState, zone:
           subnetId: zone.subnet,
           privateIpAddress: instance.privateIp,
           ipAddress: up ? instance.publicIp : undefined,
-          groupSet: instance.securityGroups.map((groupId) => ({ groupId, groupName: 'default' })),
+          groupSet: groups,
         }),
   };
 }

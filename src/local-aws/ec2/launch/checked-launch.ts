@@ -2,6 +2,7 @@ import { findImage, type Image } from '../../catalog/images';
 import { instanceType, type InstanceType } from '../../catalog/instance-types';
 import { SECURITY_GROUP, type Zone } from '../../catalog/network';
 import type { InstanceProfiles } from '../instances/profiles';
+import type { SecurityGroups } from '../network/security-groups';
 import type { DiskSpec, LaunchSpec } from '../request/launch-specification';
 import { AwsError } from '../../protocol/aws-error';
 
@@ -20,12 +21,19 @@ export interface CheckedLaunch {
   spec: LaunchSpec;
 }
 
+/** What a launch can name. */
+export interface LaunchNames {
+  zones: Zone[];
+  profiles: InstanceProfiles;
+  groups: SecurityGroups;
+}
+
 const DEFAULT_TYPE = 't3.micro';
 const MAX_USER_DATA_BYTES = 16_384;
 const TAGGABLE = ['instance', 'volume', 'spot-instances-request', 'network-interface'];
 
 /** @throws AwsError as EC2 refuses it, in its own order: what is wrong with the words comes first. */
-export function checkLaunch(spec: LaunchSpec, zones: Zone[], profiles: InstanceProfiles): CheckedLaunch {
+export function checkLaunch(spec: LaunchSpec, { zones, profiles, groups }: LaunchNames): CheckedLaunch {
   const image = checkImage(spec.image);
   const type = instanceType(spec.type ?? DEFAULT_TYPE);
   if (!type) throw invalid(`Invalid value '${spec.type}' for InstanceType.`);
@@ -35,9 +43,7 @@ export function checkLaunch(spec: LaunchSpec, zones: Zone[], profiles: InstanceP
     );
   if (spec.keyName !== undefined)
     throw new AwsError('InvalidKeyPair.NotFound', `The key pair '${spec.keyName}' does not exist`);
-  for (const group of spec.securityGroups ?? [])
-    if (group !== SECURITY_GROUP)
-      throw new AwsError('InvalidGroup.NotFound', `The security group '${group}' does not exist`);
+  for (const group of spec.securityGroups ?? []) groups.find(group);
   for (const resource of Object.keys(spec.tags ?? {}))
     if (!TAGGABLE.includes(resource)) throw invalid(`'${resource}' is not a valid taggable resource type.`);
   oneOf('HttpTokens', spec.httpTokens, ['required', 'optional']);

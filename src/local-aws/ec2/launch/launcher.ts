@@ -5,9 +5,8 @@ import { allocate, type Allocation, type Site } from './allocation';
 import { alsoAllow } from '../request/action';
 import type { Capacity, LaunchCount } from './capacity';
 import type { Zone } from '../../catalog/network';
-import { checkLaunch, type CheckedLaunch } from './checked-launch';
+import { checkLaunch, type CheckedLaunch, type LaunchNames } from './checked-launch';
 import type { LaunchSpec } from '../request/launch-specification';
-import type { InstanceProfiles } from '../instances/profiles';
 import type { SpotRequests } from '../spot/spot-requests';
 import type { Volumes } from '../volumes/volumes';
 
@@ -19,13 +18,11 @@ export interface LaunchPurpose {
 }
 
 /** What a launch draws on, and adds to. */
-export interface LaunchRegion {
+export interface LaunchRegion extends LaunchNames {
   instances: Instances;
   volumes: Volumes;
   spot: SpotRequests;
   capacity: Capacity;
-  profiles: InstanceProfiles;
-  zones: Zone[];
 }
 
 /** Launches instances with all that comes with them: their volumes, their spot requests. */
@@ -40,7 +37,7 @@ export class Launcher {
   check(spec: LaunchSpec, caller: Identity | null): CheckedLaunch {
     if (spec.tags) alsoAllow(caller, 'ec2:CreateTags');
     if (spec.profile !== undefined) alsoAllow(caller, 'iam:PassRole');
-    const checked = checkLaunch(spec, this.zones, this.region.profiles);
+    const checked = checkLaunch(spec, this.region);
     if (checked.spot) this.region.spot.checkRole(caller);
     return checked;
   }

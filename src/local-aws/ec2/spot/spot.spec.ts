@@ -71,6 +71,7 @@ describe('a spot instance', () => {
       spotRequests: [],
       fleets: [],
       launchTemplates: [],
+      securityGroups: [],
     });
   });
 
