@@ -1,5 +1,9 @@
 import { Agent, createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import type { Readable } from 'node:stream';
+import { DescribeInstancesCommand, EC2Client } from '@aws-sdk/client-ec2';
+import { DescribeInstanceInformationCommand, SSMClient } from '@aws-sdk/client-ssm';
+import { GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts';
 import { S3Client, ListObjectsV2Command, GetObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
 import { awsProblem } from './reason';
 import { httpHandler } from './http-handler';
@@ -68,6 +72,90 @@ describe("the SDK's requests", () => {
     expect(error).toMatchObject({ name: 'TimeoutError' });
     expect(awsProblem('STORE_LIST', 'Could not list.', error).next).toMatch(/Nothing answered in time/);
     expect(asked).toBe(2);
+  });
+
+  describe('of a body without an end', () => {
+    let sent: number;
+    /** As fast as the client takes it. */
+    const endless =
+      (status: number, type: string, start: string): RequestListener =>
+      (_, response) => {
+        response.writeHead(status, { 'content-type': type }).write(start);
+        const piece = Buffer.alloc(256 * 1024, 'a');
+        const more = () => {
+          while (!response.destroyed && response.write(piece)) sent += piece.length;
+        };
+        response.on('drain', more).on('error', () => undefined);
+        more();
+      };
+    const options = () => {
+      const { port } = server.address() as AddressInfo;
+      const credentials = { accessKeyId: 'a', secretAccessKey: 'b' };
+      return { endpoint: `http://127.0.0.1:${port}`, region: 'eu-west-1', credentials, maxAttempts: 2 };
+    };
+    const handler = (service: string) =>
+      httpHandler(service, { httpAgent: new Agent() }, { silent: 60_000, whole: 60_000 });
+    const XML = '<Error><Code>AccessDenied</Code><Message>';
+    const get = () => new GetObjectCommand({ Bucket: 'bucket', Key: 'key' });
+    beforeEach(() => void (sent = 0));
+
+    it.each<[string, number, string, () => Promise<unknown>]>([
+      ['S3', 403, XML, async () => new S3Client({ ...options(), requestHandler: handler('s3') }).send(get())],
+      [
+        'EC2',
+        403,
+        XML,
+        async () =>
+          new EC2Client({ ...options(), requestHandler: handler('ec2') }).send(new DescribeInstancesCommand({})),
+      ],
+      [
+        'STS',
+        400,
+        XML,
+        async () =>
+          new STSClient({ ...options(), requestHandler: handler('sts') }).send(new GetCallerIdentityCommand({})),
+      ],
+      [
+        'Systems Manager',
+        400,
+        '{"__type":"',
+        async () =>
+          new SSMClient({ ...options(), requestHandler: handler('ssm') }).send(
+            new DescribeInstanceInformationCommand({}),
+          ),
+      ],
+    ])('that is an error of %s: fail after 64 KiB', async (_, status, start, send) => {
+      await client(endless(status, 'application/xml', start));
+      const error = await send().catch((each: unknown) => each);
+      expect(error).toMatchObject({ name: 'AnswerTooLong', $metadata: { httpStatusCode: status } });
+      const problem = awsProblem('STORE_GET', 'Could not read it.', error);
+      expect(problem.aws!.message).toBe(`The body of an answer (HTTP ${status}) is longer than 64 KB.`);
+      expect(problem.next).toMatch(/check HTTPS_PROXY and AWS_ENDPOINT_URL/);
+      expect(asked).toBe(1);
+      // What the sockets of both sides hold besides.
+      expect(sent).toBeLessThan(16 << 20);
+    });
+
+    it('that is a list: fail after 32 MiB', async () => {
+      const s3 = await client(endless(200, 'application/xml', '<ListBucketResult><Name>'), 60_000);
+      const error = await list(s3).catch((each: unknown) => each);
+      expect(awsProblem('STORE_LIST', 'Could not list it.', error).message).toMatch(
+        'Could not list it. The body of an answer (HTTP 200) is longer than 32 MB.',
+      );
+      expect(asked).toBe(1);
+      expect(sent).toBeLessThan(48 << 20);
+    });
+
+    it('that is an object: leave it to the reader where to stop', async () => {
+      const s3 = await client(endless(200, 'binary/octet-stream', 'start'), 60_000);
+      const { Body } = await s3.send(get());
+      let read = 0;
+      for await (const piece of Body as Readable) {
+        read += (piece as Buffer).length;
+        if (read > 40 << 20) break;
+      }
+      expect(read).toBeGreaterThan(40 << 20);
+    });
   });
 
   it('do not take a web page for an empty list', async () => {

@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
-import { Readable } from 'node:stream';
+import { pipeline, Readable, Transform } from 'node:stream';
 import type { NodeHttpHandlerOptions } from '@smithy/node-http-handler';
+import { formatSize } from '../report/units';
 import { sdk } from './sdk';
 
 /**
@@ -12,6 +13,14 @@ const SOCKET_TIMEOUT_MS = { s3: 60_000, other: 30_000 };
 const CONNECT_TIMEOUT_MS = 10_000;
 /** A request whose answer is not whole after this long, ms, is given up even if bytes still trickle. */
 const REQUEST_TIMEOUT_MS = { s3: 30 * 60_000, other: 2 * 60_000 };
+
+/** The body of an error, which says what it is in a few words, ms. */
+const ERROR_BODY_TIMEOUT_MS = 30_000;
+
+/** The SDK reads a body whole, but for that of an object; an error that is longer is none of AWS's. Bytes. */
+const MAX_ERROR_BYTES = 64 * 1024;
+/** More than any answer of an API, or a page of a list. */
+const MAX_ANSWER_BYTES = 32 * 1024 * 1024;
 
 /** A body that is counted is written in pieces of this size, bytes. */
 const PIECE_BYTES = 64 * 1024;
@@ -31,6 +40,18 @@ export class ForeignAnswer extends Error {
   }
 }
 
+/** An answer that is longer than any of AWS's. */
+export class AnswerTooLong extends Error {
+  override readonly name = 'AnswerTooLong';
+  /** Of an error: whether the SDK sends the request again depends on the status. */
+  readonly $metadata?: { httpStatusCode: number };
+
+  constructor(status: number, limit: number) {
+    super(`The body of an answer (HTTP ${status}) is longer than ${formatSize(limit)}.`);
+    if (status >= 300) this.$metadata = { httpStatusCode: status };
+  }
+}
+
 export interface Limits {
   /** Without a byte for this long, ms, a request is given up. */
   silent: number;
@@ -45,8 +66,8 @@ export function limitsOf(service: string): Limits {
 }
 
 /**
- * The SDK's handler with time-outs that end a request (its own only warns), and which takes no web page for an answer:
- * of the page of a proxy or a hotel's network the SDK makes an empty list.
+ * The SDK's handler with time-outs that end a request (its own only warns) and a limit for what is read whole, and which
+ * takes no web page for an answer: of the page of a proxy or a hotel's network the SDK makes an empty list.
  * @param service a name of `customEndpoint`.
  */
 export function httpHandler(
@@ -77,11 +98,33 @@ export function httpHandler(
       (body as { destroy?: () => void } | undefined)?.destroy?.();
       throw new ForeignAnswer(statusCode);
     }
+    if (!(body instanceof Readable)) return answer;
+    const isError = statusCode >= 300;
     // The time-outs of the SDK's handler end with the head of an answer, but for that of a silent socket.
-    if (body instanceof Readable) endBody(body, whole - (performance.now() - started), whole);
+    const left = whole - (performance.now() - started);
+    if (isError && left > ERROR_BODY_TIMEOUT_MS) endBody(body, ERROR_BODY_TIMEOUT_MS, ERROR_BODY_TIMEOUT_MS);
+    else endBody(body, left, whole);
+    // Whoever reads an object stops where it is too large.
+    if (isError || request.query?.['x-id'] !== 'GetObject')
+      answer.response.body = limitBody(body, statusCode, isError ? MAX_ERROR_BYTES : MAX_ANSWER_BYTES);
     return answer;
   };
   return handler;
+}
+
+/** The same body, which fails where it is longer than a limit. */
+function limitBody(body: Readable, status: number, limit: number): Readable {
+  let size = 0;
+  const limited = new Transform({
+    transform(piece: Buffer, _, done) {
+      size += piece.length;
+      if (size > limit) done(new AnswerTooLong(status, limit));
+      else done(null, piece);
+    },
+  });
+  // A failure is told to whoever reads the body; nobody need.
+  pipeline(body, limited, () => undefined);
+  return limited.on('error', () => undefined);
 }
 
 /** Ends a body that has not arrived after `left` ms. */

@@ -120,6 +120,8 @@ function ownWords({ message, $metadata }: SdkError): string {
   return /^Unknown(Error)?$/.test(message) ? `(HTTP ${$metadata?.httpStatusCode}, without a message)` : message;
 }
 
+const TOO_LONG = 'AWS answers in fewer bytes: check HTTPS_PROXY and AWS_ENDPOINT_URL.';
+
 function hint({ name, message }: SdkError, denied: Denied | undefined): string | undefined {
   if (denied) return describeDenied(denied);
   if (OBJECT_LOCK.test(message))
@@ -135,6 +137,7 @@ function hint({ name, message }: SdkError, denied: Denied | undefined): string |
   }
   if (/^(RequestTimeTooSkewed)$/.test(name))
     return "This machine's clock is off. Set it, and run the same command again.";
+  if (name === 'AnswerTooLong') return TOO_LONG;
   if (DENIED.test(name)) {
     return 'The caller lacks a permission. Attach the CallerPolicy of nx g nx-ec2:aws-setup to it.';
   }
@@ -155,6 +158,7 @@ function describeDenied({ action, explicit }: Denied): string {
 function networkHint(error: SdkError | undefined): string | undefined {
   if (error?.code === 'FOREIGN_ANSWER')
     return 'A proxy or the sign-in page of a network answered. Open a web page in a browser to sign in, or check HTTPS_PROXY and AWS_ENDPOINT_URL.';
+  if (error?.name === 'AnswerTooLong') return TOO_LONG;
   if (error?.code === 'ERR_INVALID_URL')
     return 'Check "endpoint_url" of the profile in the AWS configuration file: it is no URL of the form http://host:port or https://host.';
   if (error?.name === 'TimeoutError')

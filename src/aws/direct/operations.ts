@@ -61,6 +61,9 @@ interface Operation<K extends OperationName> {
 /** More than any answer of Systems Manager or a page of EC2's, bytes. */
 const MAX_ANSWER_BYTES = 32 * 1024 * 1024;
 
+/** More than any error, bytes. */
+const MAX_ERROR_BYTES = 64 * 1024;
+
 export const OPERATIONS: { [K in OperationName]: Operation<K> } = {
   DescribeInstances: {
     service: 'ec2',
@@ -96,7 +99,7 @@ export const OPERATIONS: { [K in OperationName]: Operation<K> } = {
       if (answer.statusCode === 304) return '304';
       if (answer.statusCode === 416) return 'InvalidRange';
       if (answer.statusCode !== 404) return undefined;
-      return errorCode(await readAnswer(answer, MAX_ANSWER_BYTES), 'NoSuchKey');
+      return errorCode(await readAnswer(answer, MAX_ERROR_BYTES), 'NoSuchKey');
     },
   },
   PutObject: {
@@ -128,7 +131,7 @@ function ssm<K extends 'SendCommand' | 'GetCommandInvocation' | 'DescribeInstanc
     },
     expected: async (answer) =>
       expected && answer.statusCode === 400
-        ? errorCode(await readAnswer(answer, MAX_ANSWER_BYTES), expected)
+        ? errorCode(await readAnswer(answer, MAX_ERROR_BYTES), expected)
         : undefined,
   };
 }
