@@ -18,7 +18,7 @@ import { customEndpoint } from './endpoint-variable';
 import { httpHandler, type CountedUpload } from './http-handler';
 import { unknownProfile } from './profiles';
 import { sdk } from './sdk';
-import { assertNextPage, requireWholeLists } from './whole-lists';
+import { ListPages, requireWholeLists } from './whole-lists';
 
 // Which Node this package runs on is said by its own `engines`, not in the output of each target.
 process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
@@ -152,14 +152,15 @@ export class Aws {
 
   /**
    * The instances that match, of all pages: with the fields of `DescribeInstancesOutput`.
-   * @throws Error where the same page comes again.
+   * @throws Error where the pages do not end.
    */
   async *instances(input: Input<'DescribeInstances'>, signal?: AbortSignal): AsyncGenerator<Instance> {
+    const pages = new ListPages();
     let token: string | undefined;
     do {
       const page = await this.call('DescribeInstances', { ...input, NextToken: token }, signal);
       for (const { Instances = [] } of page.Reservations ?? []) yield* Instances;
-      assertNextPage(token, page.NextToken);
+      pages.add(token, page);
       token = page.NextToken;
     } while (token);
   }

@@ -1,6 +1,7 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Aws } from './clients';
+import { Store } from '../store/store';
 import { sdk } from './sdk';
 
 /** What a faulty server or proxy answers, whatever it is asked. */
@@ -16,11 +17,12 @@ describe('a list', () => {
     process.env = { ...before };
   });
 
-  async function answerWith(body: string): Promise<void> {
+  /** @param body or of each page, by its number. */
+  async function answerWith(body: string | ((page: number) => string)): Promise<void> {
     asked = 0;
     server = createServer((_, response) => {
       asked++;
-      response.writeHead(200, { 'content-type': 'application/xml' }).end(body);
+      response.writeHead(200, { 'content-type': 'application/xml' }).end(typeof body === 'string' ? body : body(asked));
     });
     await new Promise<void>((resolve) => server!.listen(0, '127.0.0.1', resolve));
     Object.assign(process.env, {
@@ -63,6 +65,61 @@ describe('a list', () => {
       })(),
     ).rejects.toThrow('the same page');
     expect(asked).toBe(2);
+  });
+
+  const truncated = (token: number) =>
+    `<IsTruncated>true</IsTruncated><NextContinuationToken>t${token}</NextContinuationToken>`;
+  const listInStore = () => new Store(aws, { bucket: 'bucket' }).list('', 1000);
+
+  it.each<[string, () => Promise<unknown>]>([
+    ['by the SDK', listObjects],
+    ['without the SDK', listInStore],
+  ])('of objects, %s, whose pages are empty without an end is an error', async (_, list) => {
+    await answerWith((number) => `<ListBucketResult><Name>bucket</Name>${truncated(number)}</ListBucketResult>`);
+    await expect(list()).rejects.toThrow('200 pages of a list that hold nothing new');
+    expect(asked).toBe(200);
+  });
+
+  it('of objects whose keys come again and again is an error', async () => {
+    await answerWith((number) => page(truncated(number)));
+    await expect(listObjects()).rejects.toThrow('200 pages of a list that hold nothing new');
+    expect(asked).toBe(201);
+  });
+
+  it('of objects may have empty pages between others', async () => {
+    const key = (number: number) => `<Contents><Key>k${1000 + number}</Key></Contents>`;
+    await answerWith(
+      (number) =>
+        `<ListBucketResult><Name>bucket</Name>${number % 100 ? '' : key(number)}${number < 500 ? truncated(number) : ''}</ListBucketResult>`,
+    );
+    expect(await listObjects()).toEqual(['k1100', 'k1200', 'k1300', 'k1400', 'k1500']);
+  });
+
+  const instances = async () => {
+    for await (const each of aws.instances({})) expect(each).toBeDefined();
+  };
+  const tags = async () => {
+    const pages = sdk.ec2().paginateDescribeTags({ client: await aws.ec2() }, {});
+    for await (const each of pages) expect(each).toBeDefined();
+  };
+  it.each<[string, () => Promise<unknown>]>([
+    ['instances', instances],
+    ['tags', tags],
+  ])('of %s whose pages are empty without an end is an error', async (_, list) => {
+    const answer = (name: string, number: number) => `<${name}><nextToken>t${number}</nextToken></${name}>`;
+    await answerWith((number) => answer(list === tags ? 'DescribeTagsResponse' : 'DescribeInstancesResponse', number));
+    await expect(list()).rejects.toThrow('200 pages of a list that hold nothing new');
+    expect(asked).toBe(200);
+  });
+
+  it('of tags without an end is an error', async () => {
+    const items = '<item><key>a</key></item>'.repeat(20_000);
+    await answerWith(
+      (number) =>
+        `<DescribeTagsResponse><tagSet>${items}</tagSet><nextToken>t${number}</nextToken></DescribeTagsResponse>`,
+    );
+    await expect(tags()).rejects.toThrow('a list of more than 100,000 entries');
+    expect(asked).toBe(6);
   });
 
   it('of no objects is empty', async () => {

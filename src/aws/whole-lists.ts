@@ -15,11 +15,48 @@ interface Page {
   IsTruncated?: boolean;
   KeyCount?: number;
   Name?: string;
+  Contents?: { Key?: string }[];
+  CommonPrefixes?: { Prefix?: string }[];
 }
 
-/** @throws Error if the server answers a request for the next page with the token of that same page: the list would not end. */
-export function assertNextPage(sent: string | undefined, next: string | undefined): void {
-  if (sent && sent === next) throw new Error('The server answered with the same page of a list again.');
+/** So many pages one after the other may bring nothing new: some APIs look through what matches no filter a page at a time. */
+const MAX_IDLE_PAGES = 200;
+/** More than any list that is kept whole here, but for lists of objects, whose readers have limits of their own. */
+const MAX_ENTRIES = 100_000;
+
+/** Follows the pages of one list, which may be without an end. */
+export class ListPages {
+  private idle = 0;
+  private entries = 0;
+  private last = Buffer.alloc(0);
+
+  /** @param sent the token that the page was requested by. @throws Error where this list does not end. */
+  add(sent: string | undefined, page: object): void {
+    const { NextContinuationToken, NextToken, Contents, CommonPrefixes } = page as Page;
+    const next = NextContinuationToken ?? NextToken;
+    if (!next) return;
+    if (sent === next) throw new Error('The server answered with the same page of a list again.');
+    const isOfObjects = NextContinuationToken !== undefined;
+    this.idle = (isOfObjects ? this.hasNewKeys(Contents, CommonPrefixes) : this.hasEntries(page)) ? 0 : this.idle + 1;
+    if (this.idle >= MAX_IDLE_PAGES)
+      throw new Error(`The server answered with ${MAX_IDLE_PAGES} pages of a list that hold nothing new.`);
+  }
+
+  /** Keys are sorted. */
+  private hasNewKeys(objects: Page['Contents'] = [], groups: Page['CommonPrefixes'] = []): boolean {
+    const before = this.last;
+    for (const key of [objects.at(-1)?.Key, groups.at(-1)?.Prefix].map((name) => Buffer.from(name ?? '')))
+      if (Buffer.compare(key, this.last) > 0) this.last = key;
+    return this.last !== before;
+  }
+
+  private hasEntries(page: object): boolean {
+    const lists = Object.values(page).filter((value) => Array.isArray(value));
+    const count = lists.reduce((sum, { length }) => sum + length, 0);
+    if ((this.entries += count) > MAX_ENTRIES)
+      throw new Error(`The server answered with a list of more than ${MAX_ENTRIES.toLocaleString('en')} entries.`);
+    return count > 0;
+  }
 }
 
 /**
@@ -27,6 +64,8 @@ export function assertNextPage(sent: string | undefined, next: string | undefine
  * itself takes an empty body for an empty list, ends a list that is cut off, and requests the same page without end.
  */
 export function requireWholeLists<T>(client: T): T {
+  /** By the token of the next page. */
+  const lists = new Map<string, ListPages>();
   (client as Client).middlewareStack?.add(
     (next, { commandName = '' }) =>
       async (request) => {
@@ -35,7 +74,12 @@ export function requireWholeLists<T>(client: T): T {
         if (fault) throw new Error(`S3 answered a list of objects with ${fault}.`);
         const { input } = request;
         const { output } = answer;
-        assertNextPage(input.ContinuationToken ?? input.NextToken, output.NextContinuationToken ?? output.NextToken);
+        const sent = input.ContinuationToken ?? input.NextToken;
+        const pages = (sent && lists.get(`${commandName} ${sent}`)) || new ListPages();
+        lists.delete(`${commandName} ${sent}`);
+        pages.add(sent, output);
+        const following = output.NextContinuationToken ?? output.NextToken;
+        if (following) lists.set(`${commandName} ${following}`, pages);
         return answer;
       },
     { step: 'initialize' },

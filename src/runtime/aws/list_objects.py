@@ -19,26 +19,37 @@ if TYPE_CHECKING:
 
 
 MAX_LISTING_BYTES = 16 * 1024 * 1024
+# So many pages one after the other may bring no new key: S3 passes what was deleted a page at a
+# time.
+MAX_IDLE_PAGES = 200
 
 
 def list_objects(
     service: Service, url: str, *, prefix: str, owner: str | None = None
 ) -> Iterator[tuple[str, int, str]]:
     """Yields (key, size, ETag) of each object, sorted by key. FETCH_FAILED, also where the server
-    answers with the same page again, or does not say how to get the next one; ACCESS_DENIED.
+    answers with the same page again, with pages without a new key that do not end, or does not say
+    how to get the next one; ACCESS_DENIED.
     """
-    token = None
+    token, greatest, idle = None, b"", 0
     while True:
         values = {"continuation-token": token} if token else {}
         _, page, space = list_page(service, url, prefix=prefix, owner=owner, values=values)
+        key, idle = "", idle + 1
         for each in page.iter(space + "Contents"):
-            size = int(each.findtext(space + "Size", ""))
-            yield key_of(each, space), size, each.findtext(space + "ETag", "")
+            key, size = key_of(each, space), int(each.findtext(space + "Size", ""))
+            yield key, size, each.findtext(space + "ETag", "")
+        # Keys are sorted.
+        if key.encode("utf-8", "surrogateescape") > greatest:
+            greatest, idle = key.encode("utf-8", "surrogateescape"), 0
         if page.findtext(space + "IsTruncated") != "true":
             return
         last, token = token, page.findtext(space + "NextContinuationToken")
         if not token or token == last:
             raise unlisted(prefix, "the server sends no next page", status=200)
+        if idle == MAX_IDLE_PAGES:
+            why = "the server sent %d pages that hold no new key" % idle
+            raise unlisted(prefix, why, status=200)
 
 
 def find_object(

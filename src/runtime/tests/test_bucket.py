@@ -237,6 +237,41 @@ class ReadTest(unittest.TestCase):
                 self.assertEqual(raised.exception.code, "FETCH_FAILED")
                 self.assertLessEqual(answers.call_count, 2)
 
+    def test_a_list_whose_pages_hold_nothing_new_and_do_not_end_is_an_error(self):
+        listed = "<Contents><Key>run/k</Key><Size>1</Size></Contents>"
+        for kind, objects in {"empty": "", "the same": listed}.items():
+            pages = []
+
+            def answer(*_, objects=objects, pages=pages):
+                pages.append(
+                    "<ListBucketResult>%s<IsTruncated>true</IsTruncated>"
+                    "<NextContinuationToken>t%d</NextContinuationToken></ListBucketResult>"
+                    % (objects, len(pages))
+                )
+                return 200, pages[-1].encode(), {}
+
+            with self.subTest(kind), mock.patch.object(self.s3, "list", answer):
+                with self.assertRaises(Failure) as raised:
+                    self.bucket.list()
+                self.assertEqual(raised.exception.code, "FETCH_FAILED")
+                self.assertIn("200 pages that hold no new key", raised.exception.message)
+                self.assertEqual(len(pages), 201 if objects else 200)
+
+    def test_a_list_may_have_empty_pages_between_others(self):
+        numbers = iter(range(500))
+
+        def answer(*_):
+            number = next(numbers)
+            listed = "<Contents><Key>run/%03d</Key><Size>%d</Size></Contents>" % (number, number)
+            more = (
+                "<IsTruncated>true</IsTruncated><NextContinuationToken>t%d</NextContinuationToken>"
+            )
+            body = (listed if number % 100 == 99 else "") + (more % number if number < 499 else "")
+            return 200, ("<ListBucketResult>%s</ListBucketResult>" % body).encode(), {}
+
+        with mock.patch.object(self.s3, "list", answer):
+            self.assertEqual([size for _, size in self.bucket.list()], [99, 199, 299, 399, 499])
+
     def test_refused_credentials_do_not_make_an_object_unreadable(self):
         answer = signed_requests.Answer
         for status, code in ((403, "InvalidAccessKeyId"), (400, "ExpiredToken"), (503, "SlowDown")):

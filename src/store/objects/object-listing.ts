@@ -1,5 +1,5 @@
 import type { ListObjectsInput, ListObjectsOutput } from '../../aws/direct/list-objects';
-import { assertNextPage } from '../../aws/whole-lists';
+import { ListPages } from '../../aws/whole-lists';
 import { Problem } from '../../report/problem';
 import { formatCount } from '../../report/units';
 import type { BucketRequests } from './bucket-requests';
@@ -84,11 +84,12 @@ export class ObjectListing {
     const { bucket, bucketOwner } = this.requests.settings;
     const input = { ...request, Bucket: bucket, ExpectedBucketOwner: bucketOwner };
     try {
+      const pages = new ListPages();
       let token: string | undefined;
       do {
         const page = await this.requests.aws.call('ListObjectsV2', { ...input, ContinuationToken: token });
         yield page;
-        assertNextPage(token, page.NextContinuationToken);
+        pages.add(token, page);
         token = page.NextContinuationToken;
       } while (token);
     } catch (error) {
