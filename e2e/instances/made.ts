@@ -14,6 +14,7 @@ export const NOTHING = {
   fleets: [],
   launchTemplates: [],
   securityGroups: [],
+  placementGroups: [],
 };
 
 /** What is written of an instance that is made: the rest is as a user has it who writes nothing more. */

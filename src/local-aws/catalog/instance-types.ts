@@ -7,6 +7,8 @@ export interface InstanceType {
   /** USD an hour; made up, as on-demand prices are. */
   spotPrice: number;
   gpu?: { name: string; count: number; /** MiB of each. */ memory: number };
+  /** Of the families t2, t3, t3a and t4g. */
+  burstable?: boolean;
   /** The letters of the zones that have it; absent: all. */
   zones?: string;
 }
@@ -15,9 +17,9 @@ const T4 = { name: 'T4', memory: 16_384 };
 const A10G = { name: 'A10G', memory: 24_576 };
 
 export const INSTANCE_TYPES: InstanceType[] = [
-  { name: 't3.micro', cpus: 2, memory: 1024, architecture: 'x86_64', spotPrice: 0.0036 },
-  { name: 't3.medium', cpus: 2, memory: 4096, architecture: 'x86_64', spotPrice: 0.0143 },
-  { name: 't4g.micro', cpus: 2, memory: 1024, architecture: 'arm64', spotPrice: 0.0029 },
+  { name: 't3.micro', cpus: 2, memory: 1024, architecture: 'x86_64', spotPrice: 0.0036, burstable: true },
+  { name: 't3.medium', cpus: 2, memory: 4096, architecture: 'x86_64', spotPrice: 0.0143, burstable: true },
+  { name: 't4g.micro', cpus: 2, memory: 1024, architecture: 'arm64', spotPrice: 0.0029, burstable: true },
   { name: 'm5.large', cpus: 2, memory: 8192, architecture: 'x86_64', spotPrice: 0.0394 },
   { name: 'm7g.large', cpus: 2, memory: 8192, architecture: 'arm64', spotPrice: 0.0361 },
   { name: 'c5.xlarge', cpus: 4, memory: 8192, architecture: 'x86_64', spotPrice: 0.0718 },

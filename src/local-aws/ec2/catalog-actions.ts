@@ -96,7 +96,7 @@ function describeTypes(form: Form): { [name: string]: Xml } {
   return { instanceTypeSet: rows.map(typeXml), nextToken };
 }
 
-function typeXml({ name, cpus, memory, architecture, gpu }: InstanceType): Xml {
+function typeXml({ name, cpus, memory, architecture, gpu, burstable = false }: InstanceType): Xml {
   return {
     instanceType: name,
     currentGeneration: true,
@@ -104,6 +104,10 @@ function typeXml({ name, cpus, memory, architecture, gpu }: InstanceType): Xml {
     supportedRootDeviceTypes: ['ebs'],
     supportedVirtualizationTypes: ['hvm'],
     bareMetal: false,
+    burstablePerformanceSupported: burstable,
+    placementGroupInfo: {
+      supportedStrategies: burstable ? ['partition', 'spread'] : ['cluster', 'partition', 'spread'],
+    },
     processorInfo: { supportedArchitectures: [architecture] },
     vCpuInfo: { defaultVCpus: cpus },
     memoryInfo: { sizeInMiB: memory },

@@ -18,6 +18,7 @@ import { InstanceProfiles } from './instances/profiles';
 import { RunInstances } from './launch/run-instances';
 import { spotPriceActions } from './spot/spot-prices';
 import { SpotRequests } from './spot/spot-requests';
+import { PlacementGroups } from './network/placement-groups';
 import { SecurityGroups } from './network/security-groups';
 import { subnetActions } from './network/subnets';
 import { TagActions, tagged } from './instances/tag-actions';
@@ -39,6 +40,7 @@ export interface Left {
   launchTemplates: string[];
   /** Besides the default one. */
   securityGroups: string[];
+  placementGroups: string[];
 }
 
 /** EC2, by its query protocol. */
@@ -51,6 +53,7 @@ export class Ec2Service implements Service {
   private readonly templates: LaunchTemplates;
   private readonly fleets: Fleets;
   private readonly groups: SecurityGroups;
+  private readonly placementGroups: PlacementGroups;
   private readonly actions: Record<string, Action>;
 
   /** @param directory where it keeps what is no instance. */
@@ -66,6 +69,7 @@ export class Ec2Service implements Service {
     this.spot = new SpotRequests(join(directory, 'spot-requests.json'), instances);
     this.templates = new LaunchTemplates(join(directory, 'launch-templates.json'));
     this.groups = new SecurityGroups(join(directory, 'security-groups.json'), instances);
+    this.placementGroups = new PlacementGroups(join(directory, 'placement-groups.json'), vpc.region, instances);
     this.interruptions = new Interruptions(instances, this.spot);
     const launcher = new Launcher({
       instances,
@@ -74,10 +78,17 @@ export class Ec2Service implements Service {
       capacity: this.capacity,
       profiles: this.profiles,
       groups: this.groups,
+      placementGroups: this.placementGroups,
       zones,
     });
     this.fleets = new Fleets(join(directory, 'fleets.json'), instances, launcher, this.templates);
-    const told = new InstanceActions({ instances, volumes: this.volumes, groups: this.groups, zones });
+    const told = new InstanceActions({
+      instances,
+      volumes: this.volumes,
+      groups: this.groups,
+      placementGroups: this.placementGroups,
+      zones,
+    });
     this.actions = {
       ...told.actions,
       ...new RunInstances(instances, launcher, this.templates, told).actions,
@@ -85,6 +96,7 @@ export class Ec2Service implements Service {
       ...this.spot.actions,
       ...this.templates.actions,
       ...this.groups.actions,
+      ...this.placementGroups.actions,
       ...new FleetActions(this.fleets, instances).actions,
       ...new TagActions([
         { type: 'instance', all: () => instances.seen(), save: () => instances.save() },
@@ -93,6 +105,7 @@ export class Ec2Service implements Service {
         tagged('launch-template', this.templates),
         tagged('fleet', this.fleets),
         tagged('security-group', this.groups),
+        tagged('placement-group', this.placementGroups),
       ]).actions,
       ...catalogActions(vpc),
       ...subnetActions(vpc, (zone) => this.capacity.addresses(zone)),
@@ -109,6 +122,7 @@ export class Ec2Service implements Service {
       fleets: ids(this.fleets.all().filter((fleet) => this.isLeft(fleet))),
       launchTemplates: ids(this.templates.all()),
       securityGroups: ids(this.groups.all().filter(({ name }) => name !== 'default')),
+      placementGroups: ids(this.placementGroups.all()),
     };
   }
 

@@ -49,7 +49,7 @@ export class Instances {
   readonly channels = new Map<string, AgentChannel>();
   private readonly boot: number;
   private readonly transition: number;
-  private readonly unseen: number;
+  readonly unseen: number;
 
   constructor(
     private readonly directory: string,

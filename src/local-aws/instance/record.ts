@@ -48,6 +48,8 @@ export interface LocalInstance {
   /** Base64, as it was given. */
   userData?: string;
   spotRequest?: string;
+  /** The id of its placement group. */
+  placementGroup?: string;
   /** The fleet that keeps it. */
   fleet?: string;
   /** When EC2 ends it: it has been given notice. ms since the epoch. */

@@ -21,7 +21,15 @@ import { Problem } from '../../report/problem';
 import { FleetPipeline, steps } from './fleet.fixture';
 import { until } from '../../system/until.fixture';
 
-const NOTHING = { instances: [], volumes: [], spotRequests: [], fleets: [], launchTemplates: [], securityGroups: [] };
+const NOTHING = {
+  instances: [],
+  volumes: [],
+  spotRequests: [],
+  fleets: [],
+  launchTemplates: [],
+  securityGroups: [],
+  placementGroups: [],
+};
 
 describe('a run with a fleet', () => {
   let at: Fixture;

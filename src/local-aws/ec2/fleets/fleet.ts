@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { instanceType } from '../../catalog/instance-types';
 import type { Market } from '../launch/capacity';
 import type { Form } from '../request/form';
+import { readPlacementGroup, type PlacementGroupName } from '../request/launch-specification';
 import { readTemplateName, type TemplateName } from '../templates/launch-templates';
 import { AwsError } from '../../protocol/aws-error';
 
@@ -12,6 +13,7 @@ export interface Pool {
   subnet?: string;
   zone?: string;
   image?: string;
+  placementGroup?: PlacementGroupName;
   priority?: number;
 }
 
@@ -165,6 +167,7 @@ function readPools(form: Form, market: Market): Pool[] {
       subnet: override.text('SubnetId'),
       zone: override.text('AvailabilityZone') ?? override.text('Placement.AvailabilityZone'),
       image: override.text('ImageId'),
+      placementGroup: readPlacementGroup(override),
       priority: override.text('Priority') === undefined ? undefined : Number(override.text('Priority')),
     }));
   });

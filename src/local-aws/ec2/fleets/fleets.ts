@@ -17,6 +17,9 @@ import { AwsError } from '../../protocol/aws-error';
 const REPLACE_DELAY_MS = 100;
 const REPLACE_RETRY_MS = 500;
 
+/** Its zone does not offer the type, or its placement group is in another zone. */
+const POOL_ERRORS = ['Unsupported', 'InvalidPlacementGroup.InUse'];
+
 interface FleetSite extends Site {
   /** Its number. */
   pool: number;
@@ -162,20 +165,20 @@ export class Fleets {
     note(fleet, { type: 'service-error', subType: code, description: message });
   }
 
-  /** A type that its zone does not offer is an error of the pool only. */
+  /** What only one pool can't have is no error of the fleet. */
   private checkPool(fleet: Fleet, pool: Pool, market: Market, caller: Identity | null): void {
     try {
       this.check(fleet, pool, market, caller);
     } catch (error) {
-      if (!(error instanceof AwsError) || error.code !== 'Unsupported') throw error;
+      if (!(error instanceof AwsError) || !POOL_ERRORS.includes(error.code)) throw error;
     }
   }
 
   /** As EC2, by its template as it is now: a fleet whose template is gone launches nothing. */
   private check(fleet: Fleet, pool: Pool, market: Market, caller: Identity | null): CheckedLaunch {
     const template = this.templates.spec(pool.template);
-    const { type, subnet, zone, image } = pool;
-    const spec = overSpec({ type, subnet, zone, image }, template);
+    const { type, subnet, zone, image, placementGroup } = pool;
+    const spec = overSpec({ type, subnet, zone, image, placementGroup }, template);
     const instance = { ...template.tags?.instance, ...fleet.instanceTags };
     return this.launcher.check(
       {
@@ -192,7 +195,8 @@ export class Fleets {
 function groupSites(sites: FleetSite[], { singleType, singleZone }: MarketOptions): FleetSite[][] {
   const groups = new Map<string, FleetSite[]>();
   for (const site of sites) {
-    const key = `${singleType ? site.checked.type.name : ''} ${singleZone ? site.zone : ''}`;
+    const isOneZone = singleZone || site.checked.placementGroup !== undefined;
+    const key = `${singleType ? site.checked.type.name : ''} ${isOneZone ? site.zone : ''}`;
     groups.set(key, [...(groups.get(key) ?? []), site]);
   }
   return [...groups.values()];

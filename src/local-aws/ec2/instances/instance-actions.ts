@@ -7,6 +7,7 @@ import type { Form } from '../request/form';
 import { instanceXml, stateXml } from './instance-xml';
 import { byUser } from './reason';
 import { page, select } from '../request/select';
+import type { PlacementGroups } from '../network/placement-groups';
 import type { SecurityGroups } from '../network/security-groups';
 import type { Volumes } from '../volumes/volumes';
 import type { Xml } from '../request/xml';
@@ -17,6 +18,7 @@ export interface InstanceSurroundings {
   instances: Instances;
   volumes: Volumes;
   groups: SecurityGroups;
+  placementGroups: PlacementGroups;
   zones: Zone[];
 }
 
@@ -58,11 +60,12 @@ export class InstanceActions {
   }
 
   private xml(instance: LocalInstance): Xml {
-    const { zones, volumes, groups } = this.around;
+    const { zones, volumes, groups, placementGroups } = this.around;
     return instanceXml(instance, {
       state: this.instances.state(instance),
       zone: zones.find(({ name }) => name === instance.zone) ?? zones[0],
       volumes: volumes.of(instance.id),
+      placementGroup: placementGroups.get(instance.placementGroup),
       groups: instance.securityGroups.map((id) => ({ groupId: id, groupName: groups.nameOf(id) })),
     });
   }
@@ -107,6 +110,7 @@ export class InstanceActions {
         'availability-zone': ({ zone }) => zone,
         'instance-lifecycle': ({ spotRequest }) => (spotRequest === undefined ? undefined : 'spot'),
         'spot-instance-request-id': ({ spotRequest }) => spotRequest,
+        'placement-group-name': ({ placementGroup }) => this.around.placementGroups.get(placementGroup)?.name,
         'reservation-id': ({ reservation }) => reservation,
       },
       ({ tags }) => tags,

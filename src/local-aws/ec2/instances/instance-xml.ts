@@ -2,6 +2,7 @@ import { ACCOUNT } from '../../protocol/identity';
 import type { InstanceState, LocalInstance } from '../../instance/instances';
 import { findImage } from '../../catalog/images';
 import { VPC, type Zone } from '../../catalog/network';
+import type { PlacementGroup } from '../network/placement-groups';
 import type { Volume } from '../volumes/volumes';
 import { tagSet, timestamp, type Xml } from '../request/xml';
 
@@ -23,11 +24,12 @@ interface Described {
   state: InstanceState;
   zone: Zone;
   volumes: Volume[];
+  placementGroup: PlacementGroup | undefined;
   groups: { groupId: string; groupName: string | undefined }[];
 }
 
 /** An instance as DescribeInstances and RunInstances tell of it. */
-export function instanceXml(instance: LocalInstance, { state, zone, volumes, groups }: Described): Xml {
+export function instanceXml(instance: LocalInstance, { state, zone, volumes, groups, placementGroup }: Described): Xml {
   const image = findImage(instance.image);
   const gone = state === 'terminated';
   const up = state === 'running' || state === 'pending';
@@ -38,7 +40,12 @@ export function instanceXml(instance: LocalInstance, { state, zone, volumes, gro
     instanceType: instance.type,
     amiLaunchIndex: instance.index,
     launchTime: timestamp(instance.launched),
-    placement: { availabilityZone: instance.zone, tenancy: 'default' },
+    placement: {
+      availabilityZone: instance.zone,
+      groupName: placementGroup?.name ?? '',
+      groupId: placementGroup?.id,
+      tenancy: 'default',
+    },
     architecture: image?.architecture ?? 'x86_64',
     rootDeviceType: 'ebs',
     rootDeviceName: image?.rootDevice,

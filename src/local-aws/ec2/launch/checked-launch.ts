@@ -2,6 +2,7 @@ import { findImage, type Image } from '../../catalog/images';
 import { instanceType, type InstanceType } from '../../catalog/instance-types';
 import { SECURITY_GROUP, type Zone } from '../../catalog/network';
 import type { InstanceProfiles } from '../instances/profiles';
+import type { PlacementGroup, PlacementGroups } from '../network/placement-groups';
 import type { SecurityGroups } from '../network/security-groups';
 import type { DiskSpec, LaunchSpec } from '../request/launch-specification';
 import { AwsError } from '../../protocol/aws-error';
@@ -14,6 +15,7 @@ export interface CheckedLaunch {
   zones: Zone[];
   chosen: boolean;
   securityGroups: string[];
+  placementGroup?: PlacementGroup;
   /** The root's first. */
   disks: DiskSpec[];
   profile: string | null;
@@ -26,6 +28,7 @@ export interface LaunchNames {
   zones: Zone[];
   profiles: InstanceProfiles;
   groups: SecurityGroups;
+  placementGroups: PlacementGroups;
 }
 
 const DEFAULT_TYPE = 't3.micro';
@@ -33,7 +36,7 @@ const MAX_USER_DATA_BYTES = 16_384;
 const TAGGABLE = ['instance', 'volume', 'spot-instances-request', 'network-interface'];
 
 /** @throws AwsError as EC2 refuses it, in its own order: what is wrong with the words comes first. */
-export function checkLaunch(spec: LaunchSpec, { zones, profiles, groups }: LaunchNames): CheckedLaunch {
+export function checkLaunch(spec: LaunchSpec, names: LaunchNames): CheckedLaunch {
   const image = checkImage(spec.image);
   const type = instanceType(spec.type ?? DEFAULT_TYPE);
   if (!type) throw invalid(`Invalid value '${spec.type}' for InstanceType.`);
@@ -43,21 +46,24 @@ export function checkLaunch(spec: LaunchSpec, { zones, profiles, groups }: Launc
     );
   if (spec.keyName !== undefined)
     throw new AwsError('InvalidKeyPair.NotFound', `The key pair '${spec.keyName}' does not exist`);
-  for (const group of spec.securityGroups ?? []) groups.find(group);
+  for (const group of spec.securityGroups ?? []) names.groups.find(group);
   for (const resource of Object.keys(spec.tags ?? {}))
     if (!TAGGABLE.includes(resource)) throw invalid(`'${resource}' is not a valid taggable resource type.`);
   oneOf('HttpTokens', spec.httpTokens, ['required', 'optional']);
   oneOf('InstanceInitiatedShutdownBehavior', spec.shutdownBehavior, ['stop', 'terminate']);
   checkUserData(spec.userData);
+  const zones = checkZones(spec, type, names.zones);
+  const placementGroup = spec.placementGroup && names.placementGroups.find(spec.placementGroup);
   return {
     image,
     type,
-    zones: checkZones(spec, type, zones),
+    zones: placementGroup ? checkPlacement(placementGroup, type, zones, names.placementGroups) : zones,
+    placementGroup,
     chosen: spec.subnet !== undefined || spec.zone !== undefined,
     securityGroups: spec.securityGroups ?? [SECURITY_GROUP],
     disks: checkDisks(spec.disks ?? [], image),
     spot: checkMarket(spec),
-    profile: spec.profile === undefined ? null : profiles.find(spec.profile),
+    profile: spec.profile === undefined ? null : names.profiles.find(spec.profile),
     spec,
   };
 }
@@ -91,6 +97,28 @@ function checkZones({ subnet, zone }: LaunchSpec, { name, zones: letters }: Inst
       `Your requested instance type (${name}) is not supported in your requested Availability Zone (${found.name}). Please retry your request by not specifying an Availability Zone or choosing ${offered.map((each) => each.name).join(', ')}.`,
     );
   return [found];
+}
+
+/** The zones of a cluster group: all, or that of its instances. */
+function checkPlacement(
+  group: PlacementGroup,
+  { name, burstable }: InstanceType,
+  zones: Zone[],
+  groups: PlacementGroups,
+): Zone[] {
+  if (burstable)
+    throw new AwsError(
+      'InvalidParameterCombination',
+      `Cluster placement groups are not supported by the '${name}' instance type. Specify a supported instance type or change the placement group strategy, and try again.`,
+    );
+  const zone = groups.zone(group);
+  const left = zones.filter((each) => zone === undefined || each.name === zone);
+  if (!left.length)
+    throw new AwsError(
+      'InvalidPlacementGroup.InUse',
+      `The placement group '${group.name}' is already in use in the Availability Zone ${zone}.`,
+    );
+  return left;
 }
 
 /** A mapping of the root's name changes the root; one of another name makes another volume. */

@@ -77,6 +77,7 @@ export class Launcher {
         shutdownBehavior: spec.shutdownBehavior,
         httpTokens: spec.httpTokens,
         securityGroups: checked.securityGroups,
+        placementGroup: checked.placementGroup?.id,
         userData: spec.userData,
         spotRequest: request?.id,
         // A default subnet gives one, unless it is not wanted.

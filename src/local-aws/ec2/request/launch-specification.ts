@@ -1,3 +1,4 @@
+import { AwsError } from '../../protocol/aws-error';
 import type { Form } from './form';
 
 /** A disk of an instance, as its launch asks for it. */
@@ -10,12 +11,19 @@ export interface DiskSpec {
   deleteOnTermination?: boolean;
 }
 
+/** How a request names a placement group: by its id or its name. */
+export interface PlacementGroupName {
+  id?: string;
+  name?: string;
+}
+
 /** What a launch, or the template of one, says; all of it may be absent. */
 export interface LaunchSpec {
   image?: string;
   type?: string;
   zone?: string;
   subnet?: string;
+  placementGroup?: PlacementGroupName;
   securityGroups?: string[];
   disks?: DiskSpec[];
   httpTokens?: 'required' | 'optional';
@@ -42,6 +50,7 @@ export function readLaunchSpec(form: Form): LaunchSpec {
     image: form.text('ImageId'),
     type: form.text('InstanceType'),
     zone: form.text('Placement.AvailabilityZone'),
+    placementGroup: readPlacementGroup(form),
     subnet: form.text('SubnetId') ?? network?.text('SubnetId'),
     securityGroups: groups.length ? groups : undefined,
     disks: disks.length ? disks : undefined,
@@ -58,6 +67,14 @@ export function readLaunchSpec(form: Form): LaunchSpec {
     },
     tags: Object.keys(tags).length ? tags : undefined,
   };
+}
+
+/** @throws AwsError where it names a group twice. */
+export function readPlacementGroup(form: Form): PlacementGroupName | undefined {
+  const [id, name] = [form.text('Placement.GroupId'), form.text('Placement.GroupName')];
+  if (id !== undefined && name !== undefined)
+    throw new AwsError('InvalidParameterCombination', 'The parameters GroupId and GroupName can not be used together.');
+  return (id ?? name) ? { id, name } : undefined;
 }
 
 /** What the one says, and what it doesn't say as the other has it. */

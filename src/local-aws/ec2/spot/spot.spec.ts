@@ -72,6 +72,7 @@ describe('a spot instance', () => {
       fleets: [],
       launchTemplates: [],
       securityGroups: [],
+      placementGroups: [],
     });
   });
 
