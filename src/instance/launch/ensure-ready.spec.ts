@@ -2,6 +2,7 @@ import { TerminateInstancesCommand } from '@aws-sdk/client-ec2';
 import type { Fixture } from '../../local-aws/local-aws.fixture';
 import { startPipeline } from '../../run/pipeline.fixture';
 import { ensureReady } from './ensure-ready';
+import type { EnsuredInstance } from './ensure-instance';
 import { Caller, CALLER, clear, launchSpecOf } from './ensure-instance.fixture';
 import { until } from '../../system/until.fixture';
 
@@ -64,5 +65,49 @@ describe('an instance that is waited for', () => {
     await at.ec2.send(new TerminateInstancesCommand({ InstanceIds: at.aws.left().instances }));
     await expect(waiting).rejects.toMatchObject({ code: 'INSTANCE_NOT_RUNNING' });
     expect(at.aws.left().instances).toEqual([]);
+  });
+
+  describe('with others', () => {
+    const upAll = (wait: number, more: object = {}, onUp?: (instances: EnsuredInstance[]) => void) =>
+      ensureReady(caller.options(launchSpecOf(more), { count: 3 }), wait, onUp);
+    const end = (...InstanceIds: string[]) => at.ec2.send(new TerminateInstancesCommand({ InstanceIds }));
+
+    it('is ready when all are', async () => {
+      const made = await upAll(30_000);
+      expect(made.map(({ how }) => how)).toEqual(['launched', 'launched', 'launched']);
+      for (const { id } of made) expect(caller.told).toContain(`${id} is ready (`);
+      expect(caller.said.filter((line) => / of 3 instances\)\.$/.test(line)).at(-1)).toContain('(3 of 3 instances)');
+    });
+
+    it('is not waited for any longer if one of the launched ones ends, and all are named to the caller', async () => {
+      at.aws.instances.agentDelay = Infinity;
+      let ups: EnsuredInstance[] = [];
+      const waiting = upAll(60_000, {}, (instances) => void (ups = instances));
+      await until(() => at.aws.left().instances.length === 3 && ups.length === 3);
+      await end(ups[1].id);
+      await expect(waiting).rejects.toMatchObject({
+        code: 'INSTANCE_NOT_RUNNING',
+        message: expect.stringContaining(ups[1].id),
+      });
+    });
+
+    it('is replaced by another one beside them if it was found, and terminated while it starts', async () => {
+      at.aws.instances.agentDelay = Infinity;
+      await upAll(500).catch(() => undefined);
+      const [first, ...others] = [...at.aws.left().instances];
+      const waiting = upAll(30_000);
+      await until(() => caller.said.filter((line) => /^Using i-.*: running/.test(line)).length === 3);
+      await end(first);
+      at.aws.instances.agentDelay = 0;
+      const made = await waiting;
+      expect(
+        made
+          .filter(({ how }) => how === 'found')
+          .map(({ id }) => id)
+          .sort(),
+      ).toEqual(others.sort());
+      expect(made.filter(({ how }) => how === 'launched')).toHaveLength(1);
+      expect(at.aws.left().instances.sort()).toEqual(made.map(({ id }) => id).sort());
+    });
   });
 });

@@ -37,13 +37,15 @@ async function waitForAll(
 ): Promise<{ instance: EnsuredInstance; error: unknown } | null> {
   const several = instances.length > 1;
   const end = new AbortController();
-  const either = signal ? AbortSignal.any([signal, end.signal]) : end.signal;
+  const signals = signal ? [signal, end.signal] : [end.signal];
   let ready = 0;
   let failed: { instance: EnsuredInstance; error: unknown } | null = null;
   await Promise.all(
     instances.map(async (instance) => {
       try {
-        await waitReady(aws, instance.id, wait, several ? withoutLines(printer) : printer, either);
+        // A signal of its own: Node warns of one that many listen to.
+        const own = AbortSignal.any(signals);
+        await waitReady(aws, instance.id, wait, several ? withoutLines(printer) : printer, own);
         if (several) printer.line(`${instance.id} is ready (${++ready} of ${instances.length} instances).`);
       } catch (error) {
         failed ??= { instance, error };
