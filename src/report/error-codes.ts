@@ -138,6 +138,7 @@ const CLIENT_CODES = {
   SCRIPT_MISSING: 'No script that trains was found.',
   SCRIPT_UNCLEAR: 'Several scripts might train; name one.',
   SECRET: 'A secret of `train.secrets` could not be read.',
+  SECURITY_GROUP: 'Security groups do not let the nodes of a run reach one another.',
   SESSION_DENIED: 'The caller may not start a session.',
   SESSION_ENCRYPTED: "Session Manager's preferences require KMS encryption, which nx-ec2 does not support.",
   SESSION_END: 'A session could not be ended.',

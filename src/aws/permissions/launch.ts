@@ -80,7 +80,7 @@ export const LAUNCH: Statement[] = [
     Sid: 'LookFurther',
     Action: [
       ...['InstanceTypes', 'InstanceTypeOfferings', 'Images', 'Subnets', 'SpotPriceHistory', 'SpotInstanceRequests'],
-      ...['Volumes', 'LaunchTemplates', 'Tags', 'Fleets', 'FleetHistory'],
+      ...['SecurityGroups', 'Volumes', 'LaunchTemplates', 'Tags', 'Fleets', 'FleetHistory'],
     ]
       .map((what) => `ec2:Describe${what}`)
       .concat('pricing:GetProducts', 'servicequotas:GetServiceQuota', 'servicequotas:GetAWSDefaultServiceQuota'),

@@ -13,6 +13,7 @@ import { chooseSet, isSameSet, optionOf } from './instance-set';
 import { times } from './launch-parameters';
 import { findByClientToken, describeInstances, isAlive, type InstanceInfo } from '../describe/describe-instances';
 import { machineTypes } from './machine-type';
+import { nodeNetwork } from './node-network';
 import { describeLaunchOption, isSameLaunchOption, placements, type LaunchOption } from './launch-options';
 import { CAPACITY_ERRORS, runInstances } from './run-instances';
 import { requiredTagsOf } from '../stop/required-tags';
@@ -71,7 +72,7 @@ export class Launch {
       placements(aws, launchSpec, signal),
     ]);
     this.attempt.images = images;
-    this.launchOptions = launchOptions;
+    this.launchOptions = await this.usable(launchOptions);
     for (let absent = 0; absent < 5;) {
       signal?.throwIfAborted();
       const stored = await this.journal.read(signal);
@@ -86,6 +87,20 @@ export class Launch {
     throw new Problem('LAUNCH_STATE', 'The launch state can be written to the store but not read back.', {
       next: 'The caller needs s3:GetObject there: attach the CallerPolicy of nx g nx-ec2:aws-setup.',
     });
+  }
+
+  /** Those options of a launch of several instances whose subnet has an address for each. */
+  private async usable(launchOptions: LaunchOption[]): Promise<LaunchOption[]> {
+    const { aws, launchSpec, printer, signal } = this.options;
+    if (this.count === 1 || (await this.living()).length) return launchOptions;
+    const { options, full, unknown } = await nodeNetwork(aws, launchSpec, launchOptions, this.count, signal);
+    if (full.length)
+      printer.line(
+        `These subnets have fewer than ${this.count} free addresses, and are not tried: ${full.join(', ')}.`,
+      );
+    if (unknown !== null)
+      printer.warn(`It is not known whether security groups let the instances reach one another. ${unknown}`);
+    return options;
   }
 
   /** Begins another generation, unless somebody else has. @returns the instances where there are enough of them. */
