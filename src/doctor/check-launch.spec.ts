@@ -25,8 +25,8 @@ describe('the doctor, with a launch spec', () => {
   });
   afterEach(() => (identity.deny.length = 0));
 
-  const diagnose = async (written: object, pricePerHour?: number) => {
-    const purpose = { owner: { workspace: 'acme', project: 'model', caller: CALLER }, store: 'bucket/' };
+  const diagnose = async (written: object, pricePerHour?: number, count?: number) => {
+    const purpose = { count, owner: { workspace: 'acme', project: 'model', caller: CALLER }, store: 'bucket/' };
     const found = await checkLaunch(aws, launchSpecOf(written), purpose, pricePerHour);
     return Object.fromEntries(found.map((each) => [each.name, each]));
   };
@@ -44,6 +44,27 @@ describe('the doctor, with a launch spec', () => {
     expect(found.price.detail).toMatch(/^g5\.xlarge: \$0\.45 an hour \(spot, eu-west-1a, EC2's price of /);
     expect(found['launch an instance'].detail).toBe('EC2 would launch g5.xlarge (spot)');
     expect(at.aws.left()).toMatchObject({ instances: [], volumes: [], spotRequests: [] });
+  });
+
+  it('checks quota, addresses and security groups for several instances', async () => {
+    const found = await diagnose({ type: 'c5.xlarge', maxCost: 10 }, undefined, 3);
+    expect(found['network of 3 instances']).toMatchObject({ ok: true });
+    expect(found['quota for 3 x c5.xlarge'].detail).toMatch(/ and 3 instances need 12$/);
+    expect(found.price.detail).toMatch(/^c5\.xlarge: 3 x \$0\.\d+ an hour /);
+    expect(found['launch 3 instances'].detail).toBe('EC2 would launch 3 x c5.xlarge (on-demand)');
+    at.aws.capacity.add({ code: 'InsufficientFreeAddressesInSubnet', instances: 2 });
+    expect((await diagnose({}, undefined, 3))['network of 3 instances']).toMatchObject({
+      ok: false,
+      detail: expect.stringMatching(/^No subnet has 3 free addresses: subnet-\w+ \(eu-west-1a\): 2, /),
+      fix: expect.stringContaining('Name a larger subnet'),
+    });
+    at.aws.capacity.clear();
+    identity.deny.push('ec2:DescribeSecurityGroups');
+    expect((await diagnose({}, undefined, 3))['network of 3 instances']).toMatchObject({
+      ok: null,
+      detail: expect.stringContaining('UnauthorizedOperation'),
+      fix: expect.stringContaining('ec2:DescribeSecurityGroups'),
+    });
   });
 
   it('names the action that the caller lacks', async () => {

@@ -8,7 +8,8 @@ import type { Problem } from '../report/problem';
 import { assertProfile } from '../instance/launch/assert-profile';
 import { imagesOf } from '../instance/launch/image';
 import { machineTypes } from '../instance/launch/machine-type';
-import { launchParameters, type LaunchPurpose } from '../instance/launch/launch-parameters';
+import { nodeNetwork } from '../instance/launch/node-network';
+import { launchParameters, times, type LaunchPurpose } from '../instance/launch/launch-parameters';
 import { specHash } from '../instance/describe/ownership';
 import { placements, type LaunchOption } from '../instance/launch/launch-options';
 import { describePrice, priceOf, type Price } from '../instance/price/price';
@@ -16,16 +17,17 @@ import { checkQuota, type Market } from '../instance/launch/quota';
 
 /**
  * What a launch relies on, asked without launching: the types and where they are offered, the image, the right to launch,
- * quotas, prices. Never throws for what it finds.
+ * quotas, prices; of several instances, their network. Never throws for what it finds.
  */
 export async function checkLaunch(
   aws: Aws,
   launchSpec: LaunchSpec,
-  purpose: Pick<LaunchPurpose, 'owner' | 'store'>,
+  purpose: Pick<LaunchPurpose, 'owner' | 'store' | 'count'>,
   pricePerHour?: number,
   signal?: AbortSignal,
 ): Promise<Check[]> {
   const { types, ami, spot } = launchSpec;
+  const { count = 1 } = purpose;
   const checks: Check[] = [];
   const [machines, options, profile] = await Promise.all([
     attempt(checks, 'instance type', () => machineTypes(aws, types, signal)),
@@ -49,17 +51,18 @@ export async function checkLaunch(
   const first = options?.[0];
   const image = first && images?.get(first.type);
   const [priced, ...quotas] = await Promise.all([
-    first ? checkPrice(aws, first, pricePerHour) : null,
-    ...(machines ? types.flatMap((type) => markets.map((market) => checkQuota(aws, type, market, signal))) : []),
+    first ? checkPrice(aws, first, pricePerHour, count) : null,
+    ...(machines ? types.flatMap((type) => markets.map((market) => checkQuota(aws, type, market, count, signal))) : []),
+    ...(options && count > 1 ? [checkNetwork(aws, launchSpec, options, count, signal)] : []),
   ]);
   if (priced) checks.push(priced.check);
   if (first && image) {
     const launch = () => {
-      const key = specHash(purpose.owner, launchSpec);
+      const key = specHash(purpose.owner, launchSpec, count);
       const whose = { ...purpose, key, root: null, made: 'remote-up' as const, run: null, deadline: null };
       return launchParameters(launchSpec, first, image, priced!.price, whose);
     };
-    checks.push(await mayLaunch(aws, first, launch, signal));
+    checks.push(await mayLaunch(aws, first, launch, count, signal));
   }
   return [...checks, ...quotas];
 }
@@ -69,19 +72,21 @@ async function mayLaunch(
   aws: Aws,
   { type, market }: LaunchOption,
   launch: () => RunInstancesCommandInput,
+  count: number,
   abortSignal?: AbortSignal,
 ): Promise<Check> {
-  const name = 'launch an instance';
+  const name = count > 1 ? `launch ${count} instances` : 'launch an instance';
+  const what = `${times(count)}${type} (${market})`;
   const { RunInstancesCommand } = sdk.ec2();
   try {
     const ec2 = await aws.ec2();
     await ec2.send(new RunInstancesCommand({ ...launch(), DryRun: true }), { abortSignal });
   } catch (error) {
-    if (awsCode(error) === 'DryRunOperation') return found(name, `EC2 would launch ${type} (${market})`);
-    const check = failed(name, awsProblem('LAUNCH', `EC2 would not launch ${type} (${market}).`, error));
+    if (awsCode(error) === 'DryRunOperation') return found(name, `EC2 would launch ${what}`);
+    const check = failed(name, awsProblem('LAUNCH', `EC2 would not launch ${what}.`, error));
     return awsCode(error) === 'UnauthorizedOperation' ? { ...check, fix: lacks((error as Error).message) } : check;
   }
-  return { name, ok: null, detail: 'EC2 did not say whether it would launch the instance.', fix: null };
+  return { name, ok: null, detail: `EC2 did not say whether it would launch ${what}.`, fix: null };
 }
 
 /** The action that is missing, where EC2 names it. */
@@ -96,14 +101,37 @@ async function checkPrice(
   aws: Aws,
   to: LaunchOption,
   pricePerHour?: number,
+  count = 1,
 ): Promise<{ check: Check; price: Price | null }> {
   let why = '';
   const price = await priceOf(aws, to, pricePerHour, (text) => (why = text.split('\n').join(' ')));
   const fix = 'The cost of runs is not shown; set "pricePerHour" (USD) to show it.';
   const check = price
-    ? found('price', `${to.type}: ${describePrice(price)}`)
+    ? found('price', `${to.type}: ${times(count)}${describePrice(price)}`)
     : { name: 'price', ok: null, detail: why, fix };
   return { check, price };
+}
+
+/** Whether several instances have addresses, and reach one another. */
+async function checkNetwork(
+  aws: Aws,
+  launchSpec: LaunchSpec,
+  options: LaunchOption[],
+  count: number,
+  signal?: AbortSignal,
+): Promise<Check> {
+  const name = `network of ${count} instances`;
+  try {
+    const { full, unknown } = await nodeNetwork(aws, launchSpec, options, count, signal);
+    if (unknown !== null) {
+      const fix = 'The caller needs ec2:DescribeSecurityGroups for this check; a launch does not.';
+      return { name, ok: null, detail: unknown, fix };
+    }
+    const room = full.length ? ` Subnets with fewer free addresses: ${full.join(', ')}.` : '';
+    return found(name, `Security groups let the instances reach one another.${room}`);
+  } catch (error) {
+    return failed(name, error as Problem);
+  }
 }
 
 function offers(options: LaunchOption[]): string {

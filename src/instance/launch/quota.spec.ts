@@ -66,6 +66,15 @@ describe('quotas', () => {
     expect(await checkQuota(aws, 'g5.xlarge', 'on-demand')).toMatchObject({ ok: true });
   });
 
+  it('are compared with what several instances need together', async () => {
+    const check = () => checkQuota(aws, 'm5.large', 'spot', 3);
+    at.aws.quotas.set('L-34B43A08', 8);
+    const detail = expect.stringMatching(/^2 of 8 vCPUs of .* are in use, and 3 instances need 6$/);
+    expect(await check()).toMatchObject({ name: 'quota for 3 x m5.large (spot)', ok: true, detail });
+    at.aws.quotas.set('L-34B43A08', 7);
+    expect(await check()).toMatchObject({ ok: false, fix: expect.stringContaining('Request at least 8') });
+  });
+
   it('are no failure if the caller may not read them', async () => {
     at.aws.faults.add({
       service: 'servicequotas',

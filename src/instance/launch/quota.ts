@@ -2,6 +2,7 @@ import type { Aws } from '../../aws/clients';
 import { awsCode, awsProblem } from '../../aws/reason';
 import { sdk } from '../../aws/sdk';
 import type { Check } from '../../command/plan';
+import { times } from './launch-parameters';
 
 export type Market = 'spot' | 'on-demand';
 
@@ -51,9 +52,15 @@ export function quotaOf(type: string, market: Market): Quota | null {
   return found ? QUOTAS[found[1]][market] : null;
 }
 
-/** Whether the account's quota has room for one more of a type, beside what runs. Never throws. */
-export async function checkQuota(aws: Aws, type: string, market: Market, signal?: AbortSignal): Promise<Check> {
-  const name = `quota for ${type}${market === 'spot' ? ' (spot)' : ''}`;
+/** Whether the account's quota has room for `count` more of a type, beside what runs. Never throws. */
+export async function checkQuota(
+  aws: Aws,
+  type: string,
+  market: Market,
+  count = 1,
+  signal?: AbortSignal,
+): Promise<Check> {
+  const name = `quota for ${times(count)}${type}${market === 'spot' ? ' (spot)' : ''}`;
   const quota = quotaOf(type, market);
   if (!quota)
     return { name, ok: null, detail: `Not checked: the quota that applies to ${type} is unknown.`, fix: null };
@@ -61,8 +68,9 @@ export async function checkQuota(aws: Aws, type: string, market: Market, signal?
   try {
     const limit = await limitOf(aws, quota.code, signal);
     asked = 'ec2:DescribeInstances and ec2:DescribeInstanceTypes';
-    const { needed, used } = await vcpus(aws, type, market, quota, signal);
-    const detail = `${used} of ${limit} vCPUs of "${quota.name}" are in use, and it needs ${needed}`;
+    const { each, used } = await vcpus(aws, type, market, quota, signal);
+    const needed = count * each;
+    const detail = `${used} of ${limit} vCPUs of "${quota.name}" are in use, and ${count > 1 ? `${count} instances need` : 'it needs'} ${needed}`;
     if (used + needed <= limit) return { name, ok: true, detail, fix: null };
     return {
       name,
@@ -99,7 +107,7 @@ async function vcpus(
   market: Market,
   { code }: Quota,
   abortSignal?: AbortSignal,
-): Promise<{ needed: number; used: number }> {
+): Promise<{ each: number; used: number }> {
   const { paginateDescribeInstances, DescribeInstanceTypesCommand } = sdk.ec2();
   const ec2 = await aws.ec2();
   const running: string[] = [];
@@ -118,7 +126,7 @@ async function vcpus(
       counts.set(InstanceType!, VCpuInfo?.DefaultVCpus ?? 0);
   }
   return {
-    needed: counts.get(type) ?? 0,
+    each: counts.get(type) ?? 0,
     used: running.reduce((total, each) => total + (counts.get(each) ?? 0), 0),
   };
 }
