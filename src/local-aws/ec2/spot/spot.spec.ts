@@ -11,6 +11,7 @@ import {
   TerminateInstancesCommand,
 } from '@aws-sdk/client-ec2';
 import { metadata, refusal, startFixture, type Fixture } from '../../local-aws.fixture';
+import { commandsOf } from '../../ssm/commands.fixture';
 import { until } from '../../../system/until.fixture';
 
 async function launchSpot(at: Fixture): Promise<{ id: string; request: string }> {
@@ -104,6 +105,45 @@ describe('a spot instance', () => {
     await until(async () => (await stateOf(at, id)).State!.Name === 'terminated');
     expect((await stateOf(at, id)).StateReason!.Code).toBe('Server.SpotInstanceTermination');
     expect(await requestOf(at, request)).toMatchObject({ State: 'closed', Code: 'instance-terminated-no-capacity' });
+  });
+
+  it('of several that were launched together is interrupted alone: the others continue', async () => {
+    const { Instances } = await at.ec2.send(
+      new RunInstancesCommand({
+        ImageId: 'ami-00000000000000005',
+        InstanceType: 'g4dn.xlarge',
+        MinCount: 3,
+        MaxCount: 3,
+        IamInstanceProfile: { Name: 'training' },
+        InstanceMarketOptions: { MarketType: 'spot' },
+      }),
+    );
+    const ids = Instances!.map(({ InstanceId }) => InstanceId!);
+    const [first, lost, last] = ids;
+    const shells = ids.map((id) => commandsOf(at, id));
+    await Promise.all(shells.map(({ run }) => run('setsid sleep 600 >/dev/null 2>&1 &')));
+    const processes = ids.map((id) => at.aws.instances.processes(id));
+    expect(processes.map(({ length }) => length)).toEqual([1, 1, 1]);
+    at.aws.interrupt(lost, { noticeMs: 2500 });
+    const notices = await Promise.all(ids.map((id) => metadata(at, id, 'spot/instance-action')));
+    expect(notices.map((notice) => notice !== null)).toEqual([false, true, false]);
+    await until(async () => (await stateOf(at, lost)).State!.Name === 'terminated');
+    const { Reservations } = await at.ec2.send(new DescribeInstancesCommand({ InstanceIds: [first, last] }));
+    expect(Reservations![0].Instances).toMatchObject([
+      { InstanceId: first, AmiLaunchIndex: 0, State: { Name: 'running' } },
+      { InstanceId: last, AmiLaunchIndex: 2, State: { Name: 'running' } },
+    ]);
+    expect(ids.map((id) => at.aws.instances.processes(id))).toEqual([processes[0], [], processes[2]]);
+    expect(await shells[2].run('exit 0')).toMatchObject({ Status: 'Success' });
+    const requests = Instances!.map(({ SpotInstanceRequestId }) => SpotInstanceRequestId!);
+    expect(
+      (await Promise.all(requests.map((id) => requestOf(at, id)))).map(({ State, Code }) => [State, Code]),
+    ).toEqual([
+      ['active', 'fulfilled'],
+      ['closed', 'instance-terminated-no-capacity'],
+      ['active', 'fulfilled'],
+    ]);
+    await at.ec2.send(new TerminateInstancesCommand({ InstanceIds: [first, last] }));
   });
 
   it('is interrupted also after a restart of local AWS', async () => {
