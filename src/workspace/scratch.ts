@@ -1,14 +1,18 @@
 import { hash, randomBytes } from 'node:crypto';
-import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 
-/** `<name>.nx-ec2-<host>-<process id>-<random>` */
+/** What a process of another machine or container has not written to for so long, ms, is taken for abandoned. */
+const ABANDONED_AFTER_MS = 60 * 60_000;
+
+/** `<name>.nx-ec2-<namespace>-<process id>-<random>` */
 const SCRATCH = /\.nx-ec2-([0-9a-f]{8}-[1-9]\d{0,9}-[0-9a-f]{8})$/;
 
 /**
  * Makes a directory for files that are not in their place yet, on the same file system as that place. Git, Nx and syncs
- * leave it out. Those of the same name whose process was killed are removed.
+ * leave it out. Those of the same name whose process was killed are removed; of a process of another machine or container,
+ * after an hour.
  * @param name begins the directory's name.
  */
 export function makeScratch(directory: string, name = ''): string {
@@ -19,15 +23,16 @@ export function makeScratch(directory: string, name = ''): string {
   return scratch;
 }
 
-/** `<host>-<process id>-<random>`: part of the name of what this process alone writes to. */
+/** `<namespace>-<process id>-<random>`: part of the name of what this process alone writes to. */
 export function processMark(): string {
-  return `${host()}-${process.pid}-${randomBytes(4).toString('hex')}`;
+  return `${namespace()}-${process.pid}-${randomBytes(4).toString('hex')}`;
 }
 
-/** Whether the process of a mark has ended; false of one on another machine, of which nothing is known. */
-export function hasEnded(mark: string): boolean {
-  const [on, pid] = mark.split('-');
-  return on === host() && !isAlive(Number(pid));
+/** Whether the process of a mark that is in the name of `path` has ended: `likely`, where only the time tells. */
+export function hasEnded(mark: string, path: string): 'surely' | 'likely' | undefined {
+  const [of, pid] = mark.split('-');
+  if (of === namespace()) return isAlive(Number(pid)) ? undefined : 'surely';
+  return Date.now() - lastWritten(path) > ABANDONED_AFTER_MS ? 'likely' : undefined;
 }
 
 /** Whether a path is, or is below, a name that nx-ec2 keeps its own files under: a state directory, a download, scratch. */
@@ -45,7 +50,8 @@ function removeAbandoned(directory: string, name: string): void {
   for (const each of entries(directory)) {
     const [ending, mark] = SCRATCH.exec(each) ?? [];
     if (ending === undefined || each !== name + ending) continue;
-    if (hasEnded(mark)) rmSync(join(directory, each), { recursive: true, force: true });
+    const path = join(directory, each);
+    if (hasEnded(mark, path)) rmSync(path, { recursive: true, force: true });
   }
 }
 
@@ -57,9 +63,37 @@ function entries(directory: string): string[] {
   }
 }
 
-/** Process ids say nothing on another machine. */
-function host(): string {
-  return hash('sha256', hostname(), 'hex').slice(0, 8);
+/** Where a process id says something: on this machine until it restarts, in one PID namespace (a container has its own). */
+function namespace(): string {
+  const parts = [hostname(), bootId(), pidNamespace()];
+  return hash('sha256', parts.join('\0'), 'hex').slice(0, 8);
+}
+
+function bootId(): string {
+  try {
+    return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+  } catch {
+    return '';
+  }
+}
+
+function pidNamespace(): string {
+  try {
+    return readlinkSync('/proc/self/ns/pid');
+  } catch {
+    return '';
+  }
+}
+
+/** When a file, or anything in a directory, was last written to, ms since the epoch. */
+function lastWritten(path: string): number {
+  try {
+    const stats = lstatSync(path);
+    if (!stats.isDirectory()) return stats.mtimeMs;
+    return Math.max(stats.mtimeMs, ...readdirSync(path).map((each) => lastWritten(join(path, each))));
+  } catch {
+    return Date.now();
+  }
 }
 
 function isAlive(pid: number): boolean {

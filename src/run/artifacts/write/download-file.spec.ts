@@ -1,10 +1,22 @@
+import { spawnSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
+import { symlinkSync, utimesSync, writeFileSync, writeSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { StoreFixture } from '../../../store/store.fixture';
-import { fetchFile, UNFINISHED } from './download-file';
+import { fetchFile, recoverUnfinished, UNFINISHED } from './download-file';
 import { PART_BYTES, type StoredFile } from '../../record/file-lists';
 import { RUN } from '../../record/saved-run.fixture';
 
@@ -197,5 +209,56 @@ describe('downloading a file from its parts', () => {
     symlinkSync(victim, target + UNFINISHED);
     await expect(fetchIt(entry)).rejects.toThrow(/ELOOP/);
     expect(readFileSync(victim, 'utf8')).toBe('precious');
+  });
+
+  describe('of a process in another PID namespace', () => {
+    const HOURS = 3600_000;
+    const entryOf = async () => {
+      const data = randomBytes(2 * PART_BYTES);
+      return { data, entry: await save(data) };
+    };
+    /** Begins to write a file, as a process in that namespace whose id nobody has here. */
+    const begin = (content: Buffer, hours: number) => {
+      const name = `${target}.ffffffff-${ENDED}-00000000${UNFINISHED}`;
+      mkdirSync(dirname(name), { recursive: true });
+      writeFileSync(name, content);
+      const time = new Date(Date.now() - hours * HOURS);
+      utimesSync(name, time, time);
+      return { name, file: openSync(name, 'r+') };
+    };
+    const { pid: ENDED } = spawnSync('true');
+
+    it('stays as long as that writes to it', async () => {
+      const { entry } = await entryOf();
+      const { name, file } = begin(Buffer.from('live'), 0.5);
+      recoverUnfinished(dirname(target));
+      await fetchIt(entry);
+      expect(readFileSync(name, 'utf8')).toBe('live');
+      closeSync(file);
+    });
+
+    it('is made use of when nothing was written to it for an hour, and changes nothing any more', async () => {
+      const { data, entry } = await entryOf();
+      const { name, file } = begin(data.subarray(0, PART_BYTES), 2);
+      recoverUnfinished(dirname(target));
+      expect(await asked(entry, () => fetchIt(entry))).toEqual([1]);
+      writeSync(file, Buffer.from('late'), 0, 4, 0);
+      closeSync(file);
+      expect(readFileSync(target).equals(data)).toBe(true);
+      expect(existsSync(name)).toBe(false);
+      expect(readdirSync(dirname(target))).toEqual(['model.bin']);
+    });
+  });
+
+  it('says so where its file is taken away meanwhile', async () => {
+    const entry = await save(randomBytes(10));
+    const check = jest.fn(async () => {
+      // Before the file is put in its place.
+      if (check.mock.calls.length === 2) rmSync(dirname(target), { recursive: true });
+    });
+    await expect(fetchIt(entry, { check })).rejects.toMatchObject({
+      code: 'FILE_ERROR',
+      message: expect.stringMatching(/^What was downloaded for .*model\.bin was moved or removed by another program/),
+    });
   });
 });

@@ -1,6 +1,6 @@
 import { createHash, hash } from 'node:crypto';
-import { constants, mkdirSync, readdirSync, renameSync } from 'node:fs';
-import { open, rename, unlink, type FileHandle } from 'node:fs/promises';
+import { constants, copyFileSync, mkdirSync, readdirSync, renameSync, rmSync, type Stats } from 'node:fs';
+import { lutimes, open, rename, unlink, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { readAgain } from '../../../store/objects/read-again';
 import { Problem } from '../../../report/problem';
@@ -28,15 +28,22 @@ export function unfinished(path: string): string {
 /** `<name>.<mark of a process>.nx-ec2-part`: what that process writes to. */
 const TAKEN = /^(.+)\.([0-9a-f]{8}-[1-9]\d{0,9}-[0-9a-f]{8})\.nx-ec2-part$/;
 
+/** What is written to is marked as such this often, ms: another machine or container goes by it. */
+const TOUCH_MS = 10 * 60_000;
+
 /**
  * Makes what is unfinished this process's own: of two that fetch to one place, each writes to a file of its own, and what
  * has its final name is written to by none.
  * @returns its path; there need not be anything.
  */
 function take(beside: string): string {
-  const own = `${beside.slice(0, -UNFINISHED.length)}.${processMark()}${UNFINISHED}`;
+  const own = ownName(beside);
   moveIfThere(beside, own);
   return own;
+}
+
+function ownName(beside: string): string {
+  return `${beside.slice(0, -UNFINISHED.length)}.${processMark()}${UNFINISHED}`;
 }
 
 /** Gives what processes that were killed have left in a directory the name by which the next fetch finds it. */
@@ -44,8 +51,23 @@ export function recoverUnfinished(directory: string): void {
   if (!lookUp(directory)?.isDirectory()) return;
   for (const each of readdirSync(directory)) {
     const [, name, mark] = TAKEN.exec(each) ?? [];
-    if (name !== undefined && hasEnded(mark)) moveIfThere(join(directory, each), join(directory, name + UNFINISHED));
+    if (name === undefined) continue;
+    const [found, beside] = [join(directory, each), join(directory, name + UNFINISHED)];
+    const ended = hasEnded(mark, found);
+    if (ended === 'likely') moveIfThere(copied(found, ownName(beside)), beside);
+    else if (ended) moveIfThere(found, beside);
   }
+}
+
+/** Of a process that may only have slept, a copy: what it still writes goes to a file without a name. */
+function copied(from: string, to: string): string {
+  try {
+    copyFileSync(from, to, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
+    rmSync(from);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+  }
+  return to;
 }
 
 function moveIfThere(from: string, to: string): void {
@@ -102,7 +124,19 @@ export interface FileSource {
  * @throws Problem `PART_MISSING`, `PART_MISMATCH`, `FILE_MISMATCH`, or of the store; what was fetched stays.
  */
 export async function fetchFile(source: FileSource, target: string, options: FetchOptions = {}): Promise<void> {
-  await onFile(target, () => fetchInto(source, target, options));
+  try {
+    await onFile(target, () => fetchInto(source, target, options));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw disappeared(target, error);
+    throw error;
+  }
+}
+
+function disappeared(target: string, cause?: unknown): Problem {
+  return new Problem('FILE_ERROR', `What was downloaded for ${target} was moved or removed by another program.`, {
+    next: 'Run the same command again, while no other program writes to this directory.',
+    cause,
+  });
 }
 
 async function fetchInto(source: FileSource, target: string, options: FetchOptions): Promise<void> {
@@ -113,6 +147,8 @@ async function fetchInto(source: FileSource, target: string, options: FetchOptio
   const own = take(unfinished(target));
   try {
     const file = await open(own, constants.O_RDWR | constants.O_CREAT | (constants.O_NOFOLLOW ?? 0), 0o644);
+    const timer = setInterval(() => void lutimes(own, new Date(), new Date()).catch(() => undefined), TOUCH_MS).unref();
+    let written: Stats;
     try {
       if (!(await file.stat()).isFile())
         throw new Problem('FILE_BLOCKED', `${own} is not a file, and is in the place of a download.`);
@@ -132,10 +168,14 @@ async function fetchInto(source: FileSource, target: string, options: FetchOptio
       }
       await file.chmod(entry.executable ? 0o755 : 0o644);
       await flush(file);
+      written = await file.stat();
     } finally {
+      clearInterval(timer);
       await file.close();
     }
     await check?.();
+    // Another file is none that was verified.
+    if (lookUp(own)?.ino !== written.ino) throw disappeared(target);
     await rename(own, target);
   } catch (error) {
     try {
