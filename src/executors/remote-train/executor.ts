@@ -1,17 +1,22 @@
 import type { ExecutorContext } from '@nx/devkit';
-import { collectArtifacts } from '../../run/artifacts/collect';
+import { collectArtifacts, type Collected } from '../../run/artifacts/collect';
 import { sanitizeForTerminal } from '../../report/terminal-text';
 import { costOf, describeCost } from '../../run/status/cost';
 import { reportWarnings } from '../../run/follow/run-warnings';
 import { assertCacheable } from '../../run/artifacts/extra-files';
+import { assertOutputsOfRun } from '../../run/artifacts/nx-outputs';
 import { describeOutcome, assertSucceeded } from '../../run/status/outcome';
 import { followWithRecovery } from '../../run/start/follow-with-recovery';
 import { describeStart } from '../../run/start/describe-start';
+import { filesInput } from '../../project/scan-project';
+import { findFiles } from '../../workspace/files/find-files';
 import { targetCommand } from '../../workspace/invocation';
 import { CacheKeyCheck } from '../lib/cache-key-check';
 import { detachOnSignal } from '../lib/detach-on-signal';
 import { assertDataIsHashed } from '../lib/refuse-stale-cache-hit';
 import { runTarget } from '../lib/run-target';
+import type { StartedRun } from '../../run/start/start-run';
+import type { RunRecord } from '../../run/record/record';
 import { startTraining } from '../training/start-training';
 import type { ExecutorOptions } from '../../config/schema/executor-options';
 
@@ -49,28 +54,41 @@ export default function remoteTrain(
       const collected = await collectArtifacts(runContext, ended, signal);
       await made?.waitForShutdown(ended);
       keyCheck.rejectCaching(ended, collected.directory);
-      if (context.target?.cache) assertCacheable(ended, runContext, collected);
-      return {
-        run: ended.id,
-        instance: ended.instance,
-        snapshot: ended.snapshot,
-        attached,
-        attempts: ended.attempt,
-        exitCode: ended.exitCode,
-        startedAt: ended.startedAt,
-        endedAt: ended.endedAt,
-        cost: costOf(ended),
-        checkpoints: ended.checkpoints.length,
-        metrics: ended.metrics.training,
-        artifacts: {
-          directory: collected.directory,
-          files: collected.artifacts.length,
-          bytes: collected.bytes,
-          heldBack: collected.heldBack,
-          extra: collected.extra.map(({ name, size }) => ({ name, size })),
-          unsaved: collected.unsaved,
-        },
-      };
+      if (context.target?.cache) {
+        assertCacheable(ended, runContext, collected);
+        await assertOutputsOfRun(
+          ended,
+          runContext,
+          collected.delivered,
+          async () => (await findFiles(filesInput(target.workspace))).paths,
+        );
+      }
+      return describeResult(ended, attached, collected);
     });
   });
+}
+
+/** As the line for machines says it. */
+function describeResult(ended: RunRecord, attached: StartedRun['attached'], collected: Collected) {
+  return {
+    run: ended.id,
+    instance: ended.instance,
+    snapshot: ended.snapshot,
+    attached,
+    attempts: ended.attempt,
+    exitCode: ended.exitCode,
+    startedAt: ended.startedAt,
+    endedAt: ended.endedAt,
+    cost: costOf(ended),
+    checkpoints: ended.checkpoints.length,
+    metrics: ended.metrics.training,
+    artifacts: {
+      directory: collected.directory,
+      files: collected.artifacts.length,
+      bytes: collected.bytes,
+      heldBack: collected.heldBack,
+      extra: collected.extra.map(({ name, size }) => ({ name, size })),
+      unsaved: collected.unsaved,
+    },
+  };
 }

@@ -1,7 +1,7 @@
+import { createHash, hash } from 'node:crypto';
 import { closeSync, mkdirSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { OUTPUT_DIRECTORY } from '../../config/settings/outputs';
-import { Problem } from '../../report/problem';
 import type { Printer } from '../../report/printer';
 import { sanitizeForTerminal } from '../../report/terminal-text';
 import { formatCount, formatSize } from '../../report/units';
@@ -14,12 +14,13 @@ import { findBlocking, type Blocking } from './write/blocking';
 import { COLLECTED, type CollectedFiles } from './write/collected';
 import { switchIn } from './write/switch-in';
 import { fetchFile, forEachFile, Semaphore } from './write/download-file';
+import { assertSaved } from './assert-saved';
 import { reportExtra } from './extra-files';
 import { reportHeldBack, reportSkipped } from './held-back';
 import { assertNoSymlinkInPath } from '../../workspace/no-symlinks';
 import { formatPointer, pointerPath, pointerTo } from './pointer';
 import type { RunRecord } from '../record/record';
-import { MAX_FILES, type ArtifactList, type StoredFile } from '../record/file-lists';
+import type { ArtifactList, StoredFile } from '../record/file-lists';
 import { SentFiles } from '../../project/sent-files';
 import { hasContent } from './write/same-content';
 import { Standing } from './write/standing';
@@ -27,8 +28,8 @@ import { StoredLog } from '../record/stored-log';
 import { onFile } from '../../report/file-problem';
 import type { Configuration } from '../../config/settings/types';
 import type { RunContext } from '../../context/types';
-import { nxRun } from '../../report/shell-words';
 import type { HeldBack } from './write/artifact';
+import type { Delivered, Placed } from './nx-outputs';
 
 export interface Collected {
   /** Of outputs. */
@@ -44,6 +45,8 @@ export interface Collected {
   unsaved: UnsavedFile[];
   /** What of the outputs the instance could not save, and why. */
   skipped: ArtifactList['skipped'];
+  /** What is in the outputs now, for `assertOutputsOfRun`. */
+  delivered: Delivered;
 }
 
 const TRAINING_LOG = `${OUTPUT_DIRECTORY}/training.log`;
@@ -74,13 +77,17 @@ export async function collectArtifacts(
   const stage = join(scratch, 'files');
   mkdirSync(stage);
   try {
-    const paths = await stageArtifacts(context, record, selection, stage, signal);
+    const staged = await stageArtifacts(context, record, selection, stage, signal);
+    const paths = staged.map(({ path }) => path);
     // The directory may have been replaced by a link while the files were on their way.
     assertNoSymlinkInPath(root, OUTPUT_DIRECTORY);
     const left = new Set(switchIn({ stage, root, paths, standing, blocking, collected, run: record, artifacts }));
-    const changed = await findChanged(root, wanted, left);
+    const changedPlaces = await findChanged(root, staged, left);
+    const isWanted = new Set(wanted.map(({ path }) => path));
+    const changed = changedPlaces.filter(({ path }) => isWanted.has(path));
     if (left.has(TRAINING_LOG))
       printer.warn(`${TRAINING_LOG} was not written: something else is at this path. To show the log: remote-logs`);
+    const delivered = describeDelivered(root, selection, staged, changedPlaces);
     heldBack.push(...changed);
     reportHeldBack(printer, project, record.id, changed, []);
     const unwritten = new Set(changed.map(({ path }) => path));
@@ -93,7 +100,7 @@ export async function collectArtifacts(
     reportExtra(context, record, extra, list.unsaved);
     const directory = join(projectRoot, OUTPUT_DIRECTORY);
     const { unsaved, skipped } = list;
-    return { artifacts, heldBack, bytes: sizeOf(wanted), directory, extra, unsaved, skipped };
+    return { artifacts, heldBack, bytes: sizeOf(wanted), directory, extra, unsaved, skipped, delivered };
   } finally {
     rmSync(scratch, { recursive: true, force: true });
   }
@@ -109,6 +116,11 @@ interface Selection {
   /** Those that stay in the store, with a pointer here. */
   kept: ListedArtifact[];
   heldBack: HeldBack[];
+  /** Paths of those that are held back for what is here now, not for their names. */
+  changed: ReadonlySet<string>;
+  /** Those that are here already, and that git tracks. */
+  unchanged: ListedArtifact[];
+  sent: SentFiles;
   /** What is in the places of artifacts and pointers now. */
   standing: Standing;
   /** What must be removed first. */
@@ -134,10 +146,9 @@ async function selectArtifacts(context: RunContext, record: RunRecord, root: str
   assertArtifactSize(artifacts, train.maxArtifactSize);
   reportSkipped(printer, list.skipped);
   const standing = new Standing(root, [...artifacts.flatMap(({ path }) => [path, pointerPath(path)]), TRAINING_LOG]);
-  const { accepted, heldBack, ignored, fold, tracked, collected } = await screenArtifacts(artifacts, {
-    output: root,
-    sent: new SentFiles(store, keys, record.snapshot),
-  });
+  const sent = new SentFiles(store, keys, record.snapshot);
+  const screened = await screenArtifacts(artifacts, { output: root, sent });
+  const { accepted, unchanged, heldBack, changed, ignored, fold, tracked, collected } = screened;
   const isTracked = (path: string) => tracked.has(fold(path));
   const stays = staysInStore(configuration);
   const wanted = accepted.filter((file) => !stays(file));
@@ -150,17 +161,18 @@ async function selectArtifacts(context: RunContext, record: RunRecord, root: str
   if (collected.isTracked) printer.warn(`${COLLECTED} is not written: git tracks it. Remove it with git rm --cached.`);
   const places = [...wanted.map(({ path }) => path), ...kept.map(({ path }) => pointerPath(path)), COLLECTED];
   const blocking = await findBlocking(root, places, collected, standing);
-  return { list, artifacts, wanted, kept, heldBack, standing, blocking, collected, fold, isTracked };
+  const held = { heldBack, changed, unchanged };
+  return { ...held, list, artifacts, wanted, kept, sent, standing, blocking, collected, fold, isTracked };
 }
 
-/** Fetches the artifacts, the pointers and the log into a directory. @returns their paths. */
+/** Fetches the artifacts, the pointers and the log into a directory. @returns what is to be put in place. */
 async function stageArtifacts(
   context: RunContext,
   record: RunRecord,
   { wanted, kept, fold, isTracked }: Selection,
   stage: string,
   signal?: AbortSignal,
-): Promise<string[]> {
+): Promise<Placed[]> {
   const { store, keys, printer, project } = context;
   const progress = printer.progress('Fetching artifacts', sizeOf(wanted));
   let done = 0;
@@ -173,33 +185,46 @@ async function stageArtifacts(
       onBytes: (more) => progress.update((done += more)),
     }),
   ).finally(() => progress.end());
-  const paths = wanted.map(({ path }) => path);
+  const staged: Placed[] = wanted.map(({ path, size, sha256 }) => ({ path, size, sha256 }));
   for (const file of kept) {
     const path = pointerPath(file.path);
+    const pointer = Buffer.from(formatPointer(pointerTo(project, record.id, file)));
     mkdirSync(dirname(join(stage, path)), { recursive: true });
-    writeFileSync(join(stage, path), formatPointer(pointerTo(project, record.id, file)));
-    paths.push(path);
+    writeFileSync(join(stage, path), pointer);
+    staged.push({ path, size: pointer.length, sha256: hash('sha256', pointer) });
   }
+  const paths = staged.map(({ path }) => path);
   if (record.log.training !== null && hasPlaceForLog(paths, fold, isTracked, printer)) {
     mkdirSync(join(stage, OUTPUT_DIRECTORY), { recursive: true });
     const log = join(stage, TRAINING_LOG);
-    await onFile(log, () => writeLog(context, record, log, signal));
-    paths.push(TRAINING_LOG);
+    const content = await onFile(log, () => writeLog(context, record, log, signal));
+    staged.push({ path: TRAINING_LOG, ...content });
   }
-  return paths;
+  return staged;
 }
 
 /** Of files that were not put in place, those whose places hold something else. */
-async function findChanged(
-  root: string,
-  wanted: readonly ListedArtifact[],
-  left: ReadonlySet<string>,
-): Promise<HeldBack[]> {
+async function findChanged(root: string, staged: readonly Placed[], left: ReadonlySet<string>): Promise<HeldBack[]> {
   const changed: HeldBack[] = [];
-  for (const file of wanted)
+  for (const file of staged)
     if (left.has(file.path) && !(await hasContent(join(root, file.path), file)))
       changed.push({ path: file.path, why: 'what is at this path was changed while the artifacts were fetched' });
   return changed;
+}
+
+/** What is in the outputs after a collection: what it brought, and what it could not write. */
+function describeDelivered(
+  root: string,
+  { artifacts, unchanged, heldBack, changed, standing, sent, fold }: Selection,
+  staged: readonly Placed[],
+  changedPlaces: readonly HeldBack[],
+): Delivered {
+  const notWritten = [...heldBack.filter(({ path }) => changed.has(path)), ...changedPlaces];
+  const isNotWritten = new Set(notWritten.map(({ path }) => path));
+  const files = [...staged, ...unchanged].filter(({ path }) => !isNotWritten.has(path));
+  const isThere = new Set(files.map(({ path }) => path));
+  const absent = artifacts.filter(({ path }) => !isThere.has(path) && !isNotWritten.has(path));
+  return { root, files, notWritten, absent, standing, sent, fold };
 }
 
 function sizeOf(files: readonly StoredFile[]): number {
@@ -243,46 +268,6 @@ function hasPlaceForLog(
   return false;
 }
 
-/** @throws Problem where what the run left is not in the store. */
-function assertSaved(record: RunRecord, project: string): void {
-  const { artifacts } = record;
-  if (artifacts?.state === 'saved') return;
-  // A run without an output directory has left nothing.
-  if (artifacts === null && record.trouble === null && record.heartbeat > 0) return;
-  const error = artifacts?.error;
-  throw new Problem(
-    'COLLECT_FAILED',
-    `The artifacts of ${record.id} could not be saved${error ? `: ${sanitizeForTerminal(error.message)} (${error.code})` : record.trouble ? `: ${sanitizeForTerminal(record.trouble)}` : ': the store has no record of its end'}`,
-    {
-      next:
-        error?.code === 'LIMIT'
-          ? limitAdvice(record, project, String(error.detail.limit))
-          : `They are on ${record.instance} in ${sanitizeForTerminal(record.directory)}${artifacts?.state === 'failed' ? finalAdvice(error?.code) : `: run the same command to try again. ${nxRun(project, 'remote-doctor')} finds the cause.`}`,
-    },
-  );
-}
-
-/** Where the instance has said that it can't save them, it does not try again: the run counts as none that succeeded. */
-function finalAdvice(code: string | undefined): string {
-  const cause = code === 'UNSAFE_PATH' ? 'Have the training leave a directory of its own there, no link. ' : '';
-  return ` as long as that instance exists, and are not saved any more. ${cause}The same command trains again.`;
-}
-
-/** A limit is checked when a run ends, so raising it saves nothing of this run: it is trained again. */
-function limitAdvice(record: RunRecord, project: string, limit: string): string {
-  const again = nxRun(project, 'remote-train');
-  const fromCheckpoint = record.checkpoints.length
-    ? ` To continue from its last checkpoint instead: ${again} --resumeFrom=${record.id}`
-    : '';
-  return `${LIMIT_ADVICE[limit] ?? LIMIT_ADVICE.bytes} The files stay on ${record.instance} in ${sanitizeForTerminal(record.directory)} as long as that instance exists, and are not saved any more. To train again from the start: ${again}.${fromCheckpoint}`;
-}
-
-/** What to do where the instance refused to save artifacts, by the limit that it names. */
-const LIMIT_ADVICE: Record<string, string> = {
-  bytes: 'Raise "train.maxArtifactSize", or choose fewer files with "train.outputs".',
-  files: `At most ${MAX_FILES.toLocaleString('en')} files come back. Have the training pack them into an archive, or choose fewer with "train.outputs".`,
-};
-
 /** Whether an artifact is not to come back by itself. */
 function staysInStore({ train }: Configuration): (file: ListedArtifact) => boolean {
   return ({ size, output }) => size > train.downloadLimit || output?.download === false;
@@ -294,11 +279,18 @@ async function writeLog(
   record: RunRecord,
   target: string,
   signal?: AbortSignal,
-): Promise<void> {
+): Promise<Omit<Placed, 'path'>> {
   const log = new StoredLog(store, keys, record.id);
   const file = openSync(target, 'w', 0o644);
+  const digest = createHash('sha256');
+  let size = 0;
   try {
-    for await (const piece of log.verified(record, record.log.training!, signal)) writeSync(file, piece);
+    for await (const piece of log.verified(record, record.log.training!, signal)) {
+      writeSync(file, piece);
+      digest.update(piece);
+      size += piece.length;
+    }
+    return { size, sha256: digest.digest('hex') };
   } finally {
     closeSync(file);
   }

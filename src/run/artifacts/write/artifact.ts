@@ -35,6 +35,8 @@ export interface Screened<T extends Artifact> {
   /** Files that git tracks here and that are the same as the artifact: they are not written. */
   unchanged: T[];
   heldBack: HeldBack[];
+  /** Paths of those that are held back for what is here now, not for their names: an edit, or a link. */
+  changed: Set<string>;
   /** Accepted files that tools act on, in a directory that git and Nx ignore. */
   ignored: string[];
   /** As the file system of the directory compares names. */

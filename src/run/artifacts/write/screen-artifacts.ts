@@ -1,6 +1,5 @@
 import { join } from 'node:path';
 import { printablePath } from '../../../report/terminal-text';
-import { lookUp } from '../../../workspace/look-up';
 import { probeFolding, type FoldNames } from '../../../workspace/name-folding';
 import { nearestDirectory } from '../../../workspace/git/run-git';
 import { foldName } from '../../../workspace/tool-files';
@@ -9,6 +8,7 @@ import { UNFINISHED } from './download-file';
 import { POINTER } from '../../../config/settings/outputs';
 import { hasContent } from './same-content';
 import { isTooLong } from './path-limits';
+import { linkedDirectories } from './linked-directories';
 import { parentsOf, Names } from './names';
 import { COLLECTED, readCollected } from './collected';
 import { editedSince } from './edited-since';
@@ -26,10 +26,9 @@ export async function screenArtifacts<T extends Artifact>(
   target: Target,
   fold: FoldNames = probeFolding(nearestDirectory(target.output)),
 ): Promise<Screened<T>> {
-  const { output, sent, named = new Set(), takesEdited = false } = target;
-  const tracked = new Set([...trackedFiles(output)].map(fold));
-  const collected = readCollected(output, tracked.has(fold(COLLECTED)));
-  const screened: Screened<T> = { accepted: [], unchanged: [], heldBack: [], ignored: [], fold, tracked, collected };
+  const { output, named = new Set() } = target;
+  const screened = nothingScreened<T>(output, fold);
+  const { tracked } = screened;
   const hold = ({ path }: Artifact, why: string) => void screened.heldBack.push({ path, why });
   const without = (files: readonly T[], reason: (file: T) => string | null) =>
     files.filter((file) => {
@@ -45,7 +44,10 @@ export async function screenArtifacts<T extends Artifact>(
   const tools = new ToolNames(output, fitting, named);
   const placeable = without(fitting, ({ path }) => {
     const link = linked(path);
-    if (link !== null) return `${link} is a symbolic link on this machine`;
+    if (link !== null) {
+      screened.changed.add(path);
+      return `${link} is a symbolic link on this machine`;
+    }
     return isReserved(path) && !tools.isWanted(path) ? 'nx-ec2 uses names of this form itself' : null;
   });
   tools.compareWithIgnored(placeable);
@@ -59,26 +61,31 @@ export async function screenArtifacts<T extends Artifact>(
       hold(file, why);
       continue;
     }
-    if (tracked.has(fold(path))) {
-      if (await hasContent(join(output, path), file)) {
-        screened.unchanged.push(file);
-        continue;
-      }
-      const changed = await trackedFileReason(file, target, fold);
-      if (changed !== null) {
-        hold(file, changed);
-        continue;
-      }
+    if (tracked.has(fold(path)) && (await hasContent(join(output, path), file))) {
+      screened.unchanged.push(file);
+      continue;
     }
-    const edited = takesEdited ? null : await editedSince(output, file, { sent, collected }, fold);
-    if (edited !== null) {
-      hold(file, edited);
+    const change = await changeReason(file, target, screened);
+    if (change !== null) {
+      screened.changed.add(path);
+      hold(file, change);
       continue;
     }
     if (tools.isActedOn(path) && !tools.isPlain) screened.ignored.push(path);
     screened.accepted.push(file);
   }
   return screened;
+}
+
+function nothingScreened<T extends Artifact>(output: string, fold: FoldNames): Screened<T> {
+  const tracked = new Set([...trackedFiles(output)].map(fold));
+  const collected = readCollected(output, tracked.has(fold(COLLECTED)));
+  const [accepted, unchanged]: T[][] = [[], []];
+  return { accepted, unchanged, heldBack: [], changed: new Set(), ignored: [], fold, tracked, collected };
+}
+
+export function linkReason(directory: string): string {
+  return `${printablePath(directory)} is a symbolic link on this machine`;
 }
 
 /** Why a path can't be written beside those that were added before; null: it was added. */
@@ -102,6 +109,17 @@ function trackedDirectoryReason(
   return directories.has(fold(path)) ? 'git tracks files in the directory at this path' : null;
 }
 
+/** Why the file that is here may not be replaced; null where it may. */
+async function changeReason<T extends Artifact>(
+  file: T,
+  target: Target,
+  { tracked, collected, fold }: Screened<T>,
+): Promise<string | null> {
+  const { output, sent, takesEdited = false } = target;
+  const why = tracked.has(fold(file.path)) ? await trackedFileReason(file, target, fold) : null;
+  return why !== null || takesEdited ? why : editedSince(output, file, { sent, collected }, fold);
+}
+
 /** Why a file that git tracks may not be replaced; null where it is here as it was sent. */
 async function trackedFileReason(
   { path, sentAs }: Artifact,
@@ -117,22 +135,4 @@ async function trackedFileReason(
 /** Whether a path has a part that is named as this plugin names its own files beside artifacts. */
 function isReserved(path: string): boolean {
   return path.split('/').some((part) => [POINTER, UNFINISHED].some((ending) => foldName(part).endsWith(ending)));
-}
-
-/** Which link, of those that are here, a path would lead through; null: none. */
-function linkedDirectories(output: string): (path: string) => string | null {
-  const known = new Map<string, boolean>();
-  return (path) => {
-    const parts = path.split('/');
-    for (let depth = 1; depth < parts.length; depth++) {
-      const directory = parts.slice(0, depth).join('/');
-      let isLink = known.get(directory);
-      if (isLink === undefined) {
-        isLink = lookUp(join(output, directory))?.isSymbolicLink() ?? false;
-        known.set(directory, isLink);
-      }
-      if (isLink) return directory;
-    }
-    return null;
-  };
 }

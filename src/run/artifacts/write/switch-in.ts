@@ -53,6 +53,7 @@ export function switchIn(staged: StagedArtifacts): string[] {
     if (left.has(path)) continue;
     mkdirSync(dirname(join(root, path)), { recursive: true });
     renameSync(join(stage, path), join(root, path));
+    standing.renew(path);
   }
   if (replaced.length > 0) writeCollected(staged);
   return [...left];
