@@ -64,7 +64,7 @@ export const nodeState = z.object({
 /** The node that ended an attempt of all. */
 export const failedNode = z.object({
   rank: count,
-  instance: word,
+  instance: word.nullable().describe('null: of a node that was not started.'),
   ...nodeEnd,
   why: z
     .enum(['exited', 'failed', 'stopped', 'lost', 'missing'])

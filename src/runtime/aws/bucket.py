@@ -84,6 +84,11 @@ def open_bucket(access: StoreAccess, connections: Connections | None = None) -> 
     return Bucket(access, "presigned", connections)
 
 
+def role_bucket(access: StoreAccess) -> Bucket:
+    """The Bucket of a plan's `store` by the role alone, of which nothing is asked before."""
+    return Bucket(access, "role")
+
+
 class Bucket:
     """`way`: "role" or "presigned". Any thread may use it. Names are keys without the prefix."""
 

@@ -11,6 +11,7 @@ from ..system.boot_clock import boot
 from ..system.left_processes import Left
 
 # The variable that marks all processes of a run, by the kind of its record.
+LOCAL = "NX_EC2_LOCAL_INSTANCE"
 MARKS = {"training": "NX_EC2_RUN_ID", "exec": "NX_EC2_EXEC_ID"}
 
 
@@ -31,10 +32,13 @@ def end_lost_run(run_dir: str) -> None:
         record = atomic_files.read_json(path)
         if record["state"] == "ended":
             return
-        mark = "%s=%s" % (MARKS[record["kind"]], record["id"])
+        marks = ["%s=%s" % (MARKS[record["kind"]], record["id"])]
+        # Instances of local AWS are one machine, and each may be a node of the same run.
+        if LOCAL in os.environ:
+            marks.append("%s=%s" % (LOCAL, os.environ[LOCAL]))
         rebooted = record.get("boot") != boot()
         group = None if rebooted else cgroup.of_run(run_dir)
-        unkilled = Left(process_group.Processes(lambda: processes.marked(mark), group).end(2.0))
+        unkilled = Left(process_group.Processes(lambda: processes.marked(*marks), group).end(2.0))
         if group:
             group.remove()
         record.update(

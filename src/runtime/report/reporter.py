@@ -14,7 +14,7 @@ from ..system import atomic_files
 from ..system.crash_log import log_crash
 from ..system.errors import Failure
 from ..system.file_lock import held
-from . import spot_notice
+from . import node_records, spot_notice
 from .fencing import Superseded
 from .lost_run import end_lost_run
 from .record_upload import RecordUpload
@@ -109,6 +109,7 @@ class Reporter:
             return
         self._open()
         spot_notice.watch(self.run_dir, self.spec["gracePeriod"])
+        node_records.watch(self.run_dir, self.spec)
         while True:
             record = self._read_record()
             if record["state"] == "ended" and self.ended is None:

@@ -56,11 +56,11 @@ class SigningKey:
             else None
         )
 
-    def read(self, bucket: Bucket) -> tuple[Object | None, RunRecord | None]:
+    def read(self, bucket: Bucket, name: str = RECORD) -> tuple[Object | None, RunRecord | None]:
         """(found, record): what is in the store, None where nothing is; None for a record that is
         not the run's.
         """
-        found = bucket.read(RECORD, MAX_RECORD_BYTES, cut=True)
+        found = bucket.read(name, MAX_RECORD_BYTES, cut=True)
         return found, found and self.verified(found.data)
 
     def is_stop(self, data: bytes | None) -> bool:

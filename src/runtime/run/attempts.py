@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 
-from ..system import processes
 from ..system.wall_clock import Start, now_ms
 from . import failure_cause, launcher, training_variables
+from .attempt_end import AttemptEnd
 from .child_process import NO_LIMITS, CanNotStart
+from .node_stop import is_of_run
 from .supervised_run import Failed
 
 TYPE_CHECKING = False
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from .child_process import Child
     from .commands import Commands
     from .launcher import Launch, Rank
+    from .node_group import NodeGroup
     from .settled_checkpoints import SettledCheckpoints
     from .stop_check import StopCheck
     from .supervised_run import SupervisedRun
@@ -29,9 +31,10 @@ class Attempts:
         commands: Commands,
         *,
         checkpoints: SettledCheckpoints,
+        nodes: NodeGroup | None,
     ) -> None:
         self.run, self.stops, self.commands = run, stops, commands
-        self.checkpoints = checkpoints
+        self.checkpoints, self.nodes = checkpoints, nodes
         self.launch: Launch | None = None
 
     def train(self, command: list[str], variables: dict[str, str]) -> None:
@@ -39,14 +42,17 @@ class Attempts:
         run, spec = self.run, self.run.spec
         self._assert_torch(command, variables)
         while True:
+            nodes = self.nodes.wait_until_ready() if self.nodes else None
             ours, others = training_variables.variables_of(
-                spec, run.record, run_dir=run.run_dir, project=run.project
+                spec, run.record, run_dir=run.run_dir, project=run.project, nodes=nodes
             )
             words = command
-            self.launch = launcher.of(spec, run.record)
+            self.launch = launcher.of(spec, run.record, nodes)
             if self.launch:
                 others.update(self.launch.variables())
                 words = self._prepare_launch(self.launch, command)
+            elif nodes:
+                others.update(nodes.for_any_launcher(launcher.id_of(spec, run.record)))
             merged = training_variables.in_local_instance({**others, **variables, **ours})
             words = words + (spec["resumeArgs"] if self._is_continuation() else [])
             if not self._attempt(words, merged):
@@ -102,14 +108,18 @@ class Attempts:
         except CanNotStart as error:
             raise Failed("START_FAILED", str(error))
         first_started = record["startedAt"] or start.at
-        run.save(state="running", pid=child.pid, startedAt=first_started, since=start.at)
+        phase = self.nodes.changes("running") if self.nodes else {}
+        run.save(state="running", pid=child.pid, startedAt=first_started, since=start.at, **phase)
         code, rank = self._code(child.wait(), child)
         failure = self._failure_of(child, code, kills=kills, since_ns=since_ns)
         if rank and self.launch and not failure:
-            how = "rank %d of %d failed first" % (rank.number, self.launch.count)
+            how = "rank %d of %d failed first" % (rank.number, self.launch.total)
             failure = failure_cause.failure("RANK_FAILED", how, code if code >= 0 else None)
-        is_retried = self._is_retried(child, code, failure)
+        end = AttemptEnd(code, failure, stop=child.stopped, rank=rank)
         ended = now_ms()
+        if self.nodes:
+            self.nodes.conclude(end, log_start)
+        is_retried = self._is_retried(end)
         started = start.by(ended)
         if first_started == start.at:
             record["startedAt"] = started
@@ -118,19 +128,23 @@ class Attempts:
             "instance": record["instance"],
             "startedAt": started,
             "endedAt": ended,
-            **exit_of(code),
-            "stopped": child.stopped is not None,
+            **failure_cause.exit_of(end.code),
+            "stopped": end.is_stopped,
             "cut": child.cut or failure_cause.was_out_of_memory(kills),
-            "why": "it exited with %d" % code if is_retried else None,
+            "why": (end.why or "it exited with %d" % end.code) if is_retried else None,
         })
         if not is_retried:
-            self._save_end(child, code, failure=failure, log_start=log_start)
-            self.stops.raise_if_stopped(child)
+            self._save_end(child, end, log_start=log_start)
+            if end.stop:
+                self.stops.end(end.stop)
             return False
-        run.save(pid=None, attempt=record["attempt"] + 1)
+        following = record["attempt"] + 1 if end.next is None else end.next
+        again = self.nodes.begin(following) if self.nodes else {"attempt": following}
+        run.save(pid=None, **again)
         self.checkpoints.settle()
-        shown = (code, self._failed_attempts() + 1, spec["retry"]["attempts"])
-        run.log.say("exited with %d, attempt %d of %d begins" % shown)
+        if end.next is None:
+            shown = (end.code, self._failed_attempts() + 1, spec["retry"]["attempts"])
+            run.log.say("exited with %d, attempt %d of %d begins" % shown)
         return True
 
     def _code(self, code: int, child: Child) -> tuple[int, Rank | None]:
@@ -141,10 +155,10 @@ class Attempts:
         if not launch:
             return code, None
         ranks = launch.ended(run.run_dir, run.account)
-        stopped = child.stopped is not None
-        failed = None if stopped or launch.count == 1 else launcher.cause(ranks)
+        stopped = is_of_run(child.stopped)
+        failed = None if stopped or launch.total == 1 else launcher.cause(ranks)
         if failed:
-            shown = (failed.number, launch.count, failed.how())
+            shown = (failed.number, launch.total, failed.how())
             run.log.say("rank %d of %d failed first: %s. Its last lines:" % shown)
             for line in failed.lines:
                 text = run.mask.cover(line) if run.mask else line
@@ -171,13 +185,14 @@ class Attempts:
             )
         return failure
 
-    def _is_retried(self, child: Child, code: int, failure: RunStateFailure | None) -> bool:
+    def _is_retried(self, end: AttemptEnd) -> bool:
         retry = self.run.spec["retry"]
+        if end.stop or end.is_decided_elsewhere:
+            return end.next is not None
         return (
-            not child.stopped
-            and code in retry["exitCodes"]
+            end.code in retry["exitCodes"]
             and self._failed_attempts() + 1 < retry["attempts"]
-            and not (failure and failure["code"] == "NO_SPACE")
+            and not (end.failure and end.failure["code"] == "NO_SPACE")
         )
 
     def _failed_attempts(self) -> int:
@@ -188,27 +203,18 @@ class Attempts:
             if each["exitCode"] is not None and not each["stopped"]
         )
 
-    def _save_end(
-        self, child: Child, code: int, *, failure: RunStateFailure | None, log_start: int
-    ) -> None:
+    def _save_end(self, child: Child, end: AttemptEnd, *, log_start: int) -> None:
         run = self.run
-        if code and not child.stopped:
+        if end.code and not child.stopped:
             hint = failure_cause.missing_module(run.log.path, log_start, run.spec)
             if hint:
                 run.log.say(hint)
-        warnings = [child.left.warning()] if child.left and not failure else []
+        warnings = [child.left.warning()] if child.left and not end.failure else []
         if child.unkilled:
             run.log.say(child.unkilled.unkilled())
             warnings.append(child.unkilled.unkilled())
-        run.save(pid=None, **exit_of(code), failure=failure, warnings=warnings)
-
-
-def exit_of(code: int) -> dict[str, int | str | None]:
-    """How a command ended, as in a record."""
-    return {
-        "exitCode": code if code >= 0 else None,
-        "signal": None if code >= 0 else processes.name_of(-code),
-    }
+        code = failure_cause.exit_of(end.code)
+        run.save(pid=None, **code, failure=end.failure, warnings=warnings)
 
 
 def write_environment(run: SupervisedRun, variables: dict[str, str]) -> int:

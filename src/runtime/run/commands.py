@@ -33,7 +33,10 @@ class Commands:
 
         def requested_stop() -> Stop | None:
             look()
-            return self.stops.requested()
+            stop = self.stops.requested()
+            if stop:
+                self.stops.announce(stop)
+            return stop
 
         return Child(
             line,

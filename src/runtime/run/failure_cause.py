@@ -7,6 +7,7 @@ import re
 
 from ..disk import full_disk
 from ..run_dir import written_files
+from ..system import processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 # How the last lines of a training name a module that its Python lacks.
 NO_MODULE = re.compile(
-    rb"^(?:nx-ec2: )?(?:\[rank \d+\] )?(?:\[rank\d+\]: )?"
+    rb"^(?:nx-ec2: )?(?:\[node \d+\] )?(?:\[rank \d+\] )?(?:\[rank\d+\]: )?"
     rb"ModuleNotFoundError: No module named '([A-Za-z0-9_.]{1,200})'",
     re.MULTILINE,
 )
@@ -177,6 +178,14 @@ def files_written(
 
 def failure(code: str, message: str, exit_code: int | None) -> RunStateFailure:
     return {"code": code, "message": message, "exitCode": exit_code}
+
+
+def exit_of(code: int) -> dict[str, int | str | None]:
+    """How a command ended, as in a record."""
+    return {
+        "exitCode": code if code >= 0 else None,
+        "signal": None if code >= 0 else processes.name_of(-code),
+    }
 
 
 def size(count: float) -> str:

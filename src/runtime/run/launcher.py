@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any, Mapping
 
     from ..system.documents import RunSpec, RunSpecLauncher
+    from .node_variables import Nodes
 
 # The name by which `leader` knows the program.
 PROGRAM = "nx_ec2_rank.py"
@@ -47,19 +48,32 @@ class Rank:
 
 
 class Launch:
-    """One attempt of a training with a launcher. `count`: how many processes it starts."""
+    """One attempt of a training with a launcher. `count`: how many processes it starts on this
+    node, and `total` on all; `nodes`: None for a run on one.
+    """
 
-    def __init__(self, spec: RunSpec, launcher: RunSpecLauncher, record: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        spec: RunSpec,
+        launcher: RunSpecLauncher,
+        record: Mapping[str, Any],
+        *,
+        nodes: Nodes | None = None,
+    ) -> None:
         self.spec, self.name, self.option = spec, launcher["name"], launcher["option"]
         wanted = launcher["processes"]
         self.count = max(1, gpu_count(record)) if wanted == "gpu" else int(wanted)
-        self.id = "%s-%d" % (spec["id"], record["attempt"])
+        self.nodes = nodes
+        self.total = self.count * (nodes.count if nodes else 1)
+        self.id = id_of(spec, record)
 
     def variables(self) -> dict[str, str]:
         """Variables that the configuration overrides."""
         found: dict[str, str] = {}
         if self.count > 1:
             found["OMP_NUM_THREADS"] = str(self.threads())
+        if self.option and self.nodes:
+            found.update(self.nodes.torchrun_variables(self.id))
         if not self.option:
             found["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = str(
                 max(SHUTDOWN_TIMEOUT_S, int(self.spec["gracePeriod"]))
@@ -79,7 +93,7 @@ class Launch:
         """The command line that starts the processes, by the training's."""
         if self.option:
             at = len(command) - len(program_words(self.spec)) + self.option["position"]
-            return [*command[:at], "%s=%d" % (self.option["name"], self.count), *command[at:]]
+            return [*command[:at], *self._options(), *command[at:]]
         before = entering_words(self.spec, command)
         program = command[len(before) :]
         python = python_of(self.spec)
@@ -87,13 +101,34 @@ class Launch:
         return [
             *before,
             *(python, "-m", TORCHRUN),
-            *("--nnodes=1", "--nproc_per_node=%d" % self.count, "--max_restarts=0"),
-            # Port 0: each run gets one that is free. An instance may not resolve its own name.
-            *("--rdzv_backend=c10d", "--rdzv_endpoint=localhost:0", "--local_addr=127.0.0.1"),
-            *("--rdzv_id=%s" % self.id, "--no_python"),
+            *("--nproc_per_node=%d" % self.count, "--max_restarts=0"),
+            *("--%s=%s" % each for each in self._rendezvous().items()),
+            "--no_python",
             *(python, "-I", os.path.join(ranks, PROGRAM), os.path.join(ranks, self.id)),
             *program,
         ]
+
+    def _rendezvous(self) -> dict[str, str]:
+        """How the processes of torchrun find each other."""
+        if self.nodes:
+            return self.nodes.torchrun(self.id)
+        return {
+            "nnodes": "1",
+            "rdzv_backend": "c10d",
+            # Port 0: each run gets one that is free. An instance may not resolve its own name.
+            "rdzv_endpoint": "localhost:0",
+            "local_addr": "127.0.0.1",
+            "rdzv_id": self.id,
+        }
+
+    def _options(self) -> list[str]:
+        """The options for the launcher in the training's own command line."""
+        assert self.option
+        # `accelerate launch` wants the number of all processes.
+        is_accelerate = self.name == "accelerate"
+        count = self.total if is_accelerate else self.count
+        more = self.nodes.accelerate() if self.nodes and is_accelerate else []
+        return ["%s=%d" % (self.option["name"], count), *more]
 
     def prepare(self, run_dir: str, account: pwd.struct_passwd) -> None:
         """Writes the program that each process is started by, and makes the directory of its
@@ -116,13 +151,18 @@ class Launch:
         if self.option:
             return []
         records = os.path.join(run_dir, "ranks", self.id)
-        found = (read_rank(records, number, account) for number in range(self.count))
+        found = (read_rank(records, number, account) for number in range(self.total))
         return [each for each in found if each]
 
 
-def of(spec: RunSpec, record: Mapping[str, Any]) -> Launch | None:
+def of(spec: RunSpec, record: Mapping[str, Any], nodes: Nodes | None = None) -> Launch | None:
     launcher = spec.get("launcher")
-    return Launch(spec, launcher, record) if launcher else None
+    return Launch(spec, launcher, record, nodes=nodes) if launcher else None
+
+
+def id_of(spec: RunSpec, record: Mapping[str, Any]) -> str:
+    """What tells an attempt of a training from all others."""
+    return "%s-%d" % (spec["id"], record["attempt"])
 
 
 def python_of(spec: RunSpec) -> str:

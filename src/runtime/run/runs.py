@@ -118,7 +118,7 @@ def find(root: str, spec: RunSpec) -> dict[str, Any] | None:
         if next_attempt and has_ended and record["attempt"] < next_attempt["attempt"]:
             return None
         return record
-    if spec["rerun"] or next_attempt:
+    if spec["rerun"] or next_attempt or spec.get("node"):
         return None
     for record in all_of(root, spec["runKey"]):
         is_newer = record["id"] > (spec["knownFailed"] or "")
@@ -134,6 +134,8 @@ def start(plan: dict[str, Any], root: str, *, lock: TreeLock, tree: Tree) -> Non
     spec: RunSpec = plan["run"]
     run_dir = directory(root, spec["id"])
     account = training_user(plan.get("user"))
+    if spec.get("node"):
+        spec = for_node(spec)
     if spec["detached"] or (spec["store"] and spec["store"]["access"] == "role"):
         from ..aws.bucket import open_bucket
 
@@ -150,6 +152,21 @@ def start(plan: dict[str, Any], root: str, *, lock: TreeLock, tree: Tree) -> Non
     os.makedirs(run_dir, exist_ok=True)
     atomic_files.write_json(os.path.join(run_dir, "plan.json"), without_secrets(spec), 0o600)
     supervisor.spawn(run_dir, record, spec, tree=tree, account=account, lock=lock)
+
+
+def for_node(spec: RunSpec) -> RunSpec:
+    """The specification of a node of a run on several, which needs the role: nodes read each
+    other's records.
+    """
+    from ..report.node_records import run_prefix
+
+    if not spec["store"]:
+        raise Failure("NO_ROLE", "the nodes of a run need a store, where they find each other")
+    run_prefix(spec)
+    with_role = spec.copy()
+    with_role["store"] = spec["store"].copy()
+    with_role["store"]["access"] = "role"
+    return with_role
 
 
 def new_record(plan: Mapping[str, Any], run_dir: str, user: str) -> dict[str, Any]:

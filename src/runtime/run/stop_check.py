@@ -6,10 +6,12 @@ import time
 
 from ..system.wall_clock import now_ms
 from .child_process import Stop
+from .node_stop import NodeStop, is_of_run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .child_process import Child
+    from .node_stop import OtherNodes
     from .reporter_process import ReporterProcess
     from .supervised_run import SupervisedRun
 
@@ -23,6 +25,8 @@ class StopCheck:
         self.run, self.reporter = run, reporter
         self.is_shutting_down = False
         self.deadline: float | None = None
+        # Of a run on several nodes.
+        self.nodes: OtherNodes | None = None
 
     def on_shutdown(self, *_: object) -> None:
         """Handles SIGTERM, which the supervisor gets when the instance shuts down."""
@@ -32,6 +36,10 @@ class StopCheck:
         self.deadline = time.monotonic() + seconds
 
     def requested(self) -> Stop | None:
+        """Why the run, or its attempt, is to stop: for a reason of this node, else of another."""
+        return self._requested_here() or (self.nodes.stop_request() if self.nodes else None)
+
+    def _requested_here(self) -> Stop | None:
         grace_s = self.run.spec["gracePeriod"]
         if self.is_shutting_down:
             return Stop("shutdown", grace_s)
@@ -46,10 +54,17 @@ class StopCheck:
         """To be called while waiting for something: restarts the reporter if it has ended, and
         raises Stopped where the run is to stop.
         """
+        self.keep_reporting()
+        self._raise_for(self.requested())
+
+    def keep_reporting(self) -> None:
+        """Restarts the reporter if it has ended."""
         self.reporter.ensure()
-        stop = self.requested()
-        if stop:
-            self._record(stop)
+
+    def announce(self, stop: Stop) -> None:
+        """To be called before a command is stopped: tells the other nodes."""
+        if self.nodes:
+            self.nodes.announce(stop)
 
     def pause(self, seconds: float) -> None:
         time.sleep(seconds)
@@ -57,14 +72,21 @@ class StopCheck:
 
     def raise_if_requested(self) -> None:
         """Raises Stopped where the run is to stop, and records nothing: for a thread."""
-        if self.requested():
+        if is_of_run(self.requested()):
             raise Stopped()
 
     def raise_if_stopped(self, child: Child) -> None:
         """Raises Stopped where a command was ended because the run is to stop."""
-        if child.stopped:
-            self._record(child.stopped)
+        self._raise_for(child.stopped)
 
-    def _record(self, stop: Stop) -> None:
-        self.run.save(stop={"reason": stop.reason, "at": now_ms()})
+    def _raise_for(self, stop: Stop | None) -> None:
+        if stop and is_of_run(stop):
+            self.end(stop)
+
+    def end(self, stop: Stop) -> None:
+        """Records that the run is stopped, and raises Stopped."""
+        if isinstance(stop, NodeStop):
+            self.run.save(**stop.changes)
+        else:
+            self.run.save(stop={"reason": stop.reason, "at": now_ms()})
         raise Stopped()

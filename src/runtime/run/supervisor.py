@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ..sync.tree import Tree
     from ..sync.tree_lock import TreeLock
     from ..system.documents import RunSpec, RunStateQueue
+    from .node_group import NodeGroup
 
 # Between two looks whether it is a waiting run's turn.
 TURN_POLL_S = 0.25
@@ -47,6 +48,7 @@ SETUP_CODES = (
     "NO_ROLE",
     "RESOURCES_MISSING",
     "RESTORE_FAILED",
+    "NODES_MISSING",
 )
 
 
@@ -88,6 +90,7 @@ class Supervisor:
         self.run, self.lock = run, lock
         self.reporter = ReporterProcess(run.run_dir, lock, has_store=bool(run.spec["store"]))
         self.stops = StopCheck(run, self.reporter)
+        self.nodes = self.stops.nodes = node_group_of(run, self.stops)
 
     def supervise(self, tree: Tree, tree_lock: TreeLock) -> None:
         signal.signal(signal.SIGTERM, self.stops.on_shutdown)
@@ -107,7 +110,16 @@ class Supervisor:
             pass
         except Exception as error:
             self._save_failure(error)
+        self._finish_nodes()
         self._end()
+
+    def _finish_nodes(self) -> None:
+        if not self.nodes:
+            return
+        try:
+            self.nodes.finish()
+        except Exception:
+            log_crash(self.run.run_dir)
 
     def _enter_scope(self) -> None:
         from .systemd_scope import enter
@@ -143,7 +155,8 @@ class Supervisor:
         resume_checkpoint = ResumeCheckpoint(run, stops)
         resume_checkpoint.restore()
         checkpoints = SettledCheckpoints(run, stops, resume_checkpoint)
-        Attempts(run, stops, commands, checkpoints=checkpoints).train(command, variables)
+        attempts = Attempts(run, stops, commands, checkpoints=checkpoints, nodes=self.nodes)
+        attempts.train(command, variables)
 
     def _save_failure(self, error: Exception) -> None:
         if isinstance(error, Failed):
@@ -171,6 +184,17 @@ class Supervisor:
         # Other runs may wait for what this one held: it is free from here on.
         os.close(self.lock)
         collect_garbage(run)
+
+
+def node_group_of(run: SupervisedRun, stops: StopCheck) -> NodeGroup | None:
+    """None for a run on one node."""
+    node = run.spec.get("node")
+    if not node:
+        return None
+    from .first_node import FirstNode
+    from .other_node import OtherNode
+
+    return OtherNode(run, stops) if node["rank"] else FirstNode(run, stops)
 
 
 def freeze_tree(run: SupervisedRun, tree: Tree, lock: TreeLock) -> None:

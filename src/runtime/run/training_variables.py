@@ -10,6 +10,7 @@ import re
 import socket
 
 from ..system import atomic_files
+from .node_address import free_port, node_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,15 +18,12 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Collection, Mapping
 
     from ..system.documents import RunSpec
+    from .node_variables import Nodes
 
 # By what a local instance is recognized and where it finds its role; how its programs reach local
 # AWS instead of AWS.
 LOCAL = ("NX_EC2_LOCAL_INSTANCE", "AWS_EC2_METADATA_SERVICE_ENDPOINT")
 LOCAL_AWS = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION")
-
-LOOPBACK = "127.0.0.1"
-# Where each instance reaches its metadata.
-METADATA = ((socket.AF_INET, "169.254.169.254"), (socket.AF_INET6, "fd00:ec2::254"))
 
 
 def in_local_instance(
@@ -45,7 +43,12 @@ def in_local_instance(
 
 
 def variables_of(
-    spec: RunSpec, record: Mapping[str, Any], *, run_dir: str, project: str
+    spec: RunSpec,
+    record: Mapping[str, Any],
+    *,
+    run_dir: str,
+    project: str,
+    nodes: Nodes | None = None,
 ) -> tuple[dict[str, str], dict[str, str]]:
     """(variables that override those of the login shell and of the configuration, variables that
     either of them overrides).
@@ -54,7 +57,7 @@ def variables_of(
     checkpoints = os.path.join(run_dir, "checkpoints")
     git = spec["metadata"].get("git")
     given = hyperparameters(spec["args"])
-    address = node_address()
+    address = nodes.address if nodes else node_address()
     ours = {
         "NX_EC2_RUN_ID": spec["id"],
         "NX_EC2_ATTEMPT": str(record["attempt"]),
@@ -64,6 +67,7 @@ def variables_of(
         "NX_EC2_NODE_RANK": "0",
         "NX_EC2_NUM_NODES": "1",
         "NX_EC2_NODE_IPS": address,
+        **(nodes.variables() if nodes else {}),
     }
     others: dict[str, str | None] = {
         "PYTHONUNBUFFERED": "1",
@@ -71,7 +75,7 @@ def variables_of(
         "SM_OUTPUT_DIR": output,
         "SM_OUTPUT_DATA_DIR": output,
         "SM_CHECKPOINT_DIR": checkpoints,
-        **sagemaker_hosts(address),
+        **(nodes.sagemaker() if nodes else sagemaker_hosts(address)),
         "SM_NUM_CPUS": str(spec["limits"]["cores"] or len(os.sched_getaffinity(0))),
         "SM_NUM_GPUS": str(gpu_count(record)),
         "SM_HPS": json.dumps(given),
@@ -109,29 +113,6 @@ def sagemaker_hosts(address: str) -> dict[str, str]:
         "SM_MASTER_ADDR": address,
         "SM_MASTER_PORT": str(free_port(address)),
     }
-
-
-def node_address(environment: Mapping[str, str] = os.environ) -> str:
-    """The private address of this instance."""
-    if "NX_EC2_LOCAL_INSTANCE" in environment:
-        return LOOPBACK
-    # Connecting a datagram socket sends nothing: the system only chooses the address to send from.
-    for family, metadata in METADATA:
-        try:
-            with socket.socket(family, socket.SOCK_DGRAM) as probe:
-                probe.connect((metadata, 80))
-                return probe.getsockname()[0]
-        except OSError:
-            continue
-    return LOOPBACK
-
-
-def free_port(address: str) -> int:
-    """A port of this address that no process listens on now, so that two runs get two ports."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.bind((address, 0))
-        return probe.getsockname()[1]
 
 
 def variable_name(text: str) -> str:

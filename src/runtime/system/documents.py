@@ -337,7 +337,7 @@ if TYPE_CHECKING:
 
     class FailedNode(TypedDict):
         rank: int
-        instance: str
+        instance: str | None
         exitCode: int | None
         signal: str | None
         why: Literal["exited", "failed", "stopped", "lost", "missing"]

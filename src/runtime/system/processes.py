@@ -57,18 +57,18 @@ def listed_pairs() -> Iterator[tuple[int, int]]:
             yield int(row[0]), int(row[1])
 
 
-def marked(mark: str) -> list[int]:
-    """The processes that were started with `mark`, `NAME=value`, in their environment, but for our
-    own; Linux only.
+def marked(*marks: str) -> list[int]:
+    """The processes that were started with all `marks`, `NAME=value`, in their environment, but for
+    our own; Linux only.
     """
-    wanted = mark.encode()
+    wanted = {mark.encode() for mark in marks}
     found: list[int] = []
     for entry in os.listdir("/proc") if os.path.isdir("/proc/self") else ():
         if not entry.isdigit() or int(entry) == os.getpid():
             continue
         try:
             with open(f"/proc/{entry}/environ", "rb") as file:
-                if wanted in file.read().split(b"\0"):
+                if wanted.issubset(file.read().split(b"\0")):
                     found.append(int(entry))
         except OSError:
             continue

@@ -10,7 +10,7 @@ import argparse, os, signal, socket, subprocess, sys, time
 parser = argparse.ArgumentParser(prog="torchrun", allow_abbrev=False)
 for name, default in (
     ("nnodes", "1"), ("nproc_per_node", "1"), ("max_restarts", "0"), ("rdzv_backend", "static"),
-    ("rdzv_endpoint", ""), ("rdzv_id", "none"), ("local_addr", None),
+    ("rdzv_endpoint", ""), ("rdzv_id", "none"), ("local_addr", None), ("node_rank", "0"),
 ):
     names = ["--" + name, "--" + name.replace("_", "-")]
     parser.add_argument(*names, default=os.environ.get("PET_" + name.upper(), default))
@@ -19,12 +19,17 @@ parser.add_argument("program")
 parser.add_argument("arguments", nargs=argparse.REMAINDER)
 given = parser.parse_args()
 count = int(given.nproc_per_node)
+nodes, node = int(given.nnodes), int(given.node_rank)
+if nodes > 1 and given.rdzv_backend != "static":
+    sys.exit("ranks of nodes are those of their addresses")
 if "OMP_NUM_THREADS" not in os.environ and count > 1:
     os.environ["OMP_NUM_THREADS"] = "1"
 address = given.local_addr or socket.getfqdn()
 with socket.socket() as probe:
     probe.bind(("127.0.0.1", 0))
     port = probe.getsockname()[1]
+if nodes > 1:
+    address, _, port = given.rdzv_endpoint.rpartition(":")
 words = ([] if given.no_python else [sys.executable, "-u"]) + [given.program] + given.arguments
 timeout = float(os.environ.get("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "30"))
 
@@ -57,8 +62,8 @@ try:
     for rank in range(count):
         own = dict(
             os.environ,
-            RANK=str(rank), LOCAL_RANK=str(rank), GROUP_RANK="0",
-            WORLD_SIZE=str(count), LOCAL_WORLD_SIZE=str(count),
+            RANK=str(node * count + rank), LOCAL_RANK=str(rank), GROUP_RANK=str(node),
+            WORLD_SIZE=str(count * nodes), LOCAL_WORLD_SIZE=str(count),
             MASTER_ADDR=address, MASTER_PORT=str(port),
             TORCHELASTIC_RUN_ID=given.rdzv_id, TORCHELASTIC_RESTART_COUNT="0",
         )

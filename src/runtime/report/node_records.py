@@ -1,0 +1,159 @@
+"""What a node of a run on several reads of the others' records: the first one those of all others,
+each other one that of the first. It is kept in `nodes.json` in the run's directory, for the
+supervisor.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+
+from ..system import atomic_files
+from ..system.crash_log import log_crash
+from ..system.errors import Failure
+from .signed_record import RECORD, SigningKey, version
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable
+
+    from ..aws.bucket import Bucket
+    from ..system.documents import RunRecord, RunSpec
+
+NODES = "nodes.json"
+# Between two rounds of reads: until the training has started and after it has ended, and while it
+# runs.
+WAITING_POLL_S, RUNNING_POLL_S = 1.0, 2.0
+# How much silence one read can show at most: while the store could not be read, nothing was silent.
+MAX_STEP_S = 5.0
+# What the supervisor needs of another node's record.
+FIELDS = (
+    "instance",
+    "attempt",
+    "heartbeat",
+    "state",
+    "outcome",
+    "exitCode",
+    "signal",
+    "stop",
+    "failure",
+    "node",
+    "nodes",
+    "rendezvous",
+    "failedNode",
+)
+
+
+def watch(run_dir: str, spec: RunSpec) -> None:
+    """Reads from now on, in a thread of its own, where the run has several nodes."""
+    if spec.get("node"):
+        work = NodeRecords(run_dir, spec).run
+        threading.Thread(target=work, daemon=True).start()
+
+
+def run_prefix(spec: RunSpec) -> str:
+    """The key prefix of the run, by that of the node."""
+    prefix, node = spec["store"]["prefix"], spec["node"]
+    assert node
+    own = node_path(node["rank"])
+    if not prefix.endswith("/" + own):
+        raise Failure("BAD_PLAN", "the prefix %s is not that of node %d" % (prefix, node["rank"]))
+    return prefix[: len(prefix) - len(own)]
+
+
+def node_path(rank: int) -> str:
+    """What a node's keys begin with, below the prefix of the run."""
+    return "node/%d/" % rank if rank else ""
+
+
+class NodeRecords:
+    """`bucket`: the run's prefix in the store, None until it was opened."""
+
+    def __init__(
+        self, run_dir: str, spec: RunSpec, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.run_dir, self.spec, self.clock = run_dir, spec, clock
+        node = spec["node"]
+        assert node
+        self.count = node["count"]
+        self.ranks = [0] if node["rank"] else list(range(1, node["count"]))
+        self.key = SigningKey(spec)
+        self.bucket: Bucket | None = None
+        self.path = os.path.join(run_dir, NODES)
+        kept = atomic_files.read_object(self.path).get("nodes", {})
+        # By rank, as in the file. The version that was seen is kept over a restart of the reporter.
+        self.entries: dict[str, dict[str, Any]] = {
+            str(rank): {
+                "record": kept.get(str(rank), {}).get("record"),
+                # Seconds without a change, as far as reads have shown.
+                "silent": 0.0,
+                # When it was read last, by CLOCK_MONOTONIC; None: not yet.
+                "read": None,
+                # Why the last read failed.
+                "problem": None,
+            }
+            for rank in self.ranks
+        }
+
+    def run(self) -> None:
+        while True:
+            try:
+                self.look()
+            except Exception:
+                log_crash(self.run_dir)
+            state = atomic_files.read_object(os.path.join(self.run_dir, "run.json"))
+            node: dict[str, Any] = state.get("node") or {}
+            time.sleep(RUNNING_POLL_S if node.get("phase") == "running" else WAITING_POLL_S)
+
+    def look(self) -> None:
+        """Reads the records once, and writes what they say."""
+        for rank in self.ranks:
+            entry = self.entries[str(rank)]
+            try:
+                self._take(entry, self._read(rank))
+                entry["problem"] = None
+            except Failure as failure:
+                entry["problem"] = failure.with_aws()
+        data = json.dumps({"v": 1, "nodes": self.entries}).encode()
+        try:
+            atomic_files.write_atomically(self.path, data, durable=False)
+        except OSError:
+            # A full disk: the next round tries again.
+            pass
+
+    def _read(self, rank: int) -> RunRecord | None:
+        """The record of a node; None where there is none, or none that the node has signed."""
+        if self.bucket is None:
+            from ..aws import bucket
+
+            access = self.spec["store"].copy()
+            access["prefix"] = run_prefix(self.spec)
+            self.bucket = bucket.role_bucket(access)
+        _, record = self.key.of_node(rank).read(self.bucket, node_path(rank) + RECORD)
+        if record is None or not self._is_of(rank, record):
+            return None
+        return record
+
+    def _is_of(self, rank: int, record: RunRecord) -> bool:
+        node = record.get("node")
+        return (
+            record.get("v") == 1
+            and record["id"] == self.spec["id"]
+            and record["runKey"] == self.spec["runKey"]
+            and node is not None
+            and (node["rank"], node["count"]) == (rank, self.count)
+        )
+
+    def _take(self, entry: dict[str, Any], record: RunRecord | None) -> None:
+        """Keeps what was read. An older version than one that was seen was put back by somebody,
+        and is no sign of life.
+        """
+        now, known = self.clock(), entry["record"]
+        if record is not None and (known is None or version(record) > version(known)):
+            entry["record"] = {name: record.get(name) for name in FIELDS}
+            entry["silent"] = 0.0
+        elif entry["read"] is not None:
+            entry["silent"] += min(now - entry["read"], MAX_STEP_S)
+        entry["read"] = now

@@ -1,0 +1,78 @@
+"""Another node than the first of a run on several: it follows the first one's record."""
+
+from __future__ import annotations
+
+from . import node_stop
+from .node_group import NodeGroup
+from .node_stop import NodeStop, failed_node
+from .node_variables import Nodes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .attempt_end import AttemptEnd
+    from .node_view import Peer
+
+
+class OtherNode(NodeGroup):
+    def conclude(self, end: AttemptEnd, log_start: int) -> None:
+        end.is_decided_elsewhere = True
+        super().conclude(end, log_start)
+
+    @property
+    def first(self) -> Peer | None:
+        """The first node; None before anything is known of it."""
+        return next((peer for peer in self.view.peers() if peer.record), None)
+
+    def ended_by_others(self) -> NodeStop | None:
+        peer = self.first
+        if peer is None or peer.record is None:
+            return None
+        record = peer.record
+        if peer.is_lost:
+            failed = failed_node(0, peer.instance, "lost")
+            return node_stop.because_of("interruption", failed, self.grace_s)
+        failed = record["failedNode"]
+        if record["stop"]:
+            failed = failed or failed_node(0, peer.instance, "stopped")
+            return node_stop.because_of(record["stop"]["reason"], failed, self.grace_s)
+        if record["failure"]:
+            cause = record["failure"]
+            if failed is None:
+                failed = failed_node(0, peer.instance, "failed")
+                cause = node_stop.of_node(cause, peer.name)
+            return node_stop.by_failure(cause, failed, self.grace_s)
+        if record["attempt"] > self.attempt or (record["attempt"] == self.attempt and failed):
+            return NodeStop(
+                node_stop.ANOTHER_NODE, self.grace_s, {"failedNode": failed}, ends_run=False
+            )
+        return None
+
+    def nodes(self) -> Nodes | None:
+        peer = self.first
+        if peer is None or peer.record is None:
+            return None
+        if peer.record["attempt"] > self.attempt:
+            # This node was too late for the attempt before.
+            changes = dict(self.begin(peer.record["attempt"]), **self.changes("ready"))
+            self.run.save(**changes)
+        if peer.record["attempt"] != self.attempt:
+            return None
+        found, rendezvous = peer.record["nodes"], peer.record["rendezvous"]
+        if not found or not rendezvous:
+            return None
+        return Nodes(self.rank, [each["address"] for each in found], rendezvous)
+
+    def is_decided(self, end: AttemptEnd) -> bool:
+        peer = self.first
+        record = peer.record if peer else None
+        if record is None or peer is None:
+            return False
+        if record["attempt"] > self.attempt:
+            end.next = record["attempt"]
+            end.why = "%s has begun attempt %d" % (peer.name, end.next)
+            return True
+        if record["outcome"] is None or record["stop"] or record["failure"]:
+            return False
+        if record["outcome"] != "succeeded" or self.own_end.told:
+            end.failure = end.failure or node_stop.failure_by(self.own_end, self.name)
+        return True

@@ -1,0 +1,479 @@
+"""Runs on several nodes: they start together, and have one end."""
+
+import base64
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+import unittest
+from unittest import mock
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import torchrun
+from directory_store import Store
+from nodes import Nodes
+from runs import KEY, part, signed
+
+from nx_ec2_runtime import main
+from nx_ec2_runtime.report.node_records import NodeRecords
+from nx_ec2_runtime.run_dir import stop_request
+from nx_ec2_runtime.system.errors import Failure
+
+
+class NodesTest(Nodes):
+    def test_all_start_when_all_are_ready_and_succeed_together(self):
+        script = "each('started', 3)\nprint('rank', rank, flush=True)"
+        self.at(0, 3, script)
+        self.at(1, 3, script)
+        self.wait(lambda: self.phase(0) == "ready" and self.phase(1) == "ready")
+        self.assertEqual([], self.stored(0)["nodes"])
+        self.at(2, 3, script)
+        states = self.ends(3)
+        self.assertEqual(["succeeded"] * 3, self.outcomes(states), self.told())
+        self.assertEqual([0] * 3, [state["exitCode"] for state in states])
+        self.assertEqual(
+            [
+                {"rank": n, "instance": self.instance(n), "address": "127.0.0.%d" % (n + 1)}
+                for n in range(3)
+            ],
+            self.stored(0)["nodes"],
+        )
+        self.assertEqual([[], []], [self.stored(rank)["nodes"] for rank in (1, 2)])
+        for rank in range(3):
+            self.assertIn("rank %d" % rank, self.log(rank))
+
+    def test_each_finds_the_nodes_in_its_environment(self):
+        names = [
+            *("NX_EC2_NODE_RANK", "NX_EC2_NUM_NODES", "NX_EC2_NODE_IPS"),
+            *("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "SM_HOSTS", "SM_CURRENT_HOST"),
+            *("PET_NNODES", "PET_NODE_RANK", "PET_RDZV_ENDPOINT", "PET_LOCAL_ADDR"),
+        ]
+        self.start_all(2, "print('found', json.dumps([os.environ.get(n) for n in %r]))" % names)
+        self.assertEqual(["succeeded"] * 2, self.outcomes(self.ends(2)), self.told())
+        ports = self.stored(0)["rendezvous"]
+        for rank in range(2):
+            line = next(line for line in self.log(rank).splitlines() if line.startswith("found "))
+            self.assertEqual(
+                [
+                    *(str(rank), "2", "127.0.0.1\n127.0.0.2"),
+                    *("127.0.0.1", str(ports["masterPort"]), str(rank)),
+                    *('["127.0.0.1", "127.0.0.2"]', "127.0.0.%d" % (rank + 1)),
+                    *("2", str(rank), "127.0.0.1:%d" % ports["port"]),
+                    "127.0.0.%d" % (rank + 1),
+                ],
+                json.loads(line[len("found ") :]),
+            )
+
+    def test_the_first_failure_of_a_node_is_that_of_the_run(self):
+        self.start_all(
+            3,
+            "each('started', 3)\n"
+            "if rank == 2:\n"
+            "    print('no such batch')\n"
+            "    sys.exit(7)\n"
+            "signal.signal(15, lambda *_: sys.exit(9))\n"
+            "time.sleep(600)",
+        )
+        states = self.ends(3)
+        self.assertEqual(["failed"] * 3, self.outcomes(states), self.told())
+        how = "node 2 of 3 (%s) failed first: it exited with 7" % self.instance(2)
+        self.assertEqual(
+            [{"code": "NODE_FAILED", "message": how, "exitCode": 7}] * 3,
+            [state["failure"] for state in states],
+        )
+        self.assertEqual([7, 9, 7], [state["exitCode"] for state in states])
+        self.assertEqual(
+            {
+                "rank": 2,
+                "instance": self.instance(2),
+                "exitCode": 7,
+                "signal": None,
+                "why": "exited",
+            },
+            self.stored(0)["failedNode"],
+        )
+        self.assertIn("nx-ec2: [node 2] no such batch", self.log(0))
+
+    def test_a_failure_that_another_has_caused_is_not_shown(self):
+        # Node 0 fails because of node 1, and says so before: it learns of node 1 later.
+        self.start_all(
+            2,
+            "each('started', 2)\n"
+            "if rank == 1:\n"
+            "    done('failing')\n"
+            "    os.kill(os.getpid(), 9)\n"
+            "when('failing')\n"
+            "time.sleep(0.5)\n"
+            "sys.exit(1)",
+        )
+        states = self.ends(2)
+        self.assertEqual(["failed"] * 2, self.outcomes(states), self.told())
+        self.assertIn("node 1 of 2", states[0]["failure"]["message"])
+        self.assertEqual((None, "SIGKILL"), (states[0]["exitCode"], states[0]["signal"]))
+
+    def test_a_retryable_exit_of_any_node_starts_all_again(self):
+        self.start_all(
+            2,
+            "each('started-%d' % attempt, 2)\n"
+            "if rank == 1 and attempt == 1:\n"
+            "    sys.exit(75)\n"
+            "if attempt == 1:\n"
+            "    time.sleep(600)\n"
+            "print('attempt', attempt, sys.argv[1:])",
+            retry={"exitCodes": [75], "attempts": 3},
+            resumeArgs=["--resume"],
+        )
+        states = self.ends(2)
+        self.assertEqual(["succeeded"] * 2, self.outcomes(states), self.told())
+        for rank in range(2):
+            self.assertIn("attempt 2 ['--resume']", self.log(rank))
+            self.assertIsNone(states[rank]["failedNode"])
+        attempts = self.stored(0)["attempts"]
+        self.assertEqual([75, 0], [each["exitCode"] for each in attempts])
+        self.assertEqual(
+            ["node 1 of 2 (%s) exited with 75" % self.instance(1), None],
+            [each["why"] for each in attempts],
+        )
+
+    def test_attempts_end_with_their_number(self):
+        self.start_all(
+            2,
+            "each('started-%d' % attempt, 2)\nsys.exit(75 if rank == 1 else 0)",
+            retry={"exitCodes": [75], "attempts": 2},
+        )
+        states = self.ends(2)
+        self.assertEqual(["failed"] * 2, self.outcomes(states), self.told())
+        self.assertEqual([2, 2], [state["attempt"] for state in states])
+        self.assertEqual(75, states[0]["exitCode"])
+
+    def test_the_run_has_not_succeeded_before_all_nodes_have(self):
+        self.start_all(2, "if rank == 1:\n    when('may-end')\n    sys.exit(3)")
+        self.wait(lambda: self.phase(0) == "exited")
+        self.assertEqual(("running", None), (self.stored(0)["state"], self.stored(0)["outcome"]))
+        with open(os.path.join(self.shared, "may-end"), "w"):
+            pass
+        states = self.ends(2)
+        self.assertEqual(["failed"] * 2, self.outcomes(states), self.told())
+        self.assertEqual(3, states[0]["exitCode"])
+
+    def test_a_setup_that_fails_on_one_node_fails_on_all(self):
+        for failing in (1, 0):
+            with self.subTest(failing=failing):
+                self.run_id = self.run_id[:-1] + "xy"[failing]
+                for rank in range(2):
+                    step = "exit 4" if rank == failing else "sleep 0.1"
+                    self.at(rank, 2, "", setup=[["sh", "-c", step]])
+                states = self.ends(2)
+                self.assertEqual(["setup-failed"] * 2, self.outcomes(states), self.told())
+                self.assertEqual(
+                    ["SETUP_FAILED"] * 2, [state["failure"]["code"] for state in states]
+                )
+                other = states[1 - failing]["failure"]["message"]
+                self.assertIn("node %d of 2 (%s): " % (failing, self.instance(failing)), other)
+                self.assertEqual([None] * 2, [state["startedAt"] for state in states])
+
+    def test_a_cancel_of_the_first_node_ends_all(self):
+        self.start_all(3, "each('started', 3)\ntime.sleep(600)")
+        self.wait(lambda: all(self.phase(rank) == "running" for rank in range(3)))
+        cancel = {"v": 1, "op": "cancel", "run": self.run_id, "gracePeriod": 5}
+        main.run(cancel, os.path.join(self.top, "node-0"))
+        states = self.ends(3)
+        self.assertEqual(["cancelled"] * 3, self.outcomes(states), self.told())
+
+    def test_torchrun_has_the_ranks_of_the_nodes(self):
+        torch = torchrun.write(os.path.join(self.top, "torch"))
+        launcher = {"name": "torchrun", "processes": 2, "option": None}
+        self.start_all(
+            2,
+            "names = ('NX_EC2_NODE_RANK', 'RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'TORCHELASTIC_RUN_ID')\n"
+            "print(json.dumps([os.environ[name] for name in names]))",
+            launcher=launcher,
+            env={"PYTHONPATH": torch},
+        )
+        self.assertEqual(["succeeded"] * 2, self.outcomes(self.ends(2)), self.told())
+        for node in range(2):
+            for rank in (node * 2, node * 2 + 1):
+                line = [str(node), str(rank), "4", "127.0.0.1", self.run_id + "-1"]
+                self.assertIn(json.dumps(line), self.log(node))
+
+    def test_the_process_that_failed_first_on_any_node_is_shown_with_its_code(self):
+        torch = torchrun.write(os.path.join(self.top, "torch"))
+        self.start_all(
+            2,
+            "each('started', 2) if os.environ['LOCAL_RANK'] == '0' else None\n"
+            "if os.environ['RANK'] == '3':\n"
+            "    when('started-0'), when('started-1')\n"
+            "    print('too large')\n"
+            "    sys.exit(9)\n"
+            "time.sleep(600)",
+            launcher={"name": "torchrun", "processes": 2, "option": None},
+            env={"PYTHONPATH": torch},
+        )
+        states = self.ends(2)
+        self.assertEqual(["failed"] * 2, self.outcomes(states), self.told())
+        how = "node 1 of 2 (%s): rank 3 of 4 failed first" % self.instance(1)
+        for state in states:
+            self.assertEqual(
+                ("RANK_FAILED", how), (state["failure"]["code"], state["failure"]["message"])
+            )
+        self.assertEqual(9, states[0]["exitCode"])
+        self.assertIn("[node 1] too large", self.log(0))
+
+    def test_a_spot_notice_of_one_node_interrupts_all(self):
+        self.start_all(3, "each('started', 3)\ntime.sleep(600)")
+        self.wait(lambda: all(self.phase(rank) == "running" for rank in range(3)))
+        stop_request.ask(self.run_dir(1), "interruption", 1)
+        states = self.ends(3)
+        self.assertEqual(["interrupted"] * 3, self.outcomes(states), self.told())
+        self.assertEqual(["interruption"] * 3, [state["stop"]["reason"] for state in states])
+        failed = self.stored(0)["failedNode"]
+        self.assertEqual((1, "stopped"), (failed["rank"], failed["why"]))
+
+    def test_a_node_that_ends_for_its_lifetime_ends_the_run_for_that(self):
+        self.start_all(2, "each('started', 2)\ntime.sleep(600)")
+        self.wait(lambda: all(self.phase(rank) == "running" for rank in range(2)))
+        stop_request.ask(self.run_dir(1), "lifetime", 1)
+        states = self.ends(2)
+        self.assertEqual(["lifetime"] * 2, [state["stop"]["reason"] for state in states])
+
+    def test_a_command_that_can_not_be_started_on_one_node_fails_all(self):
+        for rank in range(2):
+            command = ["/absent" if rank else "/bin/sleep", "600"]
+            self.at(rank, 2, "", script=None, command=command)
+        states = self.ends(2)
+        self.assertEqual(["failed"] * 2, self.outcomes(states), self.told())
+        self.assertEqual(["START_FAILED"] * 2, [state["failure"]["code"] for state in states])
+
+    def test_a_run_needs_the_prefix_of_its_node_and_a_store(self):
+        for code in ("NO_ROLE", "BAD_PLAN"):
+            with self.subTest(code):
+                self.on(1)
+                plan = self.plan("", node={"rank": 1, "count": 2})
+                store = {"access": "auto", "prefix": "v2/run/r/", "bucket": "b"}
+                plan["run"]["store"] = store if code == "BAD_PLAN" else None
+                reply = main.run(plan, os.path.join(self.top, code))
+                self.assertEqual(code, reply["error"]["code"])
+
+
+class SilenceTest(Nodes):
+    """Instances that vanish: nothing of them is left that could say so."""
+
+    silence_s = 5.0
+
+    def assert_interrupted(self, rank, count, ranks):
+        states = self.ends(count, ranks)
+        self.assertEqual(["interrupted"] * len(ranks), self.outcomes(states), self.told())
+        for state in states:
+            failed = state["failedNode"]
+            self.assertEqual(
+                (rank, self.instance(rank), "lost"),
+                (failed["rank"], failed["instance"], failed["why"]),
+            )
+
+    def test_a_node_whose_supervisor_is_killed_is_lost_in_each_phase(self):
+        scripts = {
+            "preparing": "",
+            "ready": "",
+            "running": "each('started', 3)\ntime.sleep(600)",
+            "exited": "sys.exit(0) if rank == 1 else time.sleep(600)",
+        }
+        for number, (phase, script) in enumerate(scripts.items()):
+            with self.subTest(phase):
+                self.run_id = self.run_id[:-1] + "abcd"[number]
+                for rank in range(3):
+                    late = phase == "ready" and rank == 2 or phase == "preparing" and rank == 1
+                    setup = [["sleep", "600"]] if late else []
+                    self.at(rank, 3, script, setup=setup)
+                self.wait(lambda: self.phase(1) == phase and self.stored(1)["state"] != "preparing")
+                self.kill(1)
+                self.assert_interrupted(1, 3, [0, 2])
+                self.assertEqual("lost", self.stored(1)["outcome"])
+
+    def test_an_instance_that_vanishes_is_lost(self):
+        self.start_all(3, "each('started', 3)\ntime.sleep(600)")
+        self.wait(lambda: all(self.phase(rank) == "running" for rank in range(3)))
+        self.kill(2, reporter=True)
+        self.assert_interrupted(2, 3, [0, 1])
+
+    def test_the_others_end_when_the_first_is_lost(self):
+        for reporter in (False, True):
+            with self.subTest(reporter=reporter):
+                self.run_id = self.run_id[:-1] + "xy"[reporter]
+                self.start_all(3, "time.sleep(600)")
+                self.wait(lambda: all(self.phase(rank) == "running" for rank in range(3)))
+                self.kill(0, reporter=reporter)
+                self.assert_interrupted(0, 3, [1, 2])
+
+    def test_the_first_lost_while_others_wait_for_its_word_makes_no_success(self):
+        self.start_all(2, "sys.exit(0) if rank == 1 else time.sleep(600)")
+        self.wait(lambda: self.phase(1) == "exited")
+        self.kill(0, reporter=True)
+        self.assert_interrupted(0, 2, [1])
+
+
+class MissingTest(Nodes):
+    missing_s = 3.0
+
+    def test_a_node_that_is_never_started_fails_the_run(self):
+        for rank in (0, 2):
+            self.at(rank, 3, "")
+        states = self.ends(3, [0, 2])
+        self.assertEqual(["setup-failed"] * 2, self.outcomes(states), self.told())
+        self.assertEqual(["NODES_MISSING"] * 2, [state["failure"]["code"] for state in states])
+        self.assertIn("node 1 of 3 was not started", states[0]["failure"]["message"])
+        self.assertEqual(
+            (1, None), (states[0]["failedNode"]["rank"], states[0]["failedNode"]["instance"])
+        )
+
+    def test_a_node_without_the_first_one_fails(self):
+        self.at(1, 2, "")
+        [state] = self.ends(2, [1])
+        self.assertEqual(
+            ("setup-failed", "NODES_MISSING"), (state["outcome"], state["failure"]["code"])
+        )
+        self.assertIn("node 0 of 2 was not started", state["failure"]["message"])
+
+
+class ForgedTest(Nodes):
+    """Whoever writes to the bucket can make a run fail, and never make it succeed."""
+
+    silence_s = 5.0
+
+    def overwrite(self, rank, data):
+        self.bucket({"prefix": self.prefix(rank)}).overwrite("record.json", data)
+
+    def raw(self, rank):
+        with open(os.path.join(self.store, self.prefix(rank), "record.json"), "rb") as file:
+            return file.read()
+
+    def test_the_record_of_one_node_is_not_another_s(self):
+        # Node 1 has ended with 0, node 2 runs: its record is node 1's from here on.
+        self.start_all(3, "sys.exit(0) if rank < 2 else when('may-end') or sys.exit(3)")
+        self.wait(lambda: self.phase(1) == "exited" and self.phase(2) == "running")
+        self.kill(2, reporter=True)
+        last = self.stored(2)["heartbeat"]
+        self.wait(lambda: self.stored(1)["heartbeat"] > last + 2)
+        self.overwrite(2, self.raw(1))
+        states = self.ends(3, [0, 1])
+        self.assertEqual(["interrupted"] * 2, self.outcomes(states), self.told())
+
+    def test_a_forged_success_of_the_first_node_is_not_believed(self):
+        self.start_all(2, "sys.exit(0) if rank == 1 else when('may-end') or sys.exit(3)")
+        self.wait(lambda: self.phase(1) == "exited")
+        genuine = self.stored(0)
+        forged = dict(
+            genuine,
+            state="ended",
+            outcome="succeeded",
+            exitCode=0,
+            heartbeat=genuine["heartbeat"] + 100,
+        )
+        key = base64.b64encode(bytes(32)).decode()
+        for _ in range(20):
+            self.overwrite(0, signed(forged, self.run_id, key))
+            time.sleep(0.05)
+        self.assertIsNone(self.state(1)["outcome"])
+        with open(os.path.join(self.shared, "may-end"), "w"):
+            pass
+        self.assertEqual(["failed"] * 2, self.outcomes(self.ends(2)), self.told())
+
+    def test_an_old_record_that_is_put_back_is_no_sign_of_life(self):
+        self.start_all(2, "time.sleep(600)")
+        self.wait(lambda: all(self.phase(rank) == "running" for rank in range(2)))
+        old = self.raw(1)
+        time.sleep(1)
+        self.kill(1, reporter=True)
+        deadline = time.monotonic() + 60
+        while (self.stored(0) or {}).get("state") != "ended" and time.monotonic() < deadline:
+            self.overwrite(1, old)
+            time.sleep(0.1)
+        self.assertEqual("interrupted", self.state(0)["outcome"], self.told())
+
+
+class RecordsTest(unittest.TestCase):
+    """What a node reads of the others, by a clock of our own."""
+
+    def setUp(self):
+        self.root = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, self.root)
+        self.now, self.store = 100.0, Store(self.root)
+        patch = mock.patch("nx_ec2_runtime.aws.bucket.role_bucket", lambda access: self.store)
+        patch.start()
+        self.addCleanup(patch.stop)
+        self.spec = part(
+            "r",
+            node={"rank": 0, "count": 3},
+            store={"access": "role", "prefix": "run/r/", "bucket": "b"},
+        )
+        os.makedirs(os.path.join(self.root, "home"))
+        self.read = self.reader()
+
+    def reader(self):
+        return NodeRecords(os.path.join(self.root, "home"), self.spec, clock=lambda: self.now)
+
+    def record(self, rank, heartbeat=1, **more):
+        node = {"rank": rank, "count": 3, "phase": "exited", "exitCode": 0}
+        return dict(
+            {"v": 1, "id": "r", "runKey": "r", "attempt": 1, "heartbeat": heartbeat, "node": node},
+            **more,
+        )
+
+    def put(self, rank, record, key=KEY, name=None):
+        data = signed(record, "r/node/%d" % rank if name is None else name, key)
+        self.store.overwrite("node/%d/record.json" % rank, data)
+
+    def look(self, seconds=1.0):
+        """What is known of node 1 after another look."""
+        self.now += seconds
+        self.read.look()
+        with open(os.path.join(self.root, "home", "nodes.json")) as file:
+            return json.load(file)["nodes"]["1"]
+
+    def test_only_what_the_node_has_signed_is_believed(self):
+        self.assertIsNone(self.look()["record"])
+        for case in (
+            lambda: self.put(1, self.record(2), name="r/node/2"),
+            lambda: self.put(1, self.record(1), name="r"),
+            lambda: self.put(1, self.record(1), name="r/node/2"),
+            lambda: self.put(1, self.record(2)),
+            lambda: self.put(1, self.record(1, id="s")),
+            lambda: self.put(1, self.record(1, runKey="s")),
+            lambda: self.put(1, self.record(1), key=base64.b64encode(bytes(32)).decode()),
+            lambda: self.store.overwrite("node/1/record.json", b"{}"),
+            lambda: self.store.overwrite("node/1/record.json", b""),
+        ):
+            case()
+            self.assertIsNone(self.look()["record"])
+        self.put(1, self.record(1))
+        self.assertEqual(0, self.look()["record"]["node"]["exitCode"])
+
+    def test_a_version_that_was_seen_makes_older_ones_no_sign_of_life(self):
+        self.put(1, self.record(1, 7))
+        self.assertEqual(0, self.look()["silent"])
+        self.put(1, self.record(1, 6))
+        found = self.look()
+        self.assertEqual((7, 1.0), (found["record"]["heartbeat"], found["silent"]))
+        # Nor after a restart of the reporter.
+        self.read = self.reader()
+        self.assertEqual(7, self.look()["record"]["heartbeat"])
+        self.put(1, self.record(1, 8))
+        self.assertEqual((8, 0), (self.look()["record"]["heartbeat"], self.look()["silent"] - 1))
+
+    def test_silence_is_counted_by_reads_that_have_succeeded(self):
+        self.put(1, self.record(1))
+        self.look()
+        self.assertEqual(4.0, self.look(4.0)["silent"])
+        refused = mock.patch.object(Store, "read", side_effect=Failure("FETCH_FAILED", "no answer"))
+        with refused:
+            for _ in range(100):
+                found = self.look(10.0)
+            self.assertEqual((4.0, "no answer"), (found["silent"], found["problem"]))
+        # What may have been written meanwhile is not known: this counts as one look.
+        found = self.look(1.0)
+        self.assertEqual((9.0, None), (found["silent"], found["problem"]))
+
+
+if __name__ == "__main__":
+    unittest.main()
