@@ -215,4 +215,21 @@ describe.each([
         expect(now).toHaveLength(count);
       }
     });
+
+  if (count > 1)
+    it('replaces one that ends after the launch was killed', async () => {
+      const end = async ({ owner: { project: name } }: Caller) => {
+        const [one] = alive(name);
+        if (one) at.aws.instances.change(one, 'terminated');
+      };
+      for (const caller of await killed({}, { after: end, third: 1 })) {
+        const now = await run(new Caller(caller.owner));
+        expect(now).toHaveLength(count);
+        expect(
+          alive(caller.owner.project)
+            .map(({ id }) => id)
+            .sort(),
+        ).toEqual(idsOf(now).sort());
+      }
+    });
 });
