@@ -277,7 +277,7 @@ describe('a launched instance', () => {
       () => undefined,
       { type: 'g5.huge' },
       'INSTANCE_TYPE',
-      /The types of g5 there: g5\.12xlarge, g5\.xlarge\./,
+      /The types of g5 there: g5\.12xlarge, g5\.8xlarge, g5\.xlarge\./,
     ],
     [
       'a family of types that is not there',

@@ -85,6 +85,34 @@ describe('the catalog of a region', () => {
     expect(await refusal(at.ec2.send(unknown))).toBe('InvalidInstanceType 400');
   });
 
+  it('describes the network cards of instance types, and which have EFA', async () => {
+    const Filters = [{ Name: 'network-info.efa-supported', Values: ['true'] }];
+    const { InstanceTypes } = await at.ec2.send(new DescribeInstanceTypesCommand({ Filters }));
+    const found = InstanceTypes!.map(({ InstanceType, NetworkInfo }) => [
+      InstanceType,
+      NetworkInfo!.EfaInfo!.MaximumEfaInterfaces,
+      NetworkInfo!.MaximumNetworkCards,
+      NetworkInfo!.MaximumNetworkInterfaces,
+    ]);
+    expect(found).toEqual([
+      ['g4dn.12xlarge', 1, 1, 8],
+      ['g5.12xlarge', 1, 1, 15],
+      ['g5.8xlarge', 1, 1, 8],
+      ['g6.8xlarge', 1, 1, 8],
+      ['p4d.24xlarge', 4, 4, 60],
+      ['p5.48xlarge', 32, 32, 64],
+    ]);
+    const p5 = InstanceTypes!.at(-1)!.NetworkInfo!.NetworkCards!;
+    expect([p5[0], p5[31]]).toEqual([
+      { NetworkCardIndex: 0, MaximumNetworkInterfaces: 2 },
+      { NetworkCardIndex: 31, MaximumNetworkInterfaces: 2 },
+    ]);
+    const one = new DescribeInstanceTypesCommand({ InstanceTypes: ['g5.xlarge'] });
+    const [{ NetworkInfo }] = (await at.ec2.send(one)).InstanceTypes!;
+    expect(NetworkInfo).toMatchObject({ EfaSupported: false, MaximumNetworkInterfaces: 4 });
+    expect(NetworkInfo!.EfaInfo).toBeUndefined();
+  });
+
   it('offers some instance types in some zones only', async () => {
     const { InstanceTypeOfferings } = await at.ec2.send(
       new DescribeInstanceTypeOfferingsCommand({

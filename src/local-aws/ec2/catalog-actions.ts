@@ -1,6 +1,6 @@
 import type { Action } from './request/action';
 import { IMAGES, type Image } from '../catalog/images';
-import { INSTANCE_TYPES, instanceType, type InstanceType } from '../catalog/instance-types';
+import { INSTANCE_TYPES, instanceType, type InstanceType, type NetworkCards } from '../catalog/instance-types';
 import type { Vpc, Zone } from '../catalog/network';
 import type { Form } from './request/form';
 import { page, select } from './request/select';
@@ -90,13 +90,14 @@ function describeTypes(form: Form): { [name: string]: Xml } {
       'instance-type': ({ name }) => name,
       'processor-info.supported-architecture': ({ architecture }) => architecture,
       'vcpu-info.default-vcpus': ({ cpus }) => String(cpus),
+      'network-info.efa-supported': ({ network }) => String(network.efa !== undefined),
       'memory-info.size-in-mib': ({ memory }) => String(memory),
     }),
   );
   return { instanceTypeSet: rows.map(typeXml), nextToken };
 }
 
-function typeXml({ name, cpus, memory, architecture, gpu, burstable = false }: InstanceType): Xml {
+function typeXml({ name, cpus, memory, architecture, gpu, network, burstable = false }: InstanceType): Xml {
   return {
     instanceType: name,
     currentGeneration: true,
@@ -111,10 +112,26 @@ function typeXml({ name, cpus, memory, architecture, gpu, burstable = false }: I
     processorInfo: { supportedArchitectures: [architecture] },
     vCpuInfo: { defaultVCpus: cpus },
     memoryInfo: { sizeInMiB: memory },
+    networkInfo: networkXml(network),
     gpuInfo: gpu && {
       gpus: [{ name: gpu.name, manufacturer: 'NVIDIA', count: gpu.count, memoryInfo: { sizeInMiB: gpu.memory } }],
       totalGpuMemoryInMiB: gpu.count * gpu.memory,
     },
+  };
+}
+
+function networkXml({ interfaces, cards = 1, efa }: NetworkCards): Xml {
+  return {
+    maximumNetworkInterfaces: interfaces * cards,
+    maximumNetworkCards: cards,
+    defaultNetworkCardIndex: 0,
+    networkCards: Array.from({ length: cards }, (_, index) => ({
+      networkCardIndex: index,
+      maximumNetworkInterfaces: interfaces,
+    })),
+    enaSupport: 'required',
+    efaSupported: efa !== undefined,
+    efaInfo: efa === undefined ? undefined : { maximumEfaInterfaces: efa },
   };
 }
 

@@ -2,6 +2,7 @@ import { findImage, type Image } from '../../catalog/images';
 import { instanceType, type InstanceType } from '../../catalog/instance-types';
 import { SECURITY_GROUP, type Zone } from '../../catalog/network';
 import type { InstanceProfiles } from '../instances/profiles';
+import { checkInterfaces } from './network-interfaces';
 import type { PlacementGroup, PlacementGroups } from '../network/placement-groups';
 import type { SecurityGroups } from '../network/security-groups';
 import type { DiskSpec, LaunchSpec } from '../request/launch-specification';
@@ -52,6 +53,7 @@ export function checkLaunch(spec: LaunchSpec, names: LaunchNames): CheckedLaunch
   oneOf('HttpTokens', spec.httpTokens, ['required', 'optional']);
   oneOf('InstanceInitiatedShutdownBehavior', spec.shutdownBehavior, ['stop', 'terminate']);
   checkUserData(spec.userData);
+  checkInterfaces(spec, type);
   const zones = checkZones(spec, type, names.zones);
   const placementGroup = spec.placementGroup && names.placementGroups.find(spec.placementGroup);
   return {

@@ -11,6 +11,13 @@ export interface DiskSpec {
   deleteOnTermination?: boolean;
 }
 
+/** A network interface of an instance, as its launch asks for it. */
+export interface InterfaceSpec {
+  card: number;
+  device: number;
+  type: string;
+}
+
 /** How a request names a placement group: by its id or its name. */
 export interface PlacementGroupName {
   id?: string;
@@ -33,6 +40,7 @@ export interface LaunchSpec {
   /** Base64. */
   userData?: string;
   keyName?: string;
+  interfaces?: InterfaceSpec[];
   publicIp?: boolean;
   market?: { type?: string; spotType?: string; interruption?: string };
   /** By the type of resource. */
@@ -40,7 +48,8 @@ export interface LaunchSpec {
 }
 
 export function readLaunchSpec(form: Form): LaunchSpec {
-  const network = form.parts('NetworkInterface')[0];
+  const interfaces = form.parts('NetworkInterface');
+  const [network] = interfaces as (Form | undefined)[];
   const groups = [...form.list('SecurityGroupId'), ...(network?.list('SecurityGroupId') ?? [])];
   const disks = form.parts('BlockDeviceMapping').map(readDisk);
   const tags = form.tagSpecifications();
@@ -59,6 +68,7 @@ export function readLaunchSpec(form: Form): LaunchSpec {
     profile: form.text('IamInstanceProfile.Name') ?? form.text('IamInstanceProfile.Arn'),
     userData: form.text('UserData'),
     keyName: form.text('KeyName'),
+    interfaces: interfaces.length ? interfaces.map(readInterface) : undefined,
     publicIp: network?.flag('AssociatePublicIpAddress'),
     market: market && {
       type: market.text('MarketType'),
@@ -81,6 +91,14 @@ export function readPlacementGroup(form: Form): PlacementGroupName | undefined {
 export function overSpec(spec: LaunchSpec, template: LaunchSpec): LaunchSpec {
   const said = Object.entries(spec).filter(([, value]) => value !== undefined);
   return { ...template, ...(Object.fromEntries(said) as LaunchSpec) };
+}
+
+function readInterface(form: Form): InterfaceSpec {
+  return {
+    card: form.number('NetworkCardIndex') ?? 0,
+    device: form.number('DeviceIndex') ?? 0,
+    type: form.text('InterfaceType') ?? 'interface',
+  };
 }
 
 function readDisk(form: Form): DiskSpec {
