@@ -11,7 +11,6 @@ import { mismatch, refusal, type RequiredTags } from '../stop/required-tags';
 export async function findLaunched(aws: Aws, key: string, required: RequiredTags): Promise<NamedInstance> {
   const found = (await listOwnedInstances(aws, required.owner)).filter(({ tags }) => tags[TAG.key] === key);
   const matching = found.filter(({ tags }) => mismatch(tags, required) === null);
-  if (found.length && !matching.length)
-    throw refusal(`The instance ${found[0].id}`, mismatch(found[0].tags, required)!, required);
+  if (found.length && !matching.length) throw refusal(`The instance ${found[0].id}`, found[0].tags, required);
   return { id: only(matching, { tag: { [TAG.key]: key } }).id };
 }

@@ -83,7 +83,7 @@ describe('the tags that an instance must have to be stopped or terminated', () =
     );
   });
 
-  it('are compared by a message that names the first tag that differs, its value and the required value', () => {
+  it('are compared, and the first that differs is named, with its value and the required one', () => {
     const of = (tag: string, value?: string) => {
       const { [tag]: _, ...rest } = OURS;
       return mismatch(value === undefined ? rest : { ...rest, [tag]: value }, required);

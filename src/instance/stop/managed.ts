@@ -70,8 +70,7 @@ export async function managedInstance(
   )
     await sleep(LOOKUP_RETRY_MS, signal);
   if (!found || found.state === 'terminated') return null;
-  const wrong = mismatch(found.tags, required);
-  if (wrong) throw refusal(`The instance ${id}`, wrong, required);
+  if (mismatch(found.tags, required)) throw refusal(`The instance ${id}`, found.tags, required);
   return pass<Instance>(found);
 }
 
@@ -97,8 +96,8 @@ export async function managedFleets(
   const refused: Problem[] = [];
   const fleets: ManagedFleet[] = [];
   for (const { FleetId: id = '', Tags } of Fleets) {
-    const wrong = mismatch(toRecord(Tags), required);
-    if (wrong) refused.push(refusal(`The fleet ${id}`, wrong, required));
+    const tags = toRecord(Tags);
+    if (mismatch(tags, required)) refused.push(refusal(`The fleet ${id}`, tags, required));
     else fleets.push(pass({ id }));
   }
   return { fleets, refused };
@@ -112,8 +111,8 @@ export async function managedTemplate(aws: Aws, name: string, required: Required
     const command = new DescribeLaunchTemplatesCommand({ LaunchTemplateNames: [name] });
     const { LaunchTemplates: [found] = [] } = await ec2.send(command);
     if (!found) return null;
-    const wrong = mismatch(toRecord(found.Tags), required);
-    if (wrong) throw refusal(`The launch template ${name}`, wrong, required);
+    const tags = toRecord(found.Tags);
+    if (mismatch(tags, required)) throw refusal(`The launch template ${name}`, tags, required);
     return pass({ id: found.LaunchTemplateId! });
   } catch (error) {
     if (/NotFound/.test(awsCode(error) ?? '')) return null;

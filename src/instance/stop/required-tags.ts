@@ -22,7 +22,7 @@ export function requiredTagsOf(of: { owner: Owner; store: { bucket: string }; pr
 
 export type Waivable = 'workspace' | 'project' | 'owner' | 'store';
 
-/** The first tag that does not say what it must. */
+/** A tag that does not say what it must. */
 export interface Mismatch {
   tag: 'managed' | Waivable | 'run';
   /** null: the resource does not have the tag. */
@@ -30,8 +30,13 @@ export interface Mismatch {
   expected: string;
 }
 
-/** Compares a resource's tags with the required ones; null if it may be ended. */
+/** Compares a resource's tags with the required ones. @returns the first that differs; null: it may be ended. */
 export function mismatch(tags: Readonly<Record<string, string>>, required: RequiredTags): Mismatch | null {
+  return mismatches(tags, required)[0] ?? null;
+}
+
+/** All tags of a resource that differ from the required ones. */
+export function mismatches(tags: Readonly<Record<string, string>>, required: RequiredTags): Mismatch[] {
   const { owner, store, run, waived = [] } = required;
   const rules: [tag: Mismatch['tag'], expected: string, same?: (value: string) => string][] = [
     ['managed', 'true'],
@@ -41,12 +46,11 @@ export function mismatch(tags: Readonly<Record<string, string>>, required: Requi
     ['owner', tagText(owner.caller), callerIdentity],
     ...(run === undefined ? [] : [['run', run] as ['run', string]]),
   ];
-  for (const [tag, expected, same = (value: string) => value] of rules) {
-    if ((waived as readonly string[]).includes(tag)) continue;
+  return rules.flatMap(([tag, expected, same = (value: string) => value]) => {
+    if ((waived as readonly string[]).includes(tag)) return [];
     const value = Object.hasOwn(tags, TAG[tag]) ? tags[TAG[tag]] : null;
-    if (value === null || same(value) !== same(expected)) return { tag, value, expected };
-  }
-  return null;
+    return value === null || same(value) !== same(expected) ? [{ tag, value, expected }] : [];
+  });
 }
 
 /** A prefix means the same with a slash at its end and without one. */
@@ -54,8 +58,19 @@ function withoutSlash(store: string): string {
   return store.replace(/\/+$/, '');
 }
 
-/** Explains why a resource was not touched. @param what `The instance i-…`. */
-export function refusal(what: string, { tag, value, expected }: Mismatch, { owner }: RequiredTags): Problem {
+/**
+ * Explains why a resource was not touched, with all tags that differ.
+ * @param what `The instance i-…`. @param next what to do about the tags of another owner.
+ */
+export function refusal(
+  what: string,
+  tags: Readonly<Record<string, string>>,
+  required: RequiredTags,
+  next?: string,
+): Problem {
+  const { owner } = required;
+  const wrong = mismatches(tags, required);
+  const { tag } = wrong[0];
   const down = `${nxRun(owner.project, 'remote-down')} --instance=<id> --force`;
   if (tag === 'managed')
     return new Problem(
@@ -65,17 +80,21 @@ export function refusal(what: string, { tag, value, expected }: Mismatch, { owne
         next: 'nx-ec2 never terminates or deletes such a resource. To remove it, use the AWS console or CLI.',
       },
     );
-  const has = value === null ? 'is missing' : `is ${JSON.stringify(sanitizeForTerminal(value))}`;
   return new Problem(
     tag === 'run' ? 'OTHER_RUN' : 'NOT_OWNER',
-    `${what} was not touched: its tag ${TAG[tag]} ${has}, and must be ${JSON.stringify(sanitizeForTerminal(expected))}.`,
+    `${what} was not touched: its ${wrong.length === 1 ? 'tag' : 'tags do not match:'} ${wrong.map(describeMismatch).join('; ')}.`,
     {
       next:
         tag === 'run'
           ? `It was launched for another run. To terminate it anyway: ${nxRun(owner.project, 'remote-down')}`
-          : `Ask its owner, or terminate the instance anyway: ${down}`,
+          : (next ?? `Ask its owner, or terminate the instance anyway: ${down}`),
     },
   );
+}
+
+function describeMismatch({ tag, value, expected }: Mismatch): string {
+  const has = value === null ? 'is missing' : `is ${JSON.stringify(sanitizeForTerminal(value))}`;
+  return `${TAG[tag]} ${has}, and must be ${JSON.stringify(sanitizeForTerminal(expected))}`;
 }
 
 /** Whether a failure says that a resource was not touched. */

@@ -47,9 +47,18 @@ describe('remote-down', () => {
     ['a colleague', { [TAG.owner]: OTHER }],
     ['another project', { [TAG.project]: 'vision' }],
     ['another store', { [TAG.store]: 'bucket/other' }],
-  ])('does not terminate a named instance of %s, unless forced', async (_, tags) => {
+    ['another workspace', { [TAG.workspace]: 'elsewhere' }],
+    ["a colleague's other workspace", { [TAG.workspace]: 'elsewhere', [TAG.owner]: OTHER }],
+  ])('does not terminate a named instance of %s, unless forced, and names each tag that differs', async (_, tags) => {
     const id = await launchTagged(at, { ...ours, ...tags });
-    await expect(down(id)).rejects.toMatchObject({ code: 'NOT_OWNER' });
+    const failure = (await down(id).catch((error: unknown) => error)) as Problem;
+    expect(failure).toMatchObject({ code: 'NOT_OWNER', next: 'To take it down anyway, add --force.' });
+    const named = [...failure.message.matchAll(/(nx-ec2:\w+) is "([^"]*)", and must be "([^"]*)"/g)];
+    expect(named.map(([, tag, value, expected]) => [tag, value, expected]).sort()).toEqual(
+      Object.entries(tags)
+        .map(([tag, value]) => [tag, value, ours[tag]])
+        .sort(),
+    );
     expect(await state(id)).toBe('running');
     expect(await down(id, { force: true })).toEqual([id]);
     expect(await state(id)).toBe('terminated');

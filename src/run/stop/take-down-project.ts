@@ -1,7 +1,7 @@
 import type { NamedInstance } from '../../config/schema/instance-name';
 import { findInstance } from '../../instance/describe/find';
 import { listOwnedFleets } from '../../instance/fleet/find-fleet';
-import { isOwn, describeInstance, type InstanceInfo } from '../../instance/describe/describe-instances';
+import { describeInstance, type InstanceInfo } from '../../instance/describe/describe-instances';
 import { FLEET_ID, TAG, type Owner } from '../../instance/describe/ownership';
 import { isRefusal, mismatch, refusal, type RequiredTags, type Waivable } from '../../instance/stop/required-tags';
 import { managedFleets, managedInstance, userInstance } from '../../instance/stop/managed';
@@ -237,17 +237,7 @@ async function theNamed(
     throw new Problem('NOT_MANAGED', `${id} was not launched by nx-ec2, so nx-ec2 does not terminate it.`, {
       next: 'To stop it, add --stop.',
     });
-  if (managed && !force && mismatch(found.tags, required)) {
-    const { [TAG.owner]: whose = 'somebody', [TAG.project]: project = '' } = found.tags;
-    if (isOwn(found.tags, required.owner))
-      throw refusal(`The instance ${id}`, mismatch(found.tags, required)!, required);
-    throw new Problem(
-      'NOT_OWNER',
-      `${id} was launched for ${sanitizeForTerminal(whose)}, project ${sanitizeForTerminal(project)}.`,
-      {
-        next: 'To take it down anyway, add --force.',
-      },
-    );
-  }
+  if (managed && !force && mismatch(found.tags, required))
+    throw refusal(`The instance ${id}`, found.tags, required, 'To take it down anyway, add --force.');
   return found;
 }
