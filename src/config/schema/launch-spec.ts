@@ -38,7 +38,9 @@ export const launchSpecSchema = z.strictObject({
     .min(1)
     .max(5)
     .optional()
-    .describe("Security groups; no inbound rule is needed. Default: the VPC's default group."),
+    .describe(
+      "Security groups. One instance needs no inbound rule; the nodes of a run need a group that allows all ports from itself. Default: the VPC's default group.",
+    ),
   instanceProfile: text
     .optional()
     .describe(
