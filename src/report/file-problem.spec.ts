@@ -15,6 +15,8 @@ describe('a system call on a file that failed', () => {
     ['EIO', 'FILE_ERROR', 'The disk failed at /data/artifacts/m.bin'],
     ['EMFILE', 'FILE_ERROR', 'Too many files are open in this process: /data/artifacts/m.bin'],
     ['ENFILE', 'FILE_ERROR', 'Too many files are open in this machine: /data/artifacts/m.bin'],
+    ['ENOENT', 'FILE_ERROR', '/data/artifacts/m.bin was moved or removed while it was in use'],
+    ['ENOTDIR', 'FILE_ERROR', '/data/artifacts/m.bin was moved or removed while it was in use'],
     ['EACCES', 'FILE_ERROR', 'There is no permission to use /data/artifacts/m.bin.'],
   ])('is explained: %s', async (code, own, what) => {
     const path = '/data/artifacts/m.bin';

@@ -23,9 +23,18 @@ const CAUSES: Record<string, (path: string | null) => [what: string, next: strin
   EIO: (path) => [`The disk failed at ${path ?? 'a file'} (EIO).`, 'Check the disk.'],
   EMFILE: (path) => tooMany('this process', path),
   ENFILE: (path) => tooMany('this machine', path),
+  ENOENT: gone,
+  ENOTDIR: gone,
   EACCES: (path) => [`There is no permission to use ${path ?? 'a file'}.`, 'Check who owns it, and its mode.'],
   EPERM: (path) => [`There is no permission to use ${path ?? 'a file'}.`, 'Check who owns it, and its mode.'],
 };
+
+function gone(path: string | null): [what: string, next: string] {
+  return [
+    `${path ?? 'A file'} was moved or removed while it was in use, or its directory was.`,
+    'Run the same command again, while no other program changes that directory.',
+  ];
+}
 
 function tooMany(who: string, path: string | null): [what: string, next: string] {
   return [
@@ -35,14 +44,16 @@ function tooMany(who: string, path: string | null): [what: string, next: string]
 }
 
 /**
- * Describes a system call on a file that failed, as the user's to mend: a full disk, a quota, a limit, a permission.
+ * Describes a system call on a file that failed, as the user's to mend: a full disk, a quota, a limit, a permission, a file
+ * that is not there any more.
  * @param at the file, where the error does not name it.
  * @returns undefined for any other error.
  */
 export function fileProblem(error: unknown, at: string | null = null): Problem | undefined {
   if (error instanceof Problem || !isNativeError(error)) return undefined;
   const { code = '', path, syscall } = error as NodeJS.ErrnoException;
-  if (syscall === undefined || !Object.hasOwn(CAUSES, code)) return undefined;
+  // Of a program that can't be started, its caller knows what to say.
+  if (syscall === undefined || syscall.startsWith('spawn') || !Object.hasOwn(CAUSES, code)) return undefined;
   const [what, next] = CAUSES[code](at ?? path ?? null);
   return new Problem(code === 'ENOSPC' || code === 'EDQUOT' ? 'DISK_FULL' : 'FILE_ERROR', what, { next, cause: error });
 }

@@ -3,6 +3,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import {
   closeSync,
   existsSync,
+  linkSync,
   mkdirSync,
   mkdtempSync,
   openSync,
@@ -250,6 +251,17 @@ describe('downloading a file from its parts', () => {
     });
   });
 
+  it('changes no file that what is unfinished is another name of', async () => {
+    const data = randomBytes(10);
+    const precious = join(directory, 'precious');
+    writeFileSync(precious, 'precious');
+    mkdirSync(dirname(target));
+    linkSync(precious, `${target}${UNFINISHED}`);
+    await fetchIt(await save(data));
+    expect(readFileSync(precious, 'utf8')).toBe('precious');
+    expect(readFileSync(target).equals(data)).toBe(true);
+  });
+
   it('says so where its file is taken away meanwhile', async () => {
     const entry = await save(randomBytes(10));
     const check = jest.fn(async () => {
@@ -258,7 +270,9 @@ describe('downloading a file from its parts', () => {
     });
     await expect(fetchIt(entry, { check })).rejects.toMatchObject({
       code: 'FILE_ERROR',
-      message: expect.stringMatching(/^What was downloaded for .*model\.bin was moved or removed by another program/),
+      message: expect.stringMatching(
+        /was moved or replaced while .*model\.bin was downloaded into it\.\nRun the same command again/,
+      ),
     });
   });
 });

@@ -124,19 +124,18 @@ export interface FileSource {
  * @throws Problem `PART_MISSING`, `PART_MISMATCH`, `FILE_MISMATCH`, or of the store; what was fetched stays.
  */
 export async function fetchFile(source: FileSource, target: string, options: FetchOptions = {}): Promise<void> {
-  try {
-    await onFile(target, () => fetchInto(source, target, options));
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw disappeared(target, error);
-    throw error;
-  }
+  await onFile(target, () => fetchInto(source, target, options));
 }
 
-function disappeared(target: string, cause?: unknown): Problem {
-  return new Problem('FILE_ERROR', `What was downloaded for ${target} was moved or removed by another program.`, {
-    next: 'Run the same command again, while no other program writes to this directory.',
-    cause,
-  });
+/** Opens a file to write to that has no other name: what another name leads to is not ours. */
+async function openAlone(path: string): Promise<FileHandle> {
+  const flags = constants.O_RDWR | constants.O_CREAT | (constants.O_NOFOLLOW ?? 0);
+  const file = await open(path, flags, 0o644);
+  const stat = await file.stat();
+  if (!stat.isFile() || stat.nlink === 1) return file;
+  await file.close();
+  await unlink(path);
+  return open(path, flags | constants.O_EXCL, 0o644);
 }
 
 async function fetchInto(source: FileSource, target: string, options: FetchOptions): Promise<void> {
@@ -146,7 +145,7 @@ async function fetchInto(source: FileSource, target: string, options: FetchOptio
   mkdirSync(dirname(target), { recursive: true });
   const own = take(unfinished(target));
   try {
-    const file = await open(own, constants.O_RDWR | constants.O_CREAT | (constants.O_NOFOLLOW ?? 0), 0o644);
+    const file = await openAlone(own);
     const timer = setInterval(() => void lutimes(own, new Date(), new Date()).catch(() => undefined), TOUCH_MS).unref();
     let written: Stats;
     try {
@@ -175,7 +174,10 @@ async function fetchInto(source: FileSource, target: string, options: FetchOptio
     }
     await check?.();
     // Another file is none that was verified.
-    if (lookUp(own)?.ino !== written.ino) throw disappeared(target);
+    if (lookUp(own)?.ino !== written.ino)
+      throw new Problem('FILE_ERROR', `${own} was moved or replaced while ${target} was downloaded into it.`, {
+        next: 'Run the same command again, while no other program changes that directory.',
+      });
     await rename(own, target);
   } catch (error) {
     try {
