@@ -153,8 +153,10 @@ fetch_data(given, given["root"], account=pwd.getpwuid(os.getuid()), progress=lam
     const stop = `
 import os, pwd
 from nx_ec2_runtime.datasets.datasets import fetch_data
-def progress(*_):
-    raise Failure("STOPPED", "as requested")
+def progress(source, done, total):
+    # It is called while the source is listed, too.
+    if total:
+        raise Failure("STOPPED", "as requested")
 fetch_data(given, given["root"], account=pwd.getpwuid(os.getuid()), progress=progress)
 `;
     const given = {

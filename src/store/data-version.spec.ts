@@ -54,6 +54,14 @@ answer = list_source(given["source"], region="eu-west-1", endpoint=given["endpoi
     expect(await dataVersion(aws, sources[1])).not.toBe(versions[1]);
   });
 
+  it('is none of more objects than the limit', async () => {
+    await expect(dataVersion(aws, 's3://bucket/data', 5)).rejects.toMatchObject({
+      code: 'DATA',
+      message: expect.stringMatching(/^The data s3:\/\/bucket\/data holds more than 5 objects\.\nPack them/),
+    });
+    await expect(dataVersion(aws, 's3://bucket/data', 6)).resolves.toMatch(/^[0-9a-f]{64}$/);
+  });
+
   it('changes only with the data', async () => {
     const before = await dataVersion(aws, 's3://bucket/data');
     await put('other', 'changed');

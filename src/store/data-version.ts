@@ -5,6 +5,7 @@ import { awsProblem, awsStatus } from '../aws/reason';
 import { sdk } from '../aws/sdk';
 import { namedRegion } from './objects/bucket';
 import { Problem } from '../report/problem';
+import { formatCount } from '../report/units';
 
 interface DataObject {
   Key: string;
@@ -12,15 +13,18 @@ interface DataObject {
   Size: number;
 }
 
+/** More are not listed, here and on the instance: all of them are in memory, and each is a file of its own. */
+const MAX_OBJECTS = 2_000_000;
+
 /** S3 answers the same to a caller who may not list a bucket and to one who does not offer to pay. */
 const DENIED =
   "The caller needs s3:ListBucket on that bucket. A requester-pays bucket can't be read: copy the data to a bucket of your own (aws s3 sync --request-payer requester).";
 
 /**
  * The version of data in S3, `s3://<bucket>[/<prefix>]`, as the instance will find it: docs/reference/formats.md, "Data".
- * @throws Problem where it can't be listed, or nothing is there.
+ * @throws Problem where it can't be listed, nothing is there, or more objects than the limit.
  */
-export async function dataVersion(aws: Aws, source: string): Promise<string> {
+export async function dataVersion(aws: Aws, source: string, limit = MAX_OBJECTS): Promise<string> {
   const [, bucket, rest = ''] = /^s3:\/\/([^/]+)(?:\/(.*))?$/s.exec(source)!;
   const prefix = rest.replace(/\/+$/, '');
   const what = `The data ${source} could not be listed.`;
@@ -29,7 +33,7 @@ export async function dataVersion(aws: Aws, source: string): Promise<string> {
   let objects: DataObject[];
   try {
     const s3 = await clientOf(aws, bucket);
-    objects = await list(s3, bucket, start);
+    objects = await list(s3, { bucket, prefix: start, source, limit });
     if (!objects.length && prefix) objects = await one(s3, bucket, (start = prefix));
   } catch (error) {
     throw awsProblem('DATA', what, error, awsStatus(error) === 403 ? DENIED : undefined, ['train.datasets']);
@@ -67,10 +71,19 @@ async function clientOf(aws: Aws, bucket: string): Promise<S3Client> {
   return s3;
 }
 
-async function list(s3: S3Client, Bucket: string, Prefix: string): Promise<DataObject[]> {
+async function list(
+  client: S3Client,
+  { bucket: Bucket, prefix: Prefix, source, limit }: { bucket: string; prefix: string; source: string; limit: number },
+): Promise<DataObject[]> {
   const found: DataObject[] = [];
-  for await (const { Contents = [] } of sdk.s3().paginateListObjectsV2({ client: s3 }, { Bucket, Prefix }))
+  for await (const { Contents = [] } of sdk.s3().paginateListObjectsV2({ client }, { Bucket, Prefix })) {
     for (const { Key, ETag, Size } of Contents) found.push({ Key: Key!, ETag: ETag!, Size: Size! });
+    if (found.length > limit)
+      throw new Problem('DATA', `The data ${source} holds more than ${formatCount(limit, 'object')}.`, {
+        next: 'Pack them into archives, or name a prefix with fewer.',
+        settings: ['train.datasets'],
+      });
+  }
   return found;
 }
 

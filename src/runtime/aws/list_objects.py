@@ -13,7 +13,7 @@ from .endpoints import with_query
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Iterator, Mapping
+    from typing import Callable, Iterator, Mapping
 
     from .signed_requests import Answer, Service
 
@@ -25,16 +25,23 @@ MAX_IDLE_PAGES = 200
 
 
 def list_objects(
-    service: Service, url: str, *, prefix: str, owner: str | None = None
+    service: Service,
+    url: str,
+    *,
+    prefix: str,
+    owner: str | None = None,
+    on_page: Callable[[], object] = lambda: None,
 ) -> Iterator[tuple[str, int, str]]:
     """Yields (key, size, ETag) of each object, sorted by key. FETCH_FAILED, also where the server
     answers with the same page again, with pages without a new key that do not end, or does not say
-    how to get the next one; ACCESS_DENIED.
+    how to get the next one; ACCESS_DENIED. `on_page` is called after each request; what it raises
+    ends the list.
     """
     token, greatest, idle = None, b"", 0
     while True:
         values = {"continuation-token": token} if token else {}
         _, page, space = list_page(service, url, prefix=prefix, owner=owner, values=values)
+        on_page()
         key, idle = "", idle + 1
         for each in page.iter(space + "Contents"):
             key, size = key_of(each, space), int(each.findtext(space + "Size", ""))

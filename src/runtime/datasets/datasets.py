@@ -92,6 +92,7 @@ def _entry(
         region=spec["store"]["region"],
         endpoint=spec["endpoints"].get("s3"),
         connections=connections,
+        progress=lambda: progress(wanted["source"], 0, 0),
     )
     directory = os.path.join(base, "data", listed.version)
 

@@ -11,10 +11,12 @@ from ..system.errors import Failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Sequence
+    from typing import Any, Callable, Iterator, Sequence, TypeVar
 
     from ..aws.http_pool import Connections
     from ..aws.signed_requests import Answer
+
+    T = TypeVar("T")
 
 
 # S3 answers the same to a role that may not read and to one that does not offer to pay.
@@ -24,8 +26,16 @@ FIX = (
 )
 
 
+# All of them are in memory, and each is a file of its own.
+MAX_OBJECTS = 2_000_000
+# `progress` is called before each of so many objects.
+STEP = 10_000
+
+
 class Object:
     """`path` is relative to the source."""
+
+    __slots__ = ("etag", "key", "path", "size")
 
     def __init__(self, key: str, path: str, *, size: int, etag: str) -> None:
         self.key, self.path, self.size, self.etag = key, path, size, etag
@@ -62,12 +72,36 @@ class Listed:
         )
 
 
-def version_of(bucket: str, start: str, found: Sequence[tuple[str, int, str]]) -> str:
+def too_many(source: str) -> Failure:
+    return Failure(
+        "DATA_FAILED",
+        "%s: it holds more than %d objects; pack them into archives, or name a prefix with fewer"
+        % (source, MAX_OBJECTS),
+        source=source,
+        limit=MAX_OBJECTS,
+    )
+
+
+def in_steps(each: Sequence[T], progress: Callable[[], object]) -> Iterator[T]:
+    for number, one in enumerate(each):
+        if number % STEP == 0:
+            progress()
+        yield one
+
+
+def version_of(
+    bucket: str,
+    start: str,
+    found: Sequence[tuple[str, int, str]],
+    *,
+    progress: Callable[[], object] = lambda: None,
+) -> str:
     """SHA-256 over the bucket, the start of the keys that the paths in the copy lack, and each
     (key, size, ETag), sorted by the keys' bytes.
     """
     digest = hashlib.sha256(("nx-ec2 data 2\0%s\0%s\0" % (bucket, start)).encode())
-    for key, size, etag in sorted(found, key=lambda each: each[0].encode()):
+    in_order = sorted(found, key=lambda each: each[0].encode())
+    for key, size, etag in in_steps(in_order, progress):
         digest.update(("%s\0%s\0%d\0" % (key, etag.strip('"'), size)).encode())
     return digest.hexdigest()
 
@@ -82,10 +116,15 @@ def split(source: str) -> tuple[str, str]:
 
 
 def list_source(
-    source: str, *, region: str, endpoint: str | None, connections: Connections
+    source: str,
+    *,
+    region: str,
+    endpoint: str | None,
+    connections: Connections,
+    progress: Callable[[], object] = lambda: None,
 ) -> Listed:
-    """The Listed of a source. DATA_FAILED where it can not be listed, or nothing is there;
-    UNSAFE_PATH.
+    """The Listed of a source. DATA_FAILED where it can not be listed, nothing is there, or too
+    much; UNSAFE_PATH. `progress` is called again and again; what it raises ends it.
     """
     bucket, prefix = split(source)
     service, url = locate_bucket(
@@ -93,9 +132,13 @@ def list_source(
     )
     start = prefix + "/" if prefix else ""
     try:
-        found = list(list_objects(service, url, prefix=start))
+        found: list[tuple[str, int, str]] = []
+        for each in list_objects(service, url, prefix=start, on_page=progress):
+            if len(found) == MAX_OBJECTS:
+                raise too_many(source)
+            found.append(each)
     except Failure as failure:
-        if failure.code == "NO_ROLE":
+        if failure.code not in ("ACCESS_DENIED", "FETCH_FAILED"):
             raise
         fix = "; " + FIX if failure.code == "ACCESS_DENIED" else ""
         raise Failure(
@@ -110,7 +153,7 @@ def list_source(
             return listed
     objects: list[Object] = []
     directories: list[str] = []
-    for key, size, etag in found:
+    for key, size, etag in in_steps(found, progress):
         path = key[len(start) :]
         # An object that ends in a slash stands for a directory.
         if not path or path.endswith("/"):
@@ -124,8 +167,8 @@ def list_source(
                 directories.append(safe(path[:-1], source))
         else:
             objects.append(Object(key, safe(path, source), size=size, etag=etag))
-    check_clashes(source, objects, directories)
-    version = version_of(bucket, start, found)
+    check_clashes(source, objects, directories, progress=progress)
+    version = version_of(bucket, start, found, progress=progress)
     listed = Listed(source, service, url, objects=objects, directories=directories, version=version)
     if not objects:
         raise listed.failure("no object has this name")
@@ -185,10 +228,17 @@ def safe(path: str, source: str) -> str:
     return path
 
 
-def check_clashes(source: str, objects: Sequence[Object], directories: Sequence[str]) -> None:
+def check_clashes(
+    source: str,
+    objects: Sequence[Object],
+    directories: Sequence[str],
+    *,
+    progress: Callable[[], object],
+) -> None:
     """A name can be a file or a directory, and never both."""
     files = {each.path for each in objects}
-    for path in [each.path for each in objects] + [path + "/" for path in directories]:
+    paths = [each.path for each in objects] + [path + "/" for path in directories]
+    for path in in_steps(paths, progress):
         parent = path.rpartition("/")[0]
         while parent:
             if parent in files:
