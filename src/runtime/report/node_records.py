@@ -43,6 +43,7 @@ FIELDS = (
     "nodes",
     "rendezvous",
     "failedNode",
+    "checkpoints",
 )
 
 

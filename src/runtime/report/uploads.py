@@ -98,7 +98,7 @@ class Saver:
         the supervisor marks as saved.
         """
         attempts = record["attempts"]
-        if len(attempts) <= self.settled and not record.get("since"):
+        if len(attempts) <= self.settled and (not record.get("since") or is_before_attempt(record)):
             return
         if len(attempts) > self.settled:
             last = attempts[-1]
@@ -210,6 +210,14 @@ class Saver:
             os.close(safe_walk.open_directory(work, path))
         except FileNotFoundError:
             pass
+
+
+def is_before_attempt(record: dict[str, Any]) -> bool:
+    """Whether a node of a run on several may still be restoring the first node's checkpoint, which
+    it then marks as saved.
+    """
+    node: dict[str, Any] | None = record.get("node")
+    return node is not None and node["phase"] in ("preparing", "ready")
 
 
 def described(error: Exception) -> str:

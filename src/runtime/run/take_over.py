@@ -43,6 +43,9 @@ def begin(run_dir: str, spec: RunSpec) -> dict[str, Any]:
     access = store.copy()
     access["access"] = "role"
     bucket = open_bucket(access)
+    if is_new_node(bucket, spec):
+        clear(run_dir)
+        return {"attempt": next_attempt(spec)}
     found, record, stored = read(bucket, spec)
     refuse(record, found, spec)
     clear(run_dir)
@@ -69,6 +72,21 @@ def begin(run_dir: str, spec: RunSpec) -> dict[str, Any]:
     }
     atomic_files.write_json(os.path.join(run_dir, "report.json"), report)
     return state
+
+
+def is_new_node(bucket: Bucket, spec: RunSpec) -> bool:
+    """Whether this is another node than the first one, and the run was interrupted before that had
+    begun.
+    """
+    node = spec.get("node")
+    if not node or not node["rank"]:
+        return False
+    try:
+        return SigningKey(spec).read(bucket)[0] is None
+    except Failure as failure:
+        if failure.code != "ACCESS_DENIED":
+            raise
+        raise denied(spec, failure.detail.get("aws"))
 
 
 def next_attempt(spec: RunSpec) -> int:

@@ -257,6 +257,70 @@ class NodesTest(Nodes):
                 self.assertEqual(code, reply["error"]["code"])
 
 
+# Saves on the first node alone, and reads on all.
+SAVE = """
+path = os.path.join(os.environ["NX_EC2_CHECKPOINT_DIR"], "last")
+print("attempt", attempt, "reads", open(path).read() if os.path.exists(path) else None, sys.argv[1:])
+each("started-%d" % attempt, 2)
+if rank == 0:
+    open(path + ".new", "w").write("of attempt %d" % attempt)
+    os.rename(path + ".new", path)
+    open(path + ".complete", "w").close()
+"""
+
+
+class CheckpointTest(Nodes):
+    def test_each_attempt_finds_the_newest_checkpoint_of_the_first_node_on_all(self):
+        self.start_all(
+            2,
+            SAVE + "sys.exit(75 if attempt < 3 else 0)",
+            retry={"exitCodes": [75], "attempts": 3},
+            resumeArgs=["--resume"],
+        )
+        self.assertEqual(["succeeded"] * 2, self.outcomes(self.ends(2)), self.told())
+        for rank in range(2):
+            log = self.log(rank)
+            self.assertIn("attempt 1 reads None []", log)
+            self.assertIn("attempt 2 reads of attempt 1 ['--resume']", log)
+            self.assertIn("attempt 3 reads of attempt 2 ['--resume']", log)
+        self.assertEqual([], self.stored(1)["checkpoints"])
+        self.assertEqual(3, len(self.stored(0)["checkpoints"]))
+
+    def test_a_run_continues_on_other_instances_from_the_checkpoint_of_its_first_node(self):
+        self.start_all(2, SAVE + "time.sleep(600)", resumeArgs=["--resume"])
+        self.wait(lambda: (self.stored(0) or {}).get("checkpoints"))
+        stop_request.ask(self.run_dir(1), "interruption", 1)
+        self.assertEqual(["interrupted"] * 2, self.outcomes(self.ends(2)), self.told())
+        self.top = os.path.join(self.root, "later")
+        for rank in range(2):
+            heartbeat = self.stored(rank)["heartbeat"]
+            self.at(
+                rank,
+                2,
+                SAVE,
+                resumeArgs=["--resume"],
+                nextAttempt={"attempt": 2, "heartbeat": heartbeat},
+            )
+        self.wait(lambda: all(self.stored(rank)["outcome"] == "succeeded" for rank in range(2)))
+        for rank in range(2):
+            self.assertIn("attempt 2 reads of attempt 1 ['--resume']", self.log(rank))
+
+    def test_a_node_that_had_not_begun_before_joins_the_next_attempt(self):
+        self.at(0, 2, SAVE)
+        self.wait(lambda: self.phase(0) == "ready")
+        stop_request.ask(self.run_dir(0), "interruption", 1)
+        self.assertEqual(["interrupted"], self.outcomes(self.ends(2, [0])))
+        self.top = os.path.join(self.root, "later")
+        for rank in range(2):
+            self.at(rank, 2, SAVE, nextAttempt={"attempt": 2, "heartbeat": 0})
+        self.wait(
+            lambda: all(
+                (self.stored(rank) or {}).get("outcome") == "succeeded" for rank in range(2)
+            )
+        )
+        self.assertEqual([2, 2], [self.stored(rank)["attempt"] for rank in range(2)])
+
+
 class SilenceTest(Nodes):
     """Instances that vanish: nothing of them is left that could say so."""
 
