@@ -1,8 +1,12 @@
 import { ensureInstances, type EnsuredInstance } from './ensure-instance';
 import { isAlive, describeInstance } from '../describe/describe-instances';
 import { waitReady } from '../ready/wait-ready';
+import { mapConcurrent } from '../../system/side-by-side';
 import type { Printer } from '../../report/printer';
 import type { EnsureOptions } from './options';
+
+/** Instances that are asked about at once: EC2 and Systems Manager limit requests, and the others boot meanwhile. */
+const CONCURRENCY = 16;
 
 /**
  * Finds or launches the instances of a launch spec, and waits until all can be used. If one that was found shuts down
@@ -40,19 +44,18 @@ async function waitForAll(
   const signals = signal ? [signal, end.signal] : [end.signal];
   let ready = 0;
   let failed: { instance: EnsuredInstance; error: unknown } | null = null;
-  await Promise.all(
-    instances.map(async (instance) => {
-      try {
-        // A signal of its own: Node warns of one that many listen to.
-        const own = AbortSignal.any(signals);
-        await waitReady(aws, instance.id, wait, several ? withoutLines(printer) : printer, own);
-        if (several) printer.line(`${instance.id} is ready (${++ready} of ${instances.length} instances).`);
-      } catch (error) {
-        failed ??= { instance, error };
-        end.abort();
-      }
-    }),
-  );
+  await mapConcurrent(instances, CONCURRENCY, async (instance) => {
+    if (failed) return;
+    try {
+      // A signal of its own: Node warns of one that many listen to.
+      const own = AbortSignal.any(signals);
+      await waitReady(aws, instance.id, wait, several ? withoutLines(printer) : printer, own);
+      if (several) printer.line(`${instance.id} is ready (${++ready} of ${instances.length} instances).`);
+    } catch (error) {
+      failed ??= { instance, error };
+      end.abort();
+    }
+  });
   return failed;
 }
 
