@@ -180,6 +180,42 @@ describe('endpoints', () => {
     );
     expect(set({})).not.toThrow();
   });
+
+  describe('of the AWS configuration files', () => {
+    const EVIL = 'endpoint_url = https://me:word@evil.example';
+    const at = (text: string, name = 'AWS_CONFIG_FILE') => {
+      const policy = write(join(outside, 'p.json'), { endpoints: ['https://s3.acme.example'] });
+      return { NX_EC2_POLICY: policy, [name]: write(join(root, 'aws.cfg'), text) };
+    };
+    const not = /The policy .*p\.json does not allow "endpoint_url in .*aws\.cfg": "https:\/\/evil\.example"/;
+
+    it.each<[string, string, object, object]>([
+      ['the default profile', `[default]\n${EVIL}`, {}, {}],
+      ['services', `[default]\nservices = evil # ours\n[services evil]\nec2 =\n  ${EVIL}`, {}, {}],
+      ['the profile of the configuration', `[profile a]\n${EVIL}`, {}, { profile: 'a' }],
+      ['a profile with a quoted name', `[ profile "a" ]\r\n${EVIL}\r\n`, {}, { profile: 'a' }],
+      ['the profile of the environment', `[profile a]\n${EVIL}`, { AWS_PROFILE: 'a' }, {}],
+      ['a source profile', `[profile a]\nsource_profile=b\n[profile b]\n${EVIL}`, {}, { profile: 'a' }],
+      ['the default profile, which a client without a profile takes', `[default]\n${EVIL}`, {}, { profile: 'a' }],
+    ])('is checked as well: %s', (_, text, environment, value) => {
+      expect(() => enforce({ ...at(text), ...environment }, value)).toThrow(not);
+    });
+
+    it('is checked in each of them', () => {
+      expect(() => enforce(at(`[a]\n${EVIL}`, 'AWS_SHARED_CREDENTIALS_FILE'), { profile: 'a' })).toThrow(not);
+      const policy = at('').NX_EC2_POLICY;
+      write(join(outside, 'home/.aws/config'), `[default]\n${EVIL}`);
+      expect(() => enforce({ NX_EC2_POLICY: policy })).toThrow(/endpoint_url in .*home\/\.aws\/config/);
+    });
+
+    it.each([
+      ['allowed', '[default]\nendpoint_url = https://s3.acme.example'],
+      ["another profile's", `[default]\nregion = eu-west-1\n[profile other]\n${EVIL}\n[services none]\ns3 =\n ${EVIL}`],
+      ['a comment', `[default]\n# ${EVIL}\n; ${EVIL}`],
+    ])('is let through: %s', (_, text) => {
+      expect(() => enforce(at(text))).not.toThrow();
+    });
+  });
 });
 
 describe('a variable that a file of the workspace has set', () => {

@@ -11,6 +11,7 @@ import { policyAllows, policySchema, type Policy, type Rule } from './policy-sch
 import { assertUserDataAllowed, instanceRules } from './policy-instances';
 import { readText } from './syntax/read-text';
 import { repeatedKey } from './syntax/repeated-key';
+import { configuredEndpoints } from './configured-endpoints';
 import { environmentOfNx, WorkspaceVariables } from './workspace-variables';
 import type { Configuration } from './settings/types';
 
@@ -67,6 +68,7 @@ export function enforcePolicy(
   const policies = policyPaths(environment).map((path) => readPolicy(path, workspaceRoot));
   enforceVariables(policies, variables, environment);
   for (const policy of policies) {
+    enforceConfiguredEndpoints(policy, configuration.profile, environment);
     for (const [key, allowed, value] of rulesOf(policy, configuration)) enforceRule(policy, key, allowed, value);
     assertUserDataAllowed(policy, configuration.instances ?? []);
   }
@@ -207,6 +209,13 @@ function enforceVariables(policies: Policy[], variables: WorkspaceVariables, env
       assertNotSetByWorkspace(name, file);
     }
   }
+}
+
+/** What the AWS configuration files say is held against the same key: CI may name one that the repository brings. */
+function enforceConfiguredEndpoints(policy: Policy, profile: string | undefined, environment: NodeJS.ProcessEnv): void {
+  if (!policy.endpoints) return;
+  for (const { file, url } of configuredEndpoints(profile, environment))
+    enforceRule(policy, `endpoint_url in ${file}`, policy.endpoints, url, withoutCredentials(url));
 }
 
 function assertNotSetByWorkspace(name: string, file: string | undefined): void {
