@@ -5,6 +5,7 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   realpathSync,
   renameSync,
@@ -80,6 +81,7 @@ describe('the state directory that nx-ec2 local-aws uses', () => {
     rmSync(dirname(directory), { recursive: true });
     symlinkSync(parent, dirname(directory));
     await expect(start()).rejects.toThrow(`.nx-ec2 is a symbolic link. Remove it: rm ${dirname(directory)}`);
+    expect(readdirSync(parent).sort()).toEqual(['cache', 'notes', 'workspace']);
     unlinkSync(dirname(directory));
     mkdirSync(dirname(directory));
     symlinkSync(parent, directory);

@@ -2,6 +2,7 @@ import { createHmac, randomBytes } from 'node:crypto';
 import { lstatSync, mkdirSync, readdirSync, readFileSync, realpathSync, renameSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { shellWord } from '../report/shell-words';
+import { lookUp } from '../workspace/look-up';
 import { runGit } from '../workspace/git/run-git';
 import { keyFile, readKey } from './local-aws-key';
 
@@ -16,10 +17,12 @@ const ELSEWHERE = 'or choose another directory: npx nx-ec2 local-aws --directory
  * @throws Error that names the directory, and how to remove it.
  */
 export function ensureStateDirectory(directory: string): void {
-  mkdirSync(directory, { recursive: true, mode: 0o700 });
   const parent = dirname(directory);
-  if (basename(parent) === '.nx-ec2') assertOwn(parent);
-  assertOwn(directory);
+  const own = basename(parent) === '.nx-ec2' ? [parent, directory] : [directory];
+  // Before anything is created through a link, and again when it is there.
+  for (const path of own) if (lookUp(path)) assertOwn(path);
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  for (const path of own) assertOwn(path);
   const mark = markOf(directory);
   const isNew = assertMarked(directory, mark);
   // The directory keeps its mark where a later commit brings files: git replaces ignored files.
