@@ -25,6 +25,7 @@ const SCRIPT = [
   '    os.makedirs(os.path.dirname(path), exist_ok=True)',
   '    open(path, "w").write(text)',
   'write("conf/params.json", "of the run")',
+  'write("conf/package.json", "of the run")',
   'write("out/r", "of the run")',
   'write("out/package.json", "{}")',
   'write("artifacts/m", "of the run")',
@@ -116,7 +117,7 @@ describe('outputs that Nx caches', () => {
     const untrack = pathsAfter('Remove from git');
     if (untrack.length > 0) git('rm', '-q', '--cached', ...untrack.map((path) => `model/${path}`));
     for (const path of [...pathsAfter('Move away'), ...untrack]) rmSync(at(path), { recursive: true, force: true });
-    const restore = pathsAfter('Put back').map((path) => `model/${path}`);
+    const restore = [...pathsAfter('Put back'), ...pathsAfter('Commit the edit')].map((path) => `model/${path}`);
     if (restore.length > 0) git('checkout', '-q', '--', ...restore);
   };
 
@@ -126,6 +127,7 @@ describe('outputs that Nx caches', () => {
     shop.write('.gitignore', 'out/\nartifacts/*\n!artifacts/.gitignore\nstays/\n');
     write('conf/params.json', 'as it was sent');
     write('conf/other.json', 'as it was sent');
+    write('conf/package.json', 'as it was sent');
     write('artifacts/.gitignore', '*');
     git('init', '-q');
     git('add', '.');
@@ -144,6 +146,7 @@ describe('outputs that Nx caches', () => {
       'artifacts/m',
       'artifacts/training.log',
       'conf/other.json',
+      'conf/package.json',
       'conf/params.json',
       'out/r',
       'stays/big.nx-ec2.json',
@@ -189,6 +192,18 @@ describe('outputs that Nx caches', () => {
         git('add', 'model/conf/new.json');
       },
       { 'conf/new.json': 'git tracks it, and it was not sent' },
+    ],
+    [
+      'the removal of a tracked file that is held back for its name',
+      IN_TIME,
+      () => rmSync(at('conf/package.json')),
+      { 'conf/package.json': 'it was removed since it was sent' },
+    ],
+    [
+      'an edit of a tracked file that is never sent',
+      MOMENTS,
+      () => write('artifacts/.gitignore', '*.x'),
+      { 'artifacts/.gitignore': 'it is not sent, and not as git has it' },
     ],
     [
       'a directory that became a link',
@@ -291,12 +306,6 @@ describe('outputs that Nx caches', () => {
       () => write('stays/big', 'of the run'.repeat(10)),
       { 'stays/big': 'of the run'.repeat(10) },
     ],
-    [
-      'an edit of a tracked file that is never sent',
-      'before they are compared',
-      () => write('artifacts/.gitignore', '*.x'),
-      { 'artifacts/.gitignore': '*.x' },
-    ],
   ])('are cached with %s', async (_what, moment, act, here) => {
     const happened = when(moment, act);
     expect((await train()).run).toBe(run);
@@ -306,13 +315,13 @@ describe('outputs that Nx caches', () => {
 
   it('may hold an edit if the target is not cached', async () => {
     when('before they are compared', () => write('conf/params.json'));
-    expect((await train(false)).artifacts.heldBack).toHaveLength(2);
+    expect((await train(false)).artifacts.heldBack).toHaveLength(3);
     expect(readFileSync(at('conf/params.json'), 'utf8')).toBe('an edit');
   });
 
   it('are those of a first run whenever the target succeeds, whatever changes meanwhile', async () => {
     const paths = Object.keys(first)
-      .filter((path) => !/nx-ec2\.json$|gitignore/.test(path))
+      .filter((path) => !/nx-ec2\.json$/.test(path))
       .concat('stays/big.nx-ec2.json', 'stays/big', 'out/package.json');
     const acts: Record<string, (path: string) => void> = {
       edit: (path) => write(path),

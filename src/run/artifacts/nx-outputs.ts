@@ -6,7 +6,7 @@ import { Problem } from '../../report/problem';
 import { sanitizeForTerminal, printablePath } from '../../report/terminal-text';
 import { formatCount } from '../../report/units';
 import type { Entry } from '../../snapshot/entry';
-import { trackedFiles } from '../../workspace/git/tracked';
+import { editedTrackedFiles, trackedFiles } from '../../workspace/git/tracked';
 import { lookUp } from '../../workspace/look-up';
 import type { FoldNames } from '../../workspace/name-folding';
 import type { RunContext } from '../../context/types';
@@ -43,10 +43,12 @@ export interface Delivered {
 
 /** A file in an output that is neither what the run left nor what was sent. */
 interface ForeignFile extends HeldBack {
-  /** Whether it was sent; if not, whether git tracks it. */
-  kind: 'sent' | 'tracked' | 'other';
+  /** Whether it was sent; if not, whether git tracks it, and has another content of it. */
+  kind: 'sent' | 'edited' | 'tracked' | 'other';
 }
 
+const REMOVED = 'it was removed since it was sent';
+const OTHER_FILE = 'the artifact of this name stays in the store, and another file is at its path';
 /** Paths that are named in one message. */
 const MAX_NAMED = 10;
 
@@ -82,10 +84,19 @@ export async function assertOutputsOfRun(
     const why = entries ? 'git tracks it, and it was not sent' : 'the store does not say any more whether it was sent';
     for (const path of unknown) if (sentNow.has(fold(path))) faults.add(path, why);
   }
-  if (faults.found.size === 0) return;
   const sent = new Set(entries?.flatMap(({ path }) => [...parentsOf(path), path].map(fold)));
-  const kindOf = (path: string) => (sent.has(fold(path)) ? 'sent' : isTracked.has(fold(path)) ? 'tracked' : 'other');
-  const foreign = [...faults.found].map(([path, why]): ForeignFile => ({ path, why, kind: kindOf(path) }));
+  // Files that are never sent are no part of the key: what is committed may be cached, and no more than that.
+  const edited = [...editedTrackedFiles(delivered.root)].filter(
+    (path) => isOutput(path) && !sent.has(fold(path)) && !faults.isKnown(path),
+  );
+  const isEdited = new Set(edited.map(fold));
+  for (const path of edited) faults.add(path, 'it is not sent, and not as git has it');
+  if (faults.found.size === 0) return;
+  const kindOf = (path: string): ForeignFile['kind'] => {
+    if (sent.has(fold(path))) return 'sent';
+    return isEdited.has(fold(path)) ? 'edited' : isTracked.has(fold(path)) ? 'tracked' : 'other';
+  };
+  const foreign = [...faults.found].map(([path, why]) => ({ path, why, kind: kindOf(path) }));
   const changedByRun = delivered.files.filter(({ path }) => sent.has(fold(path))).map(({ path }) => path);
   throw foreignFilesProblem(id, foreign, changedByRun);
 }
@@ -122,26 +133,25 @@ class Faults {
     }
     for (const file of absent) {
       const { path } = file;
+      // Names that are one here: the other file came.
+      if (this.isLinked(path) || isThere.has(fold(path))) continue;
       const stat = lookUp(join(root, path));
-      // The files of a directory are looked at as those that they are. Names that are one here: the other file came.
-      if (this.isLinked(path) || !stat || stat.isDirectory() || isThere.has(fold(path))) continue;
       const was = sent.get(fold(path));
+      // The files of a directory are looked at as those that they are.
+      if (!was && (!stat || stat.isDirectory())) continue;
       if (!(await hasContent(join(root, path), file)) && !(was && (await isAsSent(join(root, path), was))))
-        this.add(path, 'the artifact of this name stays in the store, and another file is at its path');
+        this.add(path, stat ? OTHER_FILE : REMOVED);
     }
   }
 
   /** Of what was sent and the run did not change. */
   async addSent(entries: readonly Entry[]): Promise<void> {
-    const { root, fold } = this.delivered;
+    const { root } = this.delivered;
     for (const entry of entries) {
       const { path } = entry;
-      if (this.known.has(fold(path)) || entry.kind === 'directory' || this.isLinked(path)) continue;
+      if (this.isKnown(path) || entry.kind === 'directory' || this.isLinked(path)) continue;
       if (await isAsSent(join(root, path), entry)) continue;
-      this.add(
-        path,
-        lookUp(join(root, path)) ? 'it was changed since it was sent' : 'it was removed since it was sent',
-      );
+      this.add(path, lookUp(join(root, path)) ? 'it was changed since it was sent' : REMOVED);
     }
   }
 
@@ -149,9 +159,11 @@ class Faults {
   unknown(paths: readonly string[], sent: readonly Entry[]): string[] {
     const { root, fold } = this.delivered;
     const wasSent = new Set(sent.map(({ path }) => fold(path)));
-    return paths.filter(
-      (path) => !this.known.has(fold(path)) && !wasSent.has(fold(path)) && lookUp(join(root, path)) !== null,
-    );
+    return paths.filter((path) => !this.isKnown(path) && !wasSent.has(fold(path)) && lookUp(join(root, path)) !== null);
+  }
+
+  isKnown(path: string): boolean {
+    return this.known.has(this.delivered.fold(path));
   }
 
   private isLinked(path: string): boolean {
@@ -201,6 +213,8 @@ function foreignFilesAdvice(foreign: readonly ForeignFile[], changedByRun: reado
   const sent = pathsOf('sent');
   const advice: string[] = [];
   if (others.length > 0) advice.push(`Move away: ${nameFew(others)}`);
+  const edited = pathsOf('edited');
+  if (edited.length > 0) advice.push(`Commit the edit, or keep it elsewhere (git stash): ${nameFew(edited)}`);
   if (tracked.length > 0) advice.push(`Remove from git (git rm --cached) and move away: ${nameFew(tracked)}`);
   // With another content, they are those of another training.
   const restore = [...new Set([...sent, ...changedByRun])];

@@ -1,8 +1,8 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { trackedFiles } from './tracked';
+import { editedTrackedFiles, trackedFiles } from './tracked';
 
 describe('the files that git tracks below a directory', () => {
   let root: string;
@@ -41,5 +41,18 @@ describe('the files that git tracks below a directory', () => {
     const modes = execFileSync('git', ['ls-files', '-s'], { cwd: root, encoding: 'utf8' });
     expect(modes).toMatch(/^160000 .*\tlibs\/nets$/m);
     expect([...trackedFiles(root)].sort()).toEqual(['libs/nets/nets.py', 'train.py']);
+  });
+
+  it('are edited if they are not as they were committed or staged', () => {
+    const names = ['same', 'edited', 'removed', 'staged', 'a "name" with *'];
+    commit(root, 'edited', ...names.map((name) => `out/${name}`));
+    for (const path of ['edited', 'out/edited', 'out/staged', 'out/a "name" with *', 'out/untracked'])
+      writeFileSync(join(root, path), 'an edit');
+    rmSync(join(root, 'out/removed'));
+    utimesSync(join(root, 'out/same'), 1, 1);
+    execFileSync('git', ['add', 'out/staged'], { cwd: root });
+    expect([...editedTrackedFiles(join(root, 'out'))].sort()).toEqual(['a "name" with *', 'edited', 'removed']);
+    rmSync(join(root, '.git'), { recursive: true });
+    expect(editedTrackedFiles(join(root, 'out')).size).toBe(0);
   });
 });

@@ -29,6 +29,17 @@ export function trackedFiles(directory: string): Set<string> {
   return tracked;
 }
 
+/**
+ * The files below a directory that exists, relative to it, that its repository tracks and that are not as they were
+ * committed or staged; removed ones are among them.
+ * @throws Problem `GIT_FAILED`
+ */
+export function editedTrackedFiles(directory: string): Set<string> {
+  // Not "git diff": where git may not read the repository, that compares files without one.
+  const listed = runGit(directory, ['--literal-pathspecs', 'ls-files', '-mdz', '--', '.']) ?? '';
+  return new Set(listed.split('\0').filter((path) => path !== ''));
+}
+
 /** The outermost directories below one, relative to it, that are the root of a repository of their own. */
 function nestedRepositories(directory: string, below: string): string[] {
   let entries;
