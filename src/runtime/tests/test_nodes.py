@@ -370,6 +370,18 @@ class SilenceTest(Nodes):
                 self.kill(0, reporter=reporter)
                 self.assert_interrupted(0, 3, [1, 2])
 
+    def test_the_others_end_when_the_first_is_lost_before_the_training(self):
+        for number, phase in enumerate(("preparing", "ready")):
+            with self.subTest(phase):
+                self.run_id = self.run_id[:-1] + "uv"[number]
+                for rank in range(2):
+                    late = (phase == "preparing") == (rank == 0)
+                    self.at(rank, 2, "", setup=[["sleep", "600"]] if late else [])
+                self.wait(lambda: self.phase(0) == phase and self.stored(0)["state"] == "setup")
+                self.wait(lambda: self.phase(1))
+                self.kill(0)
+                self.assert_interrupted(0, 2, [1])
+
     def test_the_first_lost_while_others_wait_for_its_word_makes_no_success(self):
         self.start_all(2, "sys.exit(0) if rank == 1 else time.sleep(600)")
         self.wait(lambda: self.phase(1) == "exited")

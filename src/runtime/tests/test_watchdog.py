@@ -397,6 +397,19 @@ class WatchdogTest(unittest.TestCase):
         self.pass_time(it, 95)
         self.assertIsNone(self.stop_of(waiting))
 
+    def test_a_node_that_waits_for_the_others_does_not_count_as_hung(self):
+        for phase in ("ready", "exited"):
+            waiting, it = self.begin(node={"phase": phase}), self.watchdog(idle=100)
+            self.pass_time(it, 300)
+            self.assertIsNone(self.stop_of(waiting))
+            record = atomic_files.read_json(self.run_file(waiting, "run.json"))
+            self.write(waiting, "run.json", dict(record, node={"phase": "running"}))
+            self.pass_time(it, 95)
+            self.assertIsNone(self.stop_of(waiting))
+            self.pass_time(it, 10)
+            self.assertEqual("hung", self.stop_of(waiting)["reason"])
+            self.finish(waiting, "interrupted")
+
     # The end of what it was made for.
 
     def test_the_instance_is_kept_after_a_run_by_its_outcome(self):

@@ -34,8 +34,10 @@ class Run:
         return self.record.get("kind", "training") == "training"
 
     @property
-    def queued(self) -> bool:
-        return self.record.get("state") == "queued"
+    def waits(self) -> bool:
+        """Whether it waits for other runs, or for the other nodes of its run."""
+        node: dict[str, Any] = self.record.get("node") or {}
+        return self.record.get("state") == "queued" or node.get("phase") in ("ready", "exited")
 
     @property
     def succeeded(self) -> bool:
@@ -140,7 +142,7 @@ class Silence:
     def since(self, run: Run) -> float:
         size, now = run.log_size(), self.clock()
         before = self.seen.get(run.id)
-        if before is None or before[0] != size or run.queued:
+        if before is None or before[0] != size or run.waits:
             self.seen[run.id] = (size, now)
         return self.seen[run.id][1]
 

@@ -115,7 +115,7 @@ class ShutdownRules:
             if (
                 quiet is not None
                 and limit is not None
-                and not run.queued
+                and not run.waits
                 and now - max(quiet, silent) >= limit
             ):
                 self.hung.append(run)
