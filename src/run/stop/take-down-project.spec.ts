@@ -87,6 +87,25 @@ describe('remote-down', () => {
     expect(pipe.said.join('\n')).toMatch(`The fleet ${fleet} was not touched: its tag nx-ec2:store is "bucket/other"`);
   });
 
+  it('says that a fleet is tagged with a run that has no record, and deletes it if forced', async () => {
+    const run = newRunId('model', new Date());
+    const fleet = await fleetTagged(at, `nx-ec2-${run}`, { ...ours, [TAG.run]: run });
+    const of = at.aws.instances.all().filter((each) => each.fleet === fleet);
+    for (const { tags } of of) tags[TAG.run] = newRunId('model', new Date());
+    const { configuration } = pipe.context;
+    const instance = { launchSpec: launchSpecOf({}), startupTimeout: configuration.instance.startupTimeout };
+    const context: RunContext = { ...pipe.context, configuration: { ...configuration, instance } };
+    const owner = await context.owner();
+    await expect(takeDownProject(context, owner, { stop: false, force: false })).rejects.toMatchObject({
+      code: 'RUN_ACTIVE',
+      message: expect.stringContaining(`${run} has a fleet, and neither an instance nor a record here`),
+      next: expect.stringContaining('add --force'),
+    });
+    expect(at.aws.left().fleets).toContain(fleet);
+    await takeDownProject(context, owner, { stop: false, force: true });
+    expect(at.aws.left().fleets).not.toContain(fleet);
+  });
+
   it('ends the other instances, and fails, if the fleet of one instance is kept', async () => {
     const [matching, foreign] = [newRunId('model', new Date()), newRunId('model', new Date())];
     const own = await fleetTagged(at, `nx-ec2-${matching}`, { ...ours, [TAG.run]: matching });

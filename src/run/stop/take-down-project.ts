@@ -157,8 +157,12 @@ async function assertNoOtherRuns(
 async function awaiting({ store, keys }: RunContext, runs: string[]): Promise<GoingOn[]> {
   const read = await Promise.all(runs.map((run) => (isRunId(run) ? tryReadRecord(store, keys, run) : null)));
   return runs
-    .filter((_, n) => !read[n] || !isFinal(read[n].record))
-    .map((run) => ({ id: run, how: 'waits for an instance of its fleet' }));
+    .map((run, n) => ({
+      id: run,
+      // Its launch may have just begun; or the tag of the fleet was changed.
+      how: read[n] ? 'waits for an instance of its fleet' : 'has a fleet, and neither an instance nor a record here',
+    }))
+    .filter((_, n) => !read[n] || !isFinal(read[n].record));
 }
 
 /** Passes an instance through the gate; null where it is gone by now. */
