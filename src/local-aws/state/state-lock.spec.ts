@@ -54,13 +54,51 @@ describe('the lock of a state directory', () => {
     ['a process that has ended', () => '999999999'],
     ['an empty file', () => ''],
     ['what no process wrote', () => '0'],
-    ['a process whose id another one has since', () => mark(other.pid!).replace(/\d$/, (digit) => String(+!+digit))],
+    [
+      'a process whose id another one has since',
+      () => mark(other.pid!).replace(/\d(?= pid:)/, (digit) => String(+!+digit)),
+    ],
     ['a process of before a restart of the machine', () => mark(other.pid!).replace(/ \S+ /, ' x ')],
     ['a process of this id before a restart of a container', () => `${process.pid} x 1`],
   ])('is taken over from %s', (_, holder) => {
     fs.writeFileSync(lock(), holder());
     lockState(directory)();
     expect(fs.readdirSync(directory)).toEqual([]);
+  });
+
+  describe('of a server in another container, where its process id says nothing,', () => {
+    const holder = () =>
+      mark(other.pid!)
+        .replace(/^\d+/, '999999999')
+        .replace(/pid:.*/, 'pid:[1]');
+
+    it('is held as long as it is touched', () => {
+      fs.writeFileSync(lock(), holder());
+      expect(() => lockState(directory)).toThrow('already (PID 999999999 of another container)');
+      expect(() => lockState(directory)).toThrow('If it was killed, try again in a minute.');
+      expect(fs.readdirSync(directory)).toEqual(['lock']);
+    });
+
+    it('is taken over a minute after it was touched', () => {
+      fs.writeFileSync(lock(), holder());
+      const before = new Date(Date.now() - 61_000);
+      fs.utimesSync(lock(), before, before);
+      lockState(directory)();
+      expect(fs.readdirSync(directory)).toEqual([]);
+    });
+
+    it('is touched again and again', () => {
+      jest.useFakeTimers({ now: Date.now() + 3600_000 });
+      try {
+        const unlock = lockState(directory);
+        jest.advanceTimersByTime(10_000);
+        expect(Math.round(fs.statSync(lock()).mtimeMs)).toBe(Date.now());
+        unlock();
+        expect(jest.getTimerCount()).toBe(0);
+      } finally {
+        jest.useRealTimers();
+      }
+    });
   });
 
   it('is not taken over if another process took it over in between', () => {

@@ -1,27 +1,43 @@
-import { createHash } from 'node:crypto';
-import { linkSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { createHash, randomBytes } from 'node:crypto';
+import {
+  linkSync,
+  readFileSync,
+  readlinkSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 
 const held = new Set<string>();
+
+/** A server touches its lock this often, ms: in another PID namespace (a container has its own) its id says nothing. */
+const TOUCH_MS = 10_000;
+/** There, a lock that was not touched for so long, ms, is that of a server that is gone. */
+const ABANDONED_AFTER_MS = 60_000;
 
 /** Keeps a state directory to one server. A lock whose process is gone is taken over. @returns what lets it go. */
 export function lockState(directory: string): () => void {
   const path = realpathSync(directory);
   const lock = join(path, 'lock');
-  const own = join(path, `lock.${process.pid}`);
+  const own = join(path, `lock.${process.pid}-${randomBytes(4).toString('hex')}`);
   // Written whole first: a link either takes the name with the content, or fails.
   writeFileSync(own, mark(process.pid));
   try {
     while (!takeName(own, lock)) {
       const holder = read(lock);
-      if (isHeld(holder, path))
+      if (isHeld(lock, holder, path))
         throw new Error(
-          `local AWS runs on ${directory} already (PID ${parseInt(holder)}): stop it, or choose another directory.`,
+          `local AWS runs on ${directory} already (PID ${parseInt(holder)}${isElsewhere(holder) ? ' of another container' : ''}): stop it, or choose another directory.${isElsewhere(holder) ? ' If it was killed, try again in a minute.' : ''}`,
         );
       removeDead(lock, holder, own, path);
     }
     held.add(path);
+    const timer = setInterval(() => touch(lock), TOUCH_MS).unref();
     return () => {
+      clearInterval(timer);
       held.delete(path);
       rmSync(lock, { force: true });
     };
@@ -30,11 +46,22 @@ export function lockState(directory: string): () => void {
   }
 }
 
-/** A process by its id and, where the system tells, its start: after a restart another process can have the same id. */
+function touch(lock: string): void {
+  try {
+    utimesSync(lock, new Date(), new Date());
+  } catch {
+    // The directory was removed.
+  }
+}
+
+/**
+ * A process by its id and, where the system tells, its start and PID namespace: after a restart, and in another container,
+ * another process can have the same id.
+ */
 export function mark(pid: number): string {
   try {
     const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
-    return `${pid} ${boot} ${statFields(pid)[19]}`;
+    return `${pid} ${boot} ${statFields(pid)[19]} ${readlinkSync('/proc/self/ns/pid')}`;
   } catch {
     return String(pid);
   }
@@ -52,7 +79,7 @@ function removeDead(lock: string, holder: string, own: string, path: string): vo
   // Of several processes that found the same dead lock, one at a time compares it once more and removes it.
   const right = `${lock}.${createHash('sha256').update(holder).digest('hex').slice(0, 16)}`;
   if (!takeName(own, right)) {
-    if (!isHeld(read(right), path)) rmSync(right, { force: true });
+    if (!isHeld(right, read(right), path)) rmSync(right, { force: true });
     return;
   }
   try {
@@ -82,12 +109,29 @@ function read(file: string): string {
   }
 }
 
-function isHeld(holder: string, path: string): boolean {
+/** Whether a mark is of a process that runs since the same start of this machine, in another PID namespace. */
+function isElsewhere(holder: string): boolean {
+  const [[, boot, , namespace], [, ownBoot, , ownNamespace]] = [holder, mark(process.pid)].map((each) =>
+    each.split(' '),
+  );
+  return namespace !== undefined && boot === ownBoot && namespace !== ownNamespace;
+}
+
+function isHeld(file: string, holder: string, path: string): boolean {
+  if (isElsewhere(holder)) return Date.now() - touched(file) < ABANDONED_AFTER_MS;
   const pid = Number(/^[1-9]\d*(?=$| )/.exec(holder)?.[0]);
   if (!pid) return false;
   if (pid === process.pid && !held.has(path)) return false;
   // A lock without a start is of a system that does not tell it, or of an earlier version.
   return isAlive(pid) && (!holder.includes(' ') || mark(pid) === holder);
+}
+
+function touched(file: string): number {
+  try {
+    return statSync(file).mtimeMs;
+  } catch {
+    return 0;
+  }
 }
 
 function isAlive(pid: number): boolean {
