@@ -58,7 +58,7 @@ const localAws = [
   ['local-aws/ec2/launch'],
   ['local-aws/ec2/spot', 'local-aws/ec2/templates'],
   ['local-aws/ec2/instances'],
-  ['local-aws/ec2/network', 'local-aws/ec2/volumes'],
+  ['local-aws/ec2/network', 'local-aws/ec2/reservations', 'local-aws/ec2/volumes'],
   ['local-aws/ec2/request', 'local-aws/session'],
   ['local-aws/instance'],
   ['local-aws/catalog', 'local-aws/link', 'local-aws/state'],

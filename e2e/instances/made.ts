@@ -15,6 +15,7 @@ export const NOTHING = {
   launchTemplates: [],
   securityGroups: [],
   placementGroups: [],
+  capacityReservations: [],
 };
 
 /** What is written of an instance that is made: the rest is as a user has it who writes nothing more. */

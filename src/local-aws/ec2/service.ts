@@ -19,6 +19,8 @@ import { RunInstances } from './launch/run-instances';
 import { spotPriceActions } from './spot/spot-prices';
 import { SpotRequests } from './spot/spot-requests';
 import { PlacementGroups } from './network/placement-groups';
+import { CapacityReservations, type CapacityReservation } from './reservations/capacity-reservations';
+import { ReservationActions } from './reservations/reservation-actions';
 import { SecurityGroups } from './network/security-groups';
 import { subnetActions } from './network/subnets';
 import { TagActions, tagged } from './instances/tag-actions';
@@ -41,6 +43,8 @@ export interface Left {
   /** Besides the default one. */
   securityGroups: string[];
   placementGroups: string[];
+  /** That are active or scheduled. */
+  capacityReservations: string[];
 }
 
 /** EC2, by its query protocol. */
@@ -54,6 +58,7 @@ export class Ec2Service implements Service {
   private readonly fleets: Fleets;
   private readonly groups: SecurityGroups;
   private readonly placementGroups: PlacementGroups;
+  private readonly reservations: CapacityReservations;
   private readonly actions: Record<string, Action>;
 
   /** @param directory where it keeps what is no instance. */
@@ -64,7 +69,8 @@ export class Ec2Service implements Service {
   ) {
     mkdirSync(directory, { recursive: true });
     const { zones } = vpc;
-    this.capacity = new Capacity(zones, () => usedCapacity(instances));
+    this.reservations = new CapacityReservations(join(directory, 'capacity-reservations.json'), instances);
+    this.capacity = new Capacity(zones, () => usedCapacity(instances, this.reservations));
     this.volumes = new Volumes(join(directory, 'volumes.json'), instances);
     this.spot = new SpotRequests(join(directory, 'spot-requests.json'), instances);
     this.templates = new LaunchTemplates(join(directory, 'launch-templates.json'));
@@ -79,6 +85,7 @@ export class Ec2Service implements Service {
       profiles: this.profiles,
       groups: this.groups,
       placementGroups: this.placementGroups,
+      reservations: this.reservations,
       zones,
     });
     this.fleets = new Fleets(join(directory, 'fleets.json'), instances, launcher, this.templates);
@@ -87,6 +94,7 @@ export class Ec2Service implements Service {
       volumes: this.volumes,
       groups: this.groups,
       placementGroups: this.placementGroups,
+      reservations: this.reservations,
       zones,
     });
     this.actions = {
@@ -97,6 +105,7 @@ export class Ec2Service implements Service {
       ...this.templates.actions,
       ...this.groups.actions,
       ...this.placementGroups.actions,
+      ...new ReservationActions(this.reservations, zones, vpc.region, (...place) => this.fits(...place)).actions,
       ...new FleetActions(this.fleets, instances).actions,
       ...new TagActions([
         { type: 'instance', all: () => instances.seen(), save: () => instances.save() },
@@ -106,6 +115,7 @@ export class Ec2Service implements Service {
         tagged('fleet', this.fleets),
         tagged('security-group', this.groups),
         tagged('placement-group', this.placementGroups),
+        tagged('capacity-reservation', this.reservations),
       ]).actions,
       ...catalogActions(vpc),
       ...subnetActions(vpc, (zone) => this.capacity.addresses(zone)),
@@ -123,6 +133,7 @@ export class Ec2Service implements Service {
       launchTemplates: ids(this.templates.all()),
       securityGroups: ids(this.groups.all().filter(({ name }) => name !== 'default')),
       placementGroups: ids(this.placementGroups.all()),
+      capacityReservations: ids(this.reservations.all().filter((each) => this.isHeld(each))),
     };
   }
 
@@ -154,21 +165,39 @@ export class Ec2Service implements Service {
     };
   }
 
+  private fits(type: string, zone: string, count: number): number {
+    return this.capacity.planner()({ type, zone, market: 'on-demand' }, count).count;
+  }
+
+  private isHeld(reservation: CapacityReservation): boolean {
+    return ['active', 'scheduled'].includes(this.reservations.state(reservation));
+  }
+
   private isLeft(fleet: Fleet): boolean {
     const replaces = fleet.type === 'maintain' && fleet.state === 'active';
     return replaces || this.fleets.living(fleet).length > 0;
   }
 }
 
-/** What the instances take that are not terminated. */
-function usedCapacity(instances: Instances): CapacityUse[] {
-  return instances
-    .all()
-    .filter(({ state }) => state !== 'terminated')
-    .map(({ zone, type, spotRequest, state }) => ({
+/** What the instances take that are not terminated, and what is reserved. */
+function usedCapacity(instances: Instances, reservations: CapacityReservations): CapacityUse[] {
+  const alive = instances.all().filter(({ state }) => state !== 'terminated');
+  const own = alive.map((each) => ({
+    zone: each.zone,
+    type: each.type,
+    market: each.spotRequest === undefined ? ('on-demand' as const) : ('spot' as const),
+    hasAddress: true,
+    // In a reservation, an instance takes an address only.
+    running: each.state === 'running' && !reservations.isReserved(each),
+  }));
+  const reserved = reservations.reserved().flatMap(({ zone, type, count }) =>
+    Array.from({ length: count }, () => ({
       zone,
       type,
-      market: spotRequest === undefined ? 'on-demand' : 'spot',
-      running: state === 'running',
-    }));
+      market: 'on-demand' as const,
+      running: true,
+      hasAddress: false,
+    })),
+  );
+  return [...own, ...reserved];
 }

@@ -48,6 +48,8 @@ export interface LocalInstance {
   /** Base64, as it was given. */
   userData?: string;
   spotRequest?: string;
+  /** The id of the capacity reservation that it runs in. */
+  capacityReservation?: string;
   /** The id of its placement group. */
   placementGroup?: string;
   /** The fleet that keeps it. */

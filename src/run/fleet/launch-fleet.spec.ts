@@ -29,6 +29,7 @@ const NOTHING = {
   launchTemplates: [],
   securityGroups: [],
   placementGroups: [],
+  capacityReservations: [],
 };
 
 describe('a run with a fleet', () => {

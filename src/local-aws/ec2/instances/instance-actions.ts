@@ -7,6 +7,7 @@ import type { Form } from '../request/form';
 import { instanceXml, stateXml } from './instance-xml';
 import { byUser } from './reason';
 import { page, select } from '../request/select';
+import type { CapacityReservations } from '../reservations/capacity-reservations';
 import type { PlacementGroups } from '../network/placement-groups';
 import type { SecurityGroups } from '../network/security-groups';
 import type { Volumes } from '../volumes/volumes';
@@ -19,6 +20,7 @@ export interface InstanceSurroundings {
   volumes: Volumes;
   groups: SecurityGroups;
   placementGroups: PlacementGroups;
+  reservations: CapacityReservations;
   zones: Zone[];
 }
 
@@ -60,11 +62,12 @@ export class InstanceActions {
   }
 
   private xml(instance: LocalInstance): Xml {
-    const { zones, volumes, groups, placementGroups } = this.around;
+    const { zones, volumes, groups, placementGroups, reservations } = this.around;
     return instanceXml(instance, {
       state: this.instances.state(instance),
       zone: zones.find(({ name }) => name === instance.zone) ?? zones[0],
       volumes: volumes.of(instance.id),
+      reservation: reservations.get(instance.capacityReservation),
       placementGroup: placementGroups.get(instance.placementGroup),
       groups: instance.securityGroups.map((id) => ({ groupId: id, groupName: groups.nameOf(id) })),
     });

@@ -3,6 +3,7 @@ import type { InstanceState, LocalInstance } from '../../instance/instances';
 import { findImage } from '../../catalog/images';
 import { VPC, type Zone } from '../../catalog/network';
 import type { PlacementGroup } from '../network/placement-groups';
+import type { CapacityReservation } from '../reservations/capacity-reservations';
 import type { Volume } from '../volumes/volumes';
 import { tagSet, timestamp, type Xml } from '../request/xml';
 
@@ -25,11 +26,15 @@ interface Described {
   zone: Zone;
   volumes: Volume[];
   placementGroup: PlacementGroup | undefined;
+  reservation: CapacityReservation | undefined;
   groups: { groupId: string; groupName: string | undefined }[];
 }
 
 /** An instance as DescribeInstances and RunInstances tell of it. */
-export function instanceXml(instance: LocalInstance, { state, zone, volumes, groups, placementGroup }: Described): Xml {
+export function instanceXml(
+  instance: LocalInstance,
+  { state, zone, volumes, groups, placementGroup, reservation }: Described,
+): Xml {
   const image = findImage(instance.image);
   const gone = state === 'terminated';
   const up = state === 'running' || state === 'pending';
@@ -53,7 +58,8 @@ export function instanceXml(instance: LocalInstance, { state, zone, volumes, gro
     clientToken: instance.clientToken ?? '',
     reason: instance.reason?.transition ?? '',
     stateReason: stateReason(instance, state),
-    instanceLifecycle: instance.spotRequest === undefined ? undefined : 'spot',
+    instanceLifecycle: lifecycle(instance, reservation),
+    capacityReservationId: reservation?.id,
     spotInstanceRequestId: instance.spotRequest,
     iamInstanceProfile:
       instance.profile === null
@@ -68,15 +74,7 @@ export function instanceXml(instance: LocalInstance, { state, zone, volumes, gro
       httpPutResponseHopLimit: 2,
       httpEndpoint: 'enabled',
     },
-    blockDeviceMapping: volumes.map(({ id, created, attachment }) => ({
-      deviceName: attachment!.device,
-      ebs: {
-        volumeId: id,
-        status: 'attached',
-        attachTime: timestamp(created),
-        deleteOnTermination: attachment!.deleteOnTermination,
-      },
-    })),
+    blockDeviceMapping: volumes.map(diskXml),
     tagSet: tagSet(instance.tags),
     ...(gone
       ? {}
@@ -88,6 +86,23 @@ export function instanceXml(instance: LocalInstance, { state, zone, volumes, gro
           groupSet: groups,
         }),
   };
+}
+
+function diskXml({ id, created, attachment }: Volume): Xml {
+  return {
+    deviceName: attachment!.device,
+    ebs: {
+      volumeId: id,
+      status: 'attached',
+      attachTime: timestamp(created),
+      deleteOnTermination: attachment!.deleteOnTermination,
+    },
+  };
+}
+
+function lifecycle({ spotRequest }: LocalInstance, reservation: CapacityReservation | undefined): Xml {
+  if (spotRequest !== undefined) return 'spot';
+  return reservation?.kind === 'capacity-block' ? 'capacity-block' : undefined;
 }
 
 function stateReason({ reason }: LocalInstance, state: InstanceState): Xml {

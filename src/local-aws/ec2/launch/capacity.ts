@@ -33,10 +33,12 @@ export interface CapacityUse {
   market: Market;
   /** A stopped instance keeps its address, and takes nothing else. */
   running: boolean;
+  /** Capacity that is only reserved has none. */
+  hasAddress: boolean;
 }
 
 /** Where a launch takes capacity. */
-export type Place = Omit<CapacityUse, 'running'>;
+export type Place = Omit<CapacityUse, 'running' | 'hasAddress'>;
 
 /** How many instances fit in a place, and what limits them. */
 export interface Fit {
@@ -73,14 +75,14 @@ export class Capacity {
     this.shortages.length = 0;
   }
 
-  /** How many of `max` instances fit into places that are filled in their order. */
-  fit(places: Place[], max: number): Fit[] {
+  /** Finds how many of `max` instances fit in one place after another; what one place is given, the next can't have. */
+  planner(): (place: Place, max: number) => Fit {
     const taken: CapacityUse[] = [];
-    return places.map((place) => {
-      const fit = this.room(place, max - taken.length, taken);
-      for (let count = 0; count < fit.count; count++) taken.push({ ...place, running: true });
+    return (place, max) => {
+      const fit = this.room(place, max, taken);
+      for (let count = 0; count < fit.count; count++) taken.push({ ...place, running: true, hasAddress: true });
       return fit;
-    });
+    };
   }
 
   /** These have limited one more launch. */
@@ -101,7 +103,7 @@ export class Capacity {
 
   private free(limit: Shortage, taken: CapacityUse[] = []): number {
     const counted = [...this.used(), ...taken].filter(
-      (each) => (each.running || isOfAddresses(limit)) && meets(limit, each),
+      (each) => (isOfAddresses(limit) ? each.hasAddress : each.running) && meets(limit, each),
     );
     return Math.max(0, (limit.instances ?? 0) - counted.length);
   }

@@ -2,6 +2,8 @@ import { findImage, type Image } from '../../catalog/images';
 import { instanceType, type InstanceType } from '../../catalog/instance-types';
 import { SECURITY_GROUP, type Zone } from '../../catalog/network';
 import type { InstanceProfiles } from '../instances/profiles';
+import type { CapacityReservations, ReservationChoice } from '../reservations/capacity-reservations';
+import { checkReservation, zonesOfReservation } from './reservation-check';
 import { checkInterfaces } from './network-interfaces';
 import type { PlacementGroup, PlacementGroups } from '../network/placement-groups';
 import type { SecurityGroups } from '../network/security-groups';
@@ -21,6 +23,7 @@ export interface CheckedLaunch {
   disks: DiskSpec[];
   profile: string | null;
   spot: boolean;
+  reservation: ReservationChoice;
   spec: LaunchSpec;
 }
 
@@ -30,6 +33,7 @@ export interface LaunchNames {
   profiles: InstanceProfiles;
   groups: SecurityGroups;
   placementGroups: PlacementGroups;
+  reservations: CapacityReservations;
 }
 
 const DEFAULT_TYPE = 't3.micro';
@@ -54,7 +58,9 @@ export function checkLaunch(spec: LaunchSpec, names: LaunchNames): CheckedLaunch
   oneOf('InstanceInitiatedShutdownBehavior', spec.shutdownBehavior, ['stop', 'terminate']);
   checkUserData(spec.userData);
   checkInterfaces(spec, type);
-  const zones = checkZones(spec, type, names.zones);
+  const reservation = checkReservation(spec, names.reservations);
+  const offered = checkZones(spec, type, names.zones);
+  const zones = zonesOfReservation(reservation, names.reservations, type, offered);
   const placementGroup = spec.placementGroup && names.placementGroups.find(spec.placementGroup);
   return {
     image,
@@ -65,6 +71,7 @@ export function checkLaunch(spec: LaunchSpec, names: LaunchNames): CheckedLaunch
     securityGroups: spec.securityGroups ?? [SECURITY_GROUP],
     disks: checkDisks(spec.disks ?? [], image),
     spot: checkMarket(spec),
+    reservation,
     profile: spec.profile === undefined ? null : names.profiles.find(spec.profile),
     spec,
   };
@@ -141,7 +148,8 @@ function checkDisks(disks: DiskSpec[], { rootDevice, size, snapshot }: Image): D
 
 function checkMarket({ market }: LaunchSpec): boolean {
   if (!market) return false;
-  oneOf('MarketType', market.type, ['spot']);
+  oneOf('MarketType', market.type, ['spot', 'capacity-block']);
+  if (market.type === 'capacity-block') return false;
   oneOf('SpotInstanceType', market.spotType, ['one-time', 'persistent']);
   if (market.spotType === 'persistent' || (market.interruption ?? 'terminate') !== 'terminate')
     throw new AwsError('UnsupportedOperation', 'Local AWS has one-time spot instances that are terminated.');

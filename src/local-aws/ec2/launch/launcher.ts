@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Identity } from '../../protocol/identity';
 import type { Instances, LocalInstance } from '../../instance/instances';
-import { allocate, type Allocation, type Site } from './allocation';
+import { allocate, reservationRequest, type Allocation, type Site } from './allocation';
 import { alsoAllow } from '../request/action';
 import type { Capacity, LaunchCount } from './capacity';
 import type { Zone } from '../../catalog/network';
@@ -53,13 +53,14 @@ export class Launcher {
 
   /** Distributes the instances of a launch over the sites of one of these groups. */
   allocate<S extends Site>(groups: S[][], wanted: LaunchCount): Allocation<S> {
-    return allocate(groups, wanted, this.region.capacity);
+    return allocate(groups, wanted, this.region);
   }
 
   /** Launches what was allocated to a site. */
-  launchAt({ checked, zone }: Site, count: number, purpose: LaunchPurpose): LocalInstance[] {
+  launchAt(site: Site, count: number, purpose: LaunchPurpose): LocalInstance[] {
+    const { checked, zone } = site;
     const { image, type, spec } = checked;
-    const { instances, volumes, spot } = this.region;
+    const { instances, volumes, spot, reservations } = this.region;
     const reservation = `r-${randomBytes(9).toString('hex').slice(0, 17)}`;
     return Array.from({ length: count }, (_, index) => {
       const request = checked.spot
@@ -78,6 +79,8 @@ export class Launcher {
         httpTokens: spec.httpTokens,
         securityGroups: checked.securityGroups,
         placementGroup: checked.placementGroup?.id,
+        // Each instance takes a place: the next one may need another reservation, or none.
+        capacityReservation: reservations.usable(reservationRequest(site)).at(0)?.id,
         userData: spec.userData,
         spotRequest: request?.id,
         // A default subnet gives one, unless it is not wanted.

@@ -63,10 +63,9 @@ export class Form {
   }
 
   /** The tags that a call gives what it makes, by the type of resource. */
-  tagSpecifications(): Record<string, Record<string, string>> {
+  tagSpecifications(name = 'TagSpecification'): Record<string, Record<string, string>> {
     const found: Record<string, Record<string, string>> = {};
-    for (const part of this.parts('TagSpecification'))
-      Object.assign((found[part.text('ResourceType') ?? ''] ??= {}), part.tags());
+    for (const part of this.parts(name)) Object.assign((found[part.text('ResourceType') ?? ''] ??= {}), part.tags());
     return found;
   }
 

@@ -42,6 +42,7 @@ export interface LaunchSpec {
   keyName?: string;
   interfaces?: InterfaceSpec[];
   publicIp?: boolean;
+  reservation?: { preference?: string; target?: string };
   market?: { type?: string; spotType?: string; interruption?: string };
   /** By the type of resource. */
   tags?: Record<string, Record<string, string>>;
@@ -75,6 +76,7 @@ export function readLaunchSpec(form: Form): LaunchSpec {
       spotType: spot?.text('SpotInstanceType'),
       interruption: spot?.text('InstanceInterruptionBehavior'),
     },
+    reservation: readReservation(form.part('CapacityReservationSpecification')),
     tags: Object.keys(tags).length ? tags : undefined,
   };
 }
@@ -91,6 +93,18 @@ export function readPlacementGroup(form: Form): PlacementGroupName | undefined {
 export function overSpec(spec: LaunchSpec, template: LaunchSpec): LaunchSpec {
   const said = Object.entries(spec).filter(([, value]) => value !== undefined);
   return { ...template, ...(Object.fromEntries(said) as LaunchSpec) };
+}
+
+function readReservation(form: Form | undefined): LaunchSpec['reservation'] {
+  const target = form?.part('CapacityReservationTarget');
+  if (target?.text('CapacityReservationResourceGroupArn') !== undefined)
+    throw new AwsError('UnsupportedOperation', 'Local AWS has no groups of capacity reservations.');
+  return (
+    form && {
+      preference: form.text('CapacityReservationPreference'),
+      target: target?.text('CapacityReservationId'),
+    }
+  );
 }
 
 function readInterface(form: Form): InterfaceSpec {

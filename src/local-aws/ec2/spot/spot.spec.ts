@@ -74,6 +74,7 @@ describe('a spot instance', () => {
       launchTemplates: [],
       securityGroups: [],
       placementGroups: [],
+      capacityReservations: [],
     });
   });
 
