@@ -417,6 +417,24 @@ class WatchdogTest(unittest.TestCase):
         self.finish(run)
         self.assertEqual(self.pass_time(it, 500), 60)
 
+    def test_a_node_is_kept_for_the_next_attempt_if_another_node_was_interrupted(self):
+        node = {"rank": 1, "count": 2}
+        interruption = {"reason": "interruption", "at": 1}
+        for recovery, more, kept in (
+            ("client", {"node": node, "stop": interruption}, 600),
+            ("none", {"node": node, "stop": interruption}, 0),
+            ("client", {"node": None, "stop": interruption}, 0),
+            ("client", {"node": node, "stop": {"reason": "lifetime", "at": 1}}, 0),
+        ):
+            with self.subTest(recovery=recovery, **more):
+                self.setUp()
+                it = self.watchdog(finish={"success": 0, "failure": 0})
+                run = self.begin(**more)
+                plan = atomic_files.read_json(self.run_file(run, "plan.json"))
+                self.write(run, "plan.json", dict(plan, metadata={"recovery": recovery}))
+                self.finish(run, "interrupted")
+                self.assertAlmostEqual(self.pass_time(it, 1000), kept, delta=5)
+
     def test_keeps_the_instance_as_long_if_the_time_of_day_is_set_after_the_run(self):
         for set_back in (86_400.0, -86_400.0):
             self.now, self.power, self.set_back = 0.0, FakePower(), 0.0

@@ -44,6 +44,20 @@ class Run:
         return self.record.get("outcome") == "succeeded"
 
     @property
+    def awaits_next_attempt(self) -> bool:
+        """Whether it was interrupted on another node, in whose place a client launches one."""
+        stop: dict[str, Any] = self.record.get("stop") or {}
+        is_interrupted = self.record.get("outcome") == "interrupted"
+        if (
+            not self.record.get("node")
+            or not is_interrupted
+            or stop.get("reason") != "interruption"
+        ):
+            return False
+        metadata: dict[str, Any] = self.plan.get("metadata") or {}
+        return metadata.get("recovery") == "client"
+
+    @property
     def ended(self) -> float:
         """When it did, seconds since the epoch, by the clock as it was set then."""
         return (self.record.get("endedAt") or 0) / 1000.0 or changed(

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from .launch_time import LaunchTime
 
 
+# How long an instance whose run was interrupted on another node is kept for the next attempt, at
+# least, seconds: for a client that is still connected.
+NEXT_ATTEMPT_S = 600
 # These rules shut down whatever is active; the others only if nothing is.
 FORCED = ("lifetime", "cost", "deadline")
 
@@ -129,6 +132,8 @@ class ShutdownRules:
         kept = finish["success" if last.succeeded else "failure"]
         if kept is None:
             return False
+        if last.awaits_next_attempt:
+            kept = max(kept, NEXT_ATTEMPT_S)
         due = self.ended[last.id] + kept
         for run in trainings:
             settles = run.settles()
