@@ -43,7 +43,6 @@ FIELDS = (
     "nodes",
     "rendezvous",
     "failedNode",
-    "checkpoints",
 )
 
 

@@ -213,8 +213,8 @@ class Saver:
 
 
 def is_before_attempt(record: dict[str, Any]) -> bool:
-    """Whether a node of a run on several may still be restoring the first node's checkpoint, which
-    it then marks as saved.
+    """Whether a node of a run on several may still be restoring a checkpoint of the others, which
+    its supervisor then marks as saved.
     """
     node: dict[str, Any] | None = record.get("node")
     return node is not None and node["phase"] in ("preparing", "ready")

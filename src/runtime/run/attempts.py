@@ -8,6 +8,7 @@ from ..system.wall_clock import Start, now_ms
 from . import failure_cause, launcher, training_variables
 from .attempt_end import AttemptEnd
 from .child_process import NO_LIMITS, CanNotStart
+from .node_checkpoints import NodeCheckpoints
 from .node_stop import is_of_run
 from .supervised_run import Failed
 
@@ -43,6 +44,8 @@ class Attempts:
         self._assert_torch(command, variables)
         while True:
             nodes = self.nodes.wait_until_ready() if self.nodes else None
+            if nodes and run.record["attempt"] > 1:
+                NodeCheckpoints(run, self.stops, self.checkpoints).restore()
             ours, others = training_variables.variables_of(
                 spec, run.record, run_dir=run.run_dir, project=run.project, nodes=nodes
             )

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from .attempt_end import AttemptEnd
     from .child_process import Stop
     from .node_variables import Nodes
-    from .resume_checkpoint import ResumeCheckpoint
     from .stop_check import StopCheck
     from .supervised_run import SupervisedRun
 
@@ -48,8 +47,6 @@ class NodeGroup(OtherNodes):
         self.grace_s: float = run.spec["gracePeriod"]
         self.begun = time.monotonic()
         self.view = NodeView(run.run_dir, self.count, run.record["attempt"])
-        # Set before the first attempt.
-        self.resume_checkpoint: ResumeCheckpoint | None = None
         self.latched: NodeStop | None = None
         self.announced: Stop | None = None
         # When the others were told to end the attempt.
@@ -118,7 +115,7 @@ class NodeGroup(OtherNodes):
         if nodes is None:
             self.run.log.say("%s waits for the others" % self.name)
         while nodes is None:
-            self.raise_if_missing()
+            self._raise_if_missing()
             self.stops.pause(POLL_S)
             nodes = self.nodes()
         return nodes
@@ -127,8 +124,7 @@ class NodeGroup(OtherNodes):
         """The nodes of the attempt; None while not all are ready."""
         raise NotImplementedError
 
-    def raise_if_missing(self) -> None:
-        """Raises Failed where a node was not started in time."""
+    def _raise_if_missing(self) -> None:
         waited_s = time.monotonic() - self.begun
         if waited_s < MISSING_S:
             return

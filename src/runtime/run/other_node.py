@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from . import node_stop
-from .node_group import POLL_S, NodeGroup
+from .node_group import NodeGroup
 from .node_stop import NodeStop, failed_node
 from .node_variables import Nodes
-from .resume_checkpoint import own_checkpoints
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,30 +14,6 @@ if TYPE_CHECKING:
 
 
 class OtherNode(NodeGroup):
-    def wait_until_ready(self) -> Nodes:
-        if self.attempt > 1:
-            self._take_checkpoint()
-        return super().wait_until_ready()
-
-    def _take_checkpoint(self) -> None:
-        """Restores the newest checkpoint of the first node where this one has saved none: once the
-        first one has settled which that is.
-        """
-        run = self.run
-        if self.resume_checkpoint is None or own_checkpoints(run.run_dir, run.spec):
-            return
-        while True:
-            self.stops.check()
-            record = self.first.record if self.first else None
-            if record and record["attempt"] > self.attempt:
-                return
-            if record and record["attempt"] == self.attempt:
-                if record["node"]["phase"] != "preparing":
-                    break
-            self.raise_if_missing()
-            self.stops.pause(POLL_S)
-        self.resume_checkpoint.restore_from_first_node(record["checkpoints"])
-
     def conclude(self, end: AttemptEnd, log_start: int) -> None:
         end.is_decided_elsewhere = True
         super().conclude(end, log_start)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 
-from ..report.node_records import run_prefix
 from ..system import atomic_files
 from ..system.errors import Failure
 from .stop_check import Stopped
@@ -40,16 +39,7 @@ class ResumeCheckpoint:
             run.log.say("attempt %d, on %s after %s%s" % (*shown, "" if sources else how))
         manifest = self.restore_newest(sources)
         if manifest and run.record["restoredFrom"]["run"] != run.spec["id"]:
-            self._mark_saved(manifest)
-
-    def restore_from_first_node(self, checkpoints: list[dict[str, Any]]) -> None:
-        """Restores the newest checkpoint of the first node of a run on several, on a node that has
-        saved none itself: most trainings save on the first node, and read on all.
-        """
-        prefix = run_prefix(self.run.spec)
-        manifest = self.restore_newest(sources_of(checkpoints, self.run.spec["id"], prefix))
-        if manifest:
-            self._mark_saved(manifest)
+            self.mark_saved(manifest)
 
     def sources(self) -> list[ResumeSource]:
         """The checkpoint of another run that the plan names."""
@@ -95,9 +85,9 @@ class ResumeCheckpoint:
         run.log.say("resumes from %s, the checkpoint %d of %s" % shown)
         return manifest
 
-    def _mark_saved(self, manifest: Manifest) -> None:
-        """Counts another run's checkpoint as saved, because the store has it below that run: it is
-        uploaded only where the training changes it.
+    def mark_saved(self, manifest: Manifest) -> None:
+        """Counts a checkpoint that another run, or another node, has saved as saved: it is uploaded
+        only where the training changes it.
         """
         from ..checkpoints.checkpoints import Checkpoints
 
@@ -119,12 +109,13 @@ def own_checkpoints(run_dir: str, spec: RunSpec) -> list[ResumeSource]:
     """The checkpoints that an attempt may resume from, newest first, as a plan's `resumeFrom`."""
     path = os.path.join(run_dir, "checkpoints.json")
     stored: dict[str, Any] = atomic_files.read_json(path) or {"kept": []}
-    return sources_of(stored["kept"], spec["id"], spec["store"]["prefix"])
-
-
-def sources_of(checkpoints: list[dict[str, Any]], run: str, prefix: str) -> list[ResumeSource]:
-    """The checkpoints of a record, newest first, as a plan's `resumeFrom`."""
     return [
-        {"run": run, "n": each["n"], "sha256": each["sha256"], "prefix": prefix, "urls": None}
-        for each in reversed(checkpoints)
+        {
+            "run": spec["id"],
+            "n": each["n"],
+            "sha256": each["sha256"],
+            "prefix": spec["store"]["prefix"],
+            "urls": None,
+        }
+        for each in reversed(stored["kept"])
     ]

@@ -42,7 +42,7 @@ class SettledCheckpoints:
         self._wait_for_reporter()
         refused = self._saved().get("refused", {})
         for name in sorted(name for each in refused.values() for name in each["names"]):
-            aside = self._move_aside(name)
+            aside = self.move_aside(name)
             if aside:
                 self.run.log.say(
                     "the checkpoint %s may be incomplete and is not resumed from: it was moved to "
@@ -106,7 +106,7 @@ class SettledCheckpoints:
                 )
             time.sleep(REPORT_POLL_S)
 
-    def _move_aside(self, name: str) -> str | None:
+    def move_aside(self, name: str) -> str | None:
         """Moves a checkpoint of the last attempt aside. Returns where to; None if it is gone."""
         from ..checkpoints.checkpoint_restore import in_project
 

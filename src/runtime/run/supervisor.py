@@ -154,8 +154,6 @@ class Supervisor:
         command, variables = Preparation(run, stops, commands).prepare()
         resume_checkpoint = ResumeCheckpoint(run, stops)
         resume_checkpoint.restore()
-        if self.nodes:
-            self.nodes.resume_checkpoint = resume_checkpoint
         checkpoints = SettledCheckpoints(run, stops, resume_checkpoint)
         attempts = Attempts(run, stops, commands, checkpoints=checkpoints, nodes=self.nodes)
         attempts.train(command, variables)

@@ -1,0 +1,100 @@
+"""Which checkpoint a run on several nodes resumes from, and which files each node gets."""
+
+import hashlib
+import os
+import sys
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import package  # noqa: F401
+
+from nx_ec2_runtime.run.node_checkpoints import choose, combined, saved_before
+
+
+def saved(n, unit, attempt=1):
+    return {
+        "n": n,
+        "unit": unit,
+        "sha256": "0" * 64,
+        "size": 1,
+        "files": 1,
+        "at": n,
+        "attempt": attempt,
+    }
+
+
+def entry(path, content):
+    sha256 = hashlib.sha256(content.encode()).hexdigest()
+    return {"path": path, "size": 1, "sha256": sha256, "executable": False, "parts": [sha256]}
+
+
+def manifest(unit, *files, names=None):
+    names = names or [{"name": unit, "kind": "directory"}]
+    return {
+        "v": 1,
+        "n": 1,
+        "unit": unit,
+        "names": names,
+        "at": 0,
+        "attempt": 1,
+        "files": list(files),
+    }
+
+
+def chosen_units(*kept):
+    found = choose(kept)
+    return found and [each and (each["n"], each["unit"]) for each in found]
+
+
+class ChooseTest(unittest.TestCase):
+    def test_the_newest_of_the_first_node_where_it_alone_saves(self):
+        self.assertEqual(
+            chosen_units([saved(1, "step-1"), saved(2, "step-2")], [], []),
+            [(2, "step-2"), None, None],
+        )
+
+    def test_the_newest_that_all_have_where_all_save(self):
+        first = [saved(1, "step-1"), saved(2, "step-2"), saved(3, "step-3")]
+        other = [saved(4, "step-1"), saved(7, "step-2")]
+        self.assertEqual(chosen_units(first, other, []), [(2, "step-2"), (7, "step-2"), None])
+
+    def test_the_newest_of_one_name(self):
+        first = [saved(1, "last"), saved(2, "last")]
+        self.assertEqual(chosen_units(first, [saved(5, "last")]), [(2, "last"), (5, "last")])
+
+    def test_none_where_the_nodes_have_none_in_common(self):
+        self.assertIsNone(chosen_units([saved(1, "step-1")], [saved(1, "step-2")]))
+        self.assertIsNone(chosen_units([], [saved(1, "step-2")]))
+
+    def test_only_those_of_earlier_attempts(self):
+        record = {"checkpoints": [saved(1, "a", 1), saved(2, "b", 2)]}
+        self.assertEqual(saved_before([record], 2), [[saved(1, "a", 1)]])
+
+
+class CombinedTest(unittest.TestCase):
+    def test_each_node_gets_the_files_of_all_and_its_own_first(self):
+        whole = {
+            0: manifest("step-1", entry("step-1/meta", "m"), entry("step-1/0.pt", "zero")),
+            1: manifest("step-1", entry("step-1/meta", "other"), entry("step-1/1.pt", "one")),
+        }
+        for own, meta in ((0, "m"), (1, "other"), (2, "m")):
+            made, places = combined(whole, own)
+            found = {each["path"]: each["sha256"] for each in made["files"]}
+            self.assertEqual(sorted(found), ["step-1/0.pt", "step-1/1.pt", "step-1/meta"])
+            self.assertEqual(found["step-1/meta"], entry("", meta)["sha256"])
+            self.assertEqual(places[entry("", "one")["sha256"]], 1)
+            self.assertEqual(set(places), {each["parts"][0] for each in made["files"]})
+
+    def test_what_can_not_stand_beside_the_others_is_left_out(self):
+        whole = {
+            0: manifest("a", entry("a/b", "file")),
+            1: manifest("a", entry("a/b/c", "below a file")),
+            2: manifest("a", entry("a/d", "beside")),
+        }
+        made, places = combined(whole, 0)
+        self.assertEqual([each["path"] for each in made["files"]], ["a/b", "a/d"])
+        self.assertEqual(sorted(places.values()), [0, 2])
+
+
+if __name__ == "__main__":
+    unittest.main()
