@@ -10,11 +10,12 @@ import { settingsDigest } from './targets/result-settings';
 import { environmentChoice } from './environment/environment-choice';
 import type { Configuration, ConfigurationInput } from './settings/types';
 import { executorOptions } from './schema/executor-options';
-import { trainOptions, optionNames } from './schema/target-options';
+import { trainOptions, optionNames, isTraining } from './schema/target-options';
 import { validate } from './schema/validate';
 import { missing } from './settings/missing-setting';
 import { instancesOf } from './settings/instance-settings';
 import { trainOf } from './settings/train-settings';
+import { assertNodes } from './settings/nodes';
 
 /**
  * One validated object of, highest first: the target's options, ec2.config.json, the plugin's options in nx.json.
@@ -61,6 +62,7 @@ function configurationOf(
     train: trainOf(input, value.train),
   };
   delete (configuration as { $schema?: string }).$schema;
+  if (isTraining(input.target)) assertNodes(configuration);
   enforcePolicy(configuration, input.workspaceRoot, input.environment ?? process.env);
   return configuration;
 }

@@ -6,15 +6,15 @@ import type { RunContext } from './types';
 /**
  * How the instance reaches what is a run's in the store. Where that is, is taken from a signed URL:
  * partition, dual-stack, FIPS and endpoints of one's own are as they are here.
+ * @param prefix the run's, or that of one of its nodes.
  * @param form with a form that lets it write without a role of its own, for an hour.
  */
 export async function storeAccess(
-  { configuration, store, keys, aws }: Pick<RunContext, 'configuration' | 'store' | 'keys' | 'aws'>,
-  run: string,
+  { configuration, store, aws }: Pick<RunContext, 'configuration' | 'store' | 'aws'>,
+  prefix: string,
   form: boolean,
 ): Promise<Access> {
   const { bucket, storeAccess: access, bucketOwner, kmsKeyId } = configuration;
-  const prefix = keys.run(run);
   const signed = form && access !== 'role';
   const [url, post, region] = await Promise.all([
     store.presignGet(`${prefix}record.json`),

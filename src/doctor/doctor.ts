@@ -199,7 +199,7 @@ class Doctor {
             post: await store.presignPost(keys.doctor(this.id)),
             objectKey: uploaded,
           },
-          store: await storeAccess(context, run, false),
+          store: await storeAccess(context, context.keys.run(run), false),
           secret: {
             parameter: secretParameter(configuration.bucket, configuration.prefix),
             endpoint: instanceEndpoints().ssm,

@@ -93,7 +93,7 @@ describe('an object that is damaged on the way', () => {
         record.log.hashes = { folded: 0, chain: '0'.repeat(64), segments: [sha256(bytes)] };
         const read = async () => {
           const found: Buffer[] = [];
-          for await (const each of new StoredLog(at.store, at.keys(), record.id).verified(record, 0)) found.push(each);
+          for await (const each of new StoredLog(at.store, at.keys(), record).verified(record, 0)) found.push(each);
           return Buffer.concat(found);
         };
         return { read, whole: bytes, key };

@@ -50,7 +50,7 @@ describe('an object that the caller may not read', () => {
     ['the runs of a training', (store) => runsForKey({ store, keys: at.keys() }, key)],
     ['the latest run of a training', (store) => latestRunForKey({ store, keys: at.keys() }, key)],
     ['a launch journal', (store) => new LaunchJournal(store, at.keys(), 'hash').read()],
-    ['a segment of a log', (store) => new StoredLog(store, at.keys(), RUN).read(0)],
+    ['a segment of a log', (store) => new StoredLog(store, at.keys(), { id: RUN }).read(0)],
     ['a head', (store) => readHead({ store, keys: at.keys(), tree: 'tree' } as SyncContext, 'i-1')],
     ['a manifest', (store) => readSnapshot(store, at.keys(), key)],
   ];

@@ -74,12 +74,12 @@ describe('what a forged record names', () => {
     beforeAll(async () => void (id = await launch(tags)));
 
     it('is not terminated for a forged success', async () => {
-      await waitForShutdown(pipe.context, endedNow({ instance: id }), null, signal);
+      await waitForShutdown(pipe.context, endedNow({ instance: id }), [], signal);
       expect(await state(id)).toBe('running');
     });
 
     it('is not terminated for a forged interruption, and the error says why', async () => {
-      const ended = endInterrupted(pipe.context, { id: RUN, instance: id, endedAt: null }, null, signal);
+      const ended = endInterrupted(pipe.context, { id: RUN, instance: id, endedAt: null }, [], signal);
       const error = (await ended.catch((reason: unknown) => reason)) as Problem;
       expect(error).toBeInstanceOf(Problem);
       expect(error.message).toMatch(new RegExp(`${id} was not touched: .*nx-ec2:.*The record of ${RUN} names it`, 's'));
@@ -91,17 +91,17 @@ describe('what a forged record names', () => {
   it('that has no valid id causes no request to EC2', async () => {
     const before = at.aws.requests.length;
     for (const instance of ['i-1;rm', '*', 'i-*', 'arn:aws:ec2:eu-west-1:1:instance/i-0123456789abcdef0']) {
-      await waitForShutdown(pipe.context, endedNow({ instance }), null, signal);
-      expect(await endInterrupted(pipe.context, { id: RUN, instance, endedAt: null }, null, signal)).toBeNull();
+      await waitForShutdown(pipe.context, endedNow({ instance }), [], signal);
+      expect(await endInterrupted(pipe.context, { id: RUN, instance, endedAt: null }, [], signal)).toBeNull();
     }
     expect(at.aws.requests.length).toBe(before);
   });
 
   it('is terminated if its tags in EC2 name this very run', async () => {
     const [finished, interrupted] = [await launch(), await launch()];
-    await waitForShutdown(pipe.context, endedNow({ instance: finished }), null, signal);
+    await waitForShutdown(pipe.context, endedNow({ instance: finished }), [], signal);
     expect(await state(finished)).toBe('terminated');
-    await endInterrupted(pipe.context, { id: RUN, instance: interrupted, endedAt: null }, null, signal);
+    await endInterrupted(pipe.context, { id: RUN, instance: interrupted, endedAt: null }, [], signal);
     expect(await state(interrupted)).toBe('terminated');
   });
 
@@ -118,14 +118,14 @@ describe('what a forged record names', () => {
         await until(() => Date.now() > after);
         at.aws.instances.get(startedAgain)!.launched = Date.now();
       }
-      await waitForShutdown(pipe.context, run, null, signal);
+      await waitForShutdown(pipe.context, run, [], signal);
     }
     expect([await state(here), await state(startedAgain)]).toEqual(['terminated', 'running']);
   });
 
   it('is waited for if EC2 is taking it away, whoever launched it', async () => {
     const id = await launch({ [TAG.run]: undefined });
-    const gone = endInterrupted(pipe.context, { id: RUN, instance: id, endedAt: Date.now() }, null, signal);
+    const gone = endInterrupted(pipe.context, { id: RUN, instance: id, endedAt: Date.now() }, [], signal);
     setTimeout(() => at.ec2.send(new TerminateInstancesCommand({ InstanceIds: [id] })), 500);
     expect(await gone).toBeNull();
     expect(await state(id)).not.toBe('running');
@@ -133,9 +133,9 @@ describe('what a forged record names', () => {
 
   it('is terminated if this command has launched it, whatever run it was launched for', async () => {
     const [reused, colleagues] = [await launch({ [TAG.run]: OTHER_RUN }), await launch({ [TAG.owner]: OTHER })];
-    await waitForShutdown(pipe.context, endedNow({ instance: reused }), reused, signal);
+    await waitForShutdown(pipe.context, endedNow({ instance: reused }), [reused], signal);
     expect(await state(reused)).toBe('terminated');
-    await waitForShutdown(pipe.context, endedNow({ instance: colleagues }), colleagues, signal);
+    await waitForShutdown(pipe.context, endedNow({ instance: colleagues }), [colleagues], signal);
     expect(await state(colleagues)).toBe('running');
   });
 
@@ -145,7 +145,7 @@ describe('what a forged record names', () => {
     const before = { ...box.tags };
     const { run } = await pipe.launch();
     Object.assign(box.tags, ours, { [TAG.run]: run.id });
-    await waitForShutdown(pipe.context, endedNow({ id: run.id, instance: box.id }), null, signal);
+    await waitForShutdown(pipe.context, endedNow({ id: run.id, instance: box.id }), [], signal);
     expect(pipe.said.at(-1)).toMatch(new RegExp(`${box.id} was not touched.*active according to the instance`));
     expect(await state(box.id)).toBe('running');
     // The store may hide that run.
@@ -154,12 +154,12 @@ describe('what a forged record names', () => {
     const unused = { id: box.id, how: 'launched' } as EnsuredInstance;
     await terminateUnused(pipe.context, [unused], RUN, signal);
     expect(pipe.said.at(-1)).toContain(`${box.id} was launched for this training, which failed to start. It is kept`);
-    await waitForShutdown(pipe.context, endedNow({ id: RUN, instance: box.id }), null, signal);
+    await waitForShutdown(pipe.context, endedNow({ id: RUN, instance: box.id }), [], signal);
     expect(pipe.said.at(-1)).toBe(`${box.id} is kept while ${run.id} is active on it.`);
     jest.spyOn(pipe.context.at(box.id).remote, 'send').mockRejectedValue(new Error('it does not answer'));
     await terminateUnused(pipe.context, [unused], RUN, signal);
     expect(pipe.said.at(-1)).toContain(`${box.id} was launched for this training, which failed to start. It is kept`);
-    await waitForShutdown(pipe.context, endedNow({ id: RUN, instance: box.id }), null, signal);
+    await waitForShutdown(pipe.context, endedNow({ id: RUN, instance: box.id }), [], signal);
     expect(pipe.said.at(-1)).toMatch(
       new RegExp(`${box.id} did not shut down .* was not touched.*remote-down --force`, 's'),
     );

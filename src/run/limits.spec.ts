@@ -169,7 +169,7 @@ describe('limits', () => {
   });
 
   it('of logs: no more than a segment is read of one, and missing segments are not searched for', async () => {
-    const log = new StoredLog(at.store, at.keys(), RUN);
+    const log = new StoredLog(at.store, at.keys(), { id: RUN });
     await put(`${at.keys().run(RUN)}log/0`, Buffer.alloc(3 * SEGMENT_BYTES, 'a\n'));
     expect(await log.read(0)).toHaveLength(SEGMENT_BYTES);
     expect(await log.read(SEGMENT_BYTES - 10)).toHaveLength(10);

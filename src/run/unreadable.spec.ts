@@ -101,7 +101,7 @@ describe.each(UNREADABLE)('an object that S3 does not return (%s)', (why) => {
   });
 
   it('as a segment of a log is one that is missing', async () => {
-    const log = new StoredLog(at.store, at.keys(), RUN);
+    const log = new StoredLog(at.store, at.keys(), { id: RUN });
     await at.store.put(`${at.keys().run(RUN)}log/0`, Buffer.alloc(SEGMENT_BYTES, 'x'));
     await spoil(`${at.keys().run(RUN)}log/1`);
     expect(await log.read(5)).toHaveLength(SEGMENT_BYTES - 5);

@@ -63,6 +63,10 @@ export const EXECUTOR_OPTIONS = {
       description: 'Begin at this time: a duration before now ("10m"), or a time ("2026-11-25T10:00").',
     },
     tail: { kind: 'number', description: 'Begin with this number of last lines.' },
+    node: {
+      kind: 'number',
+      description: 'Show the log of this node of a run on several: its rank. Default: 0, the first.',
+    },
     follow: {
       kind: 'boolean',
       description: 'Follow the log until the run has ended; false: print the log so far.',
@@ -96,6 +100,11 @@ export const EXECUTOR_OPTIONS = {
       kind: 'string',
       description:
         'Directory to write to, relative to the project: artifacts/model.pt becomes <output>/artifacts/model.pt. Default: the project.',
+    },
+    node: {
+      kind: 'number',
+      description:
+        'Fetch only what this node of a run on several has saved: its rank. Default: all nodes; of several files with one path, that of the lowest rank.',
     },
     overwrite: {
       kind: 'boolean',

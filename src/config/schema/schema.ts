@@ -123,6 +123,14 @@ export const trainShape = {
     .describe(
       'Number of processes that the launcher starts; gpu: one for each GPU that the run may use, and one without GPUs. Default: gpu if "launcher" is torchrun, else what the command itself says.',
     ),
+  nodes: z
+    .int()
+    .min(1)
+    .max(64)
+    .default(1)
+    .describe(
+      'Number of instances that the training runs on together. All of them are launched at once, or none; each runs the script or command, and the run succeeds if it does on all. Needs an "instance" with a "type", and a role that may read the store.',
+    ),
   env: z
     .record(variable, z.union([withoutNul, z.number().transform(String), z.boolean().transform(String)]))
     .default({})

@@ -49,6 +49,8 @@ export interface Configuration {
     args: string[];
     /** null: the training is one process, or starts others by itself. */
     launcher: Launcher | null;
+    /** Instances that the training runs on together. */
+    nodes: number;
     env: Record<string, string>;
     setup: string[][] | null;
     environment: 'auto' | 'uv' | 'poetry' | 'conda' | 'pip' | 'none';

@@ -1,7 +1,7 @@
 import { join, resolve } from 'node:path';
 import type { ExecutorContext } from '@nx/devkit';
 import { Problem } from '../../report/problem';
-import { resolveRun } from '../../run/find/find-run';
+import { resolveNode } from '../../run/find/find-node';
 import { pullRun } from '../../run/artifacts/pull';
 import { createRunContext } from '../../context/context';
 import { runTarget } from '../lib/run-target';
@@ -21,7 +21,7 @@ export default function remotePull(
     target.answerSignal(() => 'Interrupted. Run the same command to continue.');
     const runContext = createRunContext(configuration, project, context.root, printer);
     try {
-      const { record } = await resolveRun(runContext, options.run);
+      const { record } = await resolveNode(runContext, options.run, options.node);
       const pulled = await pullRun(runContext, record, {
         output,
         projectRoot,

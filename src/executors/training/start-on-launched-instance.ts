@@ -2,8 +2,13 @@ import type { LaunchSpec } from '../../config/schema/launch-spec';
 import type { EnsuredInstance } from '../../instance/launch/ensure-instance';
 import { isAlive, describeInstance } from '../../instance/describe/describe-instances';
 import { readTags } from '../../instance/describe/tags';
+import { interruptedInstance } from '../../run/record/interruption';
 import { endInterrupted } from '../../run/start/end-interrupted';
 import { findDuplicateRun } from '../../run/find/find-run';
+import { byRank } from '../../run/start/ranks';
+import { startOtherNodes } from '../../run/start/start-nodes';
+import { cancelRun } from '../../run/stop/cancel';
+import type { RunFacts } from '../../command/plan';
 import { startRun, type StartedRun } from '../../run/start/start-run';
 import { terminateUnused, launchForRun, waitForShutdown } from '../../run/start/run-instance';
 import { readRecord, type RunRecord } from '../../run/record/record';
@@ -68,7 +73,8 @@ export async function startOnLaunchedInstance(
 class LaunchedStart implements Recovery {
   private scanned!: Scanned;
   private planned!: PlannedRun;
-  private instance: EnsuredInstance | undefined;
+  /** In the order of their ranks. */
+  private instances: EnsuredInstance[] = [];
   private readonly instanceContexts: InstanceContext[] = [];
 
   constructor(
@@ -89,7 +95,7 @@ class LaunchedStart implements Recovery {
       detached,
       restore,
       aws: runs.aws,
-      price: () => this.instance?.price ?? null,
+      price: () => this.instances[0]?.price ?? null,
     });
     return this.planned.key(this.scanned.snapshot);
   }
@@ -98,12 +104,13 @@ class LaunchedStart implements Recovery {
     const { printer } = this.runs;
     assertVolume(this.launchSpec, this.planned.needs(), printer);
     for (;;) {
-      this.instance = undefined;
+      this.instances = [];
       try {
         return await this.launch(await this.makeReady(this.planned.id));
       } catch (error) {
-        if (!(await this.endedUnbegun())) throw error;
-        printer.line(`${this.instance!.id} ended before the training started there; launching a replacement.`);
+        const ended = await this.endedUnbegun();
+        if (!ended) throw error;
+        printer.line(`${ended} ended before the training started there; launching a replacement.`);
       }
     }
   }
@@ -113,45 +120,66 @@ class LaunchedStart implements Recovery {
     this.target.answerSignal(
       () => `Interrupted before ${gone.id} was resumed. To resume it: ${targetCommand(context, 'remote-train')}`,
     );
-    const before = await endInterrupted(this.runs, gone, this.broughtUp, signal);
-    const deadline = (before && readTags(before.tags).deadline) ?? this.instance?.deadline ?? undefined;
-    const instanceContext = await this.makeReady(gone.id, deadline);
-    await waitForLeaseExpiry(instanceContext, gone.id, signal);
+    const before = await endInterrupted(
+      this.runs,
+      { ...gone, instance: interruptedInstance(gone) },
+      this.broughtUp,
+      signal,
+    );
+    const deadline = (before && readTags(before.tags).deadline) ?? this.instances[0]?.deadline ?? undefined;
+    const instanceContext = await this.makeReady(gone.id, deadline, gone.nodes);
+    // Nodes wait for one another for a limited time: none is started before all can be.
+    for (const rank of this.instances.keys()) await waitForLeaseExpiry(instanceContext, gone.id, signal, rank);
     return this.launch(instanceContext, next);
   }
 
-  /** The id of the instance that this command has brought up last; null: none yet. */
-  get broughtUp(): string | null {
-    return this.instance?.id ?? null;
+  /** The ids of the instances that this command has brought up last. */
+  get broughtUp(): string[] {
+    return this.instances.map(({ id }) => id);
   }
 
   close(): void {
     for (const instanceContext of this.instanceContexts) instanceContext.close();
   }
 
-  /** Whether an instance that existed before is gone, for example by a shutdown rule, and the run is unknown. */
-  private async endedUnbegun(): Promise<boolean> {
-    const { instance, target, runs, planned } = this;
-    if (instance?.how !== 'found' || target.signal.aborted) return false;
-    const now = await describeInstance(runs.aws, instance.id, target.signal);
-    return !(now && isAlive(now)) && (await readRecord(runs.store, runs.keys, planned.id)) === null;
+  /** An instance that existed before and is gone, for example by a shutdown rule, where the run is unknown; null: none. */
+  private async endedUnbegun(): Promise<string | null> {
+    const { instances, target, runs, planned } = this;
+    if (target.signal.aborted || (await readRecord(runs.store, runs.keys, planned.id)) !== null) return null;
+    for (const { id, how } of instances) {
+      const now = how === 'found' && (await describeInstance(runs.aws, id, target.signal));
+      if (how === 'found' && !(now && isAlive(now))) return id;
+    }
+    return null;
   }
 
-  /** Makes an instance for a run, or finds the one that was made, and waits until it can be used. */
-  private async makeReady(run: string, deadline?: number): Promise<InstanceContext> {
+  /**
+   * Launches the instances of a run, or finds those that were launched, and waits until they can be used.
+   * @param before the nodes of the attempt before.
+   * @returns the first one.
+   */
+  private async makeReady(run: string, deadline?: number, before?: RunRecord['nodes']): Promise<InstanceContext> {
     const { target, runs } = this;
     const { configuration, context, project, printer, signal } = target;
-    target.answerSignal(() => `Interrupted while an instance was being launched. ${this.endIt}`);
-    const up = ([instance]: EnsuredInstance[]) => {
-      // Known before it is ready: it may end until then.
-      this.instance = instance;
-      target.answerSignal(
-        () =>
-          `Interrupted: ${instance.id} is running. Run the same command to use it; otherwise it shuts itself down. ${this.endIt}`,
-      );
+    const count = configuration.train.nodes;
+    target.answerSignal(
+      () => `Interrupted while ${count === 1 ? 'an instance was' : 'instances were'} being launched. ${this.endIt}`,
+    );
+    const up = (instances: EnsuredInstance[]) => {
+      // Known before they are ready: they may end until then.
+      this.instances = byRank(instances, before);
+      const ids = this.broughtUp.join(', ');
+      const what =
+        count === 1
+          ? `${ids} is running. Run the same command to use it; otherwise it shuts itself down.`
+          : `${ids} are running. Run the same command to use them; otherwise they shut themselves down.`;
+      target.answerSignal(() => `Interrupted: ${what} ${this.endIt}`);
     };
-    [this.instance] = await launchForRun(runs, this.launchSpec, { id: run, deadline }, up, signal);
-    const { id } = this.instance;
+    this.instances = byRank(
+      await launchForRun(runs, this.launchSpec, { id: run, deadline, count }, up, signal),
+      before,
+    );
+    const [{ id }] = this.instances;
     const at = { instance: { id, startupTimeout: configuration.instance.startupTimeout }, instances: [{ id }] };
     try {
       const instanceContext = await createInstanceContext(
@@ -164,18 +192,23 @@ class LaunchedStart implements Recovery {
       this.instanceContexts.push(instanceContext);
       return instanceContext;
     } catch (error) {
-      await terminateUnused(runs, [this.instance], run, signal);
+      await this.terminateUnused(run);
       throw error;
     }
   }
 
+  private async terminateUnused(run: string, why?: string): Promise<void> {
+    await terminateUnused(this.runs, this.instances, run, this.target.signal, why);
+  }
+
   /** Starts the training there, or resumes it. */
   private async launch(instanceContext: InstanceContext, nextAttempt?: NextAttempt): Promise<StartedRun> {
-    const { target, runs, scanned, options, planned } = this;
+    const { target, scanned, options, planned } = this;
     const { context, workspace, printer, signal } = target;
     let sent = false;
+    let started: StartedRun;
     try {
-      const started = await startRun(instanceContext, workspace, planned, {
+      started = await startRun(instanceContext, workspace, planned, {
         signal,
         scanned,
         nextAttempt,
@@ -191,16 +224,50 @@ class LaunchedStart implements Recovery {
         },
       });
       if (!sent && started.run.instance !== instanceContext.instance)
-        await terminateUnused(runs, [this.instance!], planned.id, signal, 'which has run on another instance');
-      return started;
+        await this.terminateUnused(planned.id, 'which has run on another instance');
     } catch (error) {
       const gone = error instanceof Problem && error.code === 'INSTANCE_GONE';
-      if (!sent) await terminateUnused(runs, [this.instance!], nextAttempt?.id ?? planned.id, signal);
+      if (!sent) await this.terminateUnused(nextAttempt?.id ?? planned.id);
       else if (!gone)
         printer.warn(
-          `${instanceContext.instance} was left running; it shuts itself down if no training starts on it. ${this.endIt}`,
+          `${this.broughtUp.join(', ')} ${this.instances.length === 1 ? 'was left running; it shuts itself' : 'were left running; they shut themselves'} down if no training starts there. ${this.endIt}`,
         );
       throw error;
+    }
+    await this.startOthers(instanceContext, started, nextAttempt);
+    return started;
+  }
+
+  /** Starts the nodes beside the first one, unless they were started already. The run is stopped where one can't be. */
+  private async startOthers(first: InstanceContext, started: StartedRun, nextAttempt?: NextAttempt): Promise<void> {
+    const { target, scanned, options, planned } = this;
+    const { workspace, signal } = target;
+    const { run, attached } = started;
+    const isHere = attached !== 'ended' && run.instance === first.instance;
+    const isWaiting = isHere && run.nodes.length === 0 && run.caller === (await first.caller());
+    if (this.instances.length === 1 || !isWaiting) return;
+    try {
+      const { force } = options;
+      await startOtherNodes(first, workspace, planned, run, {
+        instances: this.broughtUp,
+        scanned,
+        signal,
+        force,
+        nextAttempt,
+      });
+    } catch (error) {
+      if (!signal.aborted) await this.stopIncomplete(first, run);
+      throw error;
+    }
+  }
+
+  private async stopIncomplete(first: InstanceContext, run: RunFacts): Promise<void> {
+    const { printer } = this.runs;
+    try {
+      await cancelRun(first, run, this.target.signal);
+      await this.terminateUnused(run.id);
+    } catch (error) {
+      printer.warn(`${run.id} could not be stopped: ${(error as Error).message}`);
     }
   }
 

@@ -2,7 +2,8 @@ import { OUTPUT_DIRECTORY, outputFinder, type Output } from '../../config/settin
 import type { StoreKeys } from '../../store/keys';
 import type { Store } from '../../store/store';
 import { assertArtifactList } from './artifact-paths';
-import type { RunRecord } from '../record/record';
+import { readOtherNodes } from '../record/node-records';
+import { prefixOfRecord, type RunRecord } from '../record/record';
 import { readArtifactList, readCheckpoint, type ArtifactList, type StoredFile } from '../record/file-lists';
 
 /** Where files that a run wrote outside of its project are written, project-relative. */
@@ -28,25 +29,65 @@ export interface UnsavedFile {
 
 export interface Artifacts {
   files: ListedArtifact[];
+  /** Files of nodes whose path a node of a lower rank has saved with another content. */
+  hidden: { node: number; name: string }[];
   unsaved: UnsavedFile[];
   /** Of outputs, what can't be saved. Paths are project-relative. */
   skipped: ArtifactList['skipped'];
 }
 
 /**
- * The artifacts of a run. What is an output, the configuration of today decides: an extra file of the run is one as soon
- * as `train.outputs` names it, and so is a file of its last checkpoint in the project.
+ * The artifacts of a run, of all its nodes. What is an output, the configuration of today decides: an extra file of the
+ * run is one as soon as `train.outputs` names it, and so is a file of its last checkpoint in the project. Of the files
+ * that several nodes have saved under one path, that of the lowest rank is listed.
  * @returns null where none were saved.
- * @throws Problem `LIST_MISMATCH`, `ARTIFACT_UNSAFE`
+ * @throws Problem `LIST_MISMATCH`, `ARTIFACT_UNSAFE`, `RECORD_UNVERIFIED`
  */
 export async function listArtifacts(
+  at: { store: Store; keys: StoreKeys },
+  record: RunRecord,
+  rules: OutputRules,
+): Promise<Artifacts | null> {
+  const first = await listOfNode(at, record, rules);
+  const others = await readOtherNodes(at, record);
+  if (!first || others.length === 0) return first;
+  const all: Artifacts = { ...first, hidden: [] };
+  const taken = new Map(first.files.map((file) => [file.name, file]));
+  for (const other of others) {
+    const list = await listOfNode(at, other, rules);
+    const prefix = prefixOfRecord(at.keys, other);
+    for (const file of list?.files ?? []) {
+      const before = taken.get(file.name);
+      if (!before) taken.set(file.name, { ...file, prefix });
+      else if (before.sha256 !== file.sha256) all.hidden.push({ node: other.node!.rank, name: file.name });
+    }
+    all.unsaved.push(...(list?.unsaved ?? []));
+    all.skipped.push(...(list?.skipped ?? []));
+  }
+  all.files = [...taken.values()];
+  assertNoDuplicates(all.files);
+  return all;
+}
+
+/** Before anything is done with a path; and once more where all of them are to lie. */
+function assertNoDuplicates(files: readonly ListedArtifact[]): void {
+  // A file outside the project may get the path of an artifact, which is no reason to refuse the others: `screenArtifacts`.
+  assertArtifactList(files.filter(({ name, path }) => name === path));
+}
+
+interface OutputRules {
+  projectRoot: string;
+  outputs: readonly Output[];
+}
+
+/** The artifacts that the record of a run, or of one of its nodes, names. */
+async function listOfNode(
   { store, keys }: { store: Store; keys: StoreKeys },
   record: RunRecord,
-  { projectRoot, outputs }: { projectRoot: string; outputs: readonly Output[] },
+  { projectRoot, outputs }: OutputRules,
 ): Promise<Artifacts | null> {
   const list = await readArtifactList(store, keys, record);
   if (!list) return null;
-  // Before anything is done with a path; and once more where all of them are to lie.
   for (const each of [list.files, list.extra]) assertArtifactList(each);
   const find = outputFinder(outputs);
   const nameOf = (path: string) => {
@@ -68,10 +109,10 @@ export async function listArtifacts(
     const artifact = listed(file, file.path);
     if (artifact.output && !named.has(artifact.name)) files.push(artifact);
   }
-  // A file outside the project may get the path of an artifact, which is no reason to refuse the others: `screenArtifacts`.
-  assertArtifactList(files.filter(({ name, path }) => name === path));
+  assertNoDuplicates(files);
   return {
     files,
+    hidden: [],
     unsaved: list.unsaved.map(({ path, ...rest }) => ({ name: nameOf(path), ...rest })),
     skipped: list.skipped,
   };

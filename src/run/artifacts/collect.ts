@@ -16,10 +16,10 @@ import { switchIn } from './write/switch-in';
 import { fetchFile, forEachFile, Semaphore } from './write/download-file';
 import { assertSaved } from './assert-saved';
 import { reportExtra } from './extra-files';
-import { reportHeldBack, reportSkipped } from './held-back';
+import { reportHeldBack, reportHidden, reportSkipped } from './held-back';
 import { assertNoSymlinkInPath } from '../../workspace/no-symlinks';
 import { formatPointer, pointerPath, pointerTo } from './pointer';
-import type { RunRecord } from '../record/record';
+import { prefixOfRecord, type RunRecord } from '../record/record';
 import type { ArtifactList, StoredFile } from '../record/file-lists';
 import { SentFiles } from '../../project/sent-files';
 import { hasContent } from './write/same-content';
@@ -30,6 +30,7 @@ import type { Configuration } from '../../config/settings/types';
 import type { RunContext } from '../../context/types';
 import type { HeldBack } from './write/artifact';
 import type { Delivered, Placed } from './nx-outputs';
+import { waitForOtherNodes } from '../record/node-records';
 
 export interface Collected {
   /** Of outputs. */
@@ -69,6 +70,7 @@ export async function collectArtifacts(
 ): Promise<Collected> {
   const { printer, project, configuration, workspaceRoot } = context;
   const { projectRoot } = configuration;
+  await waitForOtherNodes(context, record, signal);
   assertSaved(record, project);
   const root = join(workspaceRoot, projectRoot);
   const selection = await selectArtifacts(context, record, root);
@@ -138,6 +140,7 @@ async function selectArtifacts(context: RunContext, record: RunRecord, root: str
   const { outputs } = train;
   const list = (await listArtifacts(context, record, { projectRoot, outputs })) ?? {
     files: [],
+    hidden: [],
     unsaved: [],
     skipped: [],
   };
@@ -145,6 +148,7 @@ async function selectArtifacts(context: RunContext, record: RunRecord, root: str
   const artifacts = list.files.filter(({ output }) => output !== undefined);
   assertArtifactSize(artifacts, train.maxArtifactSize);
   reportSkipped(printer, list.skipped);
+  reportHidden(printer, project, record.id, list.hidden);
   const standing = new Standing(root, [...artifacts.flatMap(({ path }) => [path, pointerPath(path)]), TRAINING_LOG]);
   const sent = new SentFiles(store, keys, record.snapshot);
   const screened = await screenArtifacts(artifacts, { output: root, sent });
@@ -179,7 +183,7 @@ async function stageArtifacts(
   const semaphore = new Semaphore();
   // None of them writes any more when the directory is removed.
   await forEachFile(wanted, CONCURRENT_FILES, signal, (file, any) =>
-    fetchFile({ store, prefix: keys.run(record.id), entry: file }, join(stage, file.path), {
+    fetchFile({ store, prefix: prefixOfRecord(keys, record), entry: file }, join(stage, file.path), {
       signal: any,
       semaphore,
       onBytes: (more) => progress.update((done += more)),
@@ -280,7 +284,7 @@ async function writeLog(
   target: string,
   signal?: AbortSignal,
 ): Promise<Omit<Placed, 'path'>> {
-  const log = new StoredLog(store, keys, record.id);
+  const log = new StoredLog(store, keys, record);
   const file = openSync(target, 'w', 0o644);
   const digest = createHash('sha256');
   let size = 0;

@@ -50,3 +50,21 @@ export function reportSkipped(printer: Printer, skipped: readonly { path: string
   const more = skipped.length > MAX_NAMED ? ` and ${skipped.length - MAX_NAMED} more` : '';
   printer.warn(`left on the instance: ${named.join(', ')}${more}`);
 }
+
+/** Names the files of other nodes that are not fetched, because a node of a lower rank has one of the same path. */
+export function reportHidden(
+  printer: Printer,
+  project: string,
+  run: string,
+  hidden: readonly { node: number; name: string }[],
+): void {
+  if (hidden.length === 0) return;
+  const [first] = hidden;
+  const nodes = [...new Set(hidden.map(({ node }) => node))].join(', ');
+  const named = hidden.slice(0, MAX_NAMED).map(({ name }) => printablePath(name));
+  const more = hidden.length > MAX_NAMED ? ` and ${hidden.length - MAX_NAMED} more` : '';
+  const output = `--output=${join(tmpdir(), `${run}-node-${first.node}`)}`;
+  printer.warn(
+    `${formatCount(hidden.length, 'file')} of node ${nodes} ${hidden.length === 1 ? 'stays' : 'stay'} in the store, because another node has saved a different file of the same path: ${named.join(', ')}${more}. To fetch the files of one node: ${nxRun(project, 'remote-pull', `--run=${run}`, `--node=${first.node}`, output)}`,
+  );
+}

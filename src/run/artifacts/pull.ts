@@ -27,7 +27,7 @@ import { assertNoSymlinkInPath } from '../../workspace/no-symlinks';
 import { parsePointer, pointerPath } from './pointer';
 import { assertNotHome } from './pull-target';
 import { selectFiles, type PullSelection } from './pull-selection';
-import type { RunRecord } from '../record/record';
+import { prefixOfRecord, type RunRecord } from '../record/record';
 import { hasContent } from './write/same-content';
 import { SentFiles } from '../../project/sent-files';
 import { Standing } from './write/standing';
@@ -83,7 +83,16 @@ export async function pullRun(
   for (const directory of new Set(accepted.map(({ path }) => dirname(join(output, path)))))
     recoverUnfinished(directory);
 
-  const fetching = { store, prefix: keys.run(record.id), printer, output, present, standing, screened, signal };
+  const fetching = {
+    store,
+    prefix: prefixOfRecord(keys, record),
+    printer,
+    output,
+    present,
+    standing,
+    screened,
+    signal,
+  };
   const { fetched, there, bytes } = await fetchScreened(fetching);
   const pulled: Pulled = { fetched, there: unchanged.length + there, heldBack, bytes };
   const already = pulled.there > 0 ? `, ${pulled.there} there already` : '';

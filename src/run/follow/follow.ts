@@ -105,8 +105,8 @@ class Follower {
     this.sure = this.at;
     this.shown = new ShownLog(this.at);
     this.formSince = options.formSince;
-    this.log = new StoredLog(context.store, context.keys, run.id);
-    this.watch = new RecordWatch(context.store, context.keys, run.id, options.patience);
+    this.log = new StoredLog(context.store, context.keys, run);
+    this.watch = new RecordWatch(context.store, context.keys, run.id, options.patience, run.node?.rank);
     if (options.first) this.accept(options.first.offset, inflated(options.first));
   }
 

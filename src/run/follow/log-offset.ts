@@ -14,7 +14,7 @@ export async function startOfLog(
   record: RunRecord,
   { since, tail }: { since?: string; tail?: number },
 ): Promise<number> {
-  const log = new StoredLog(store, keys, record.id);
+  const log = new StoredLog(store, keys, record);
   let from = 0;
   if (since !== undefined) {
     const time = timeOf(since, Date.now());

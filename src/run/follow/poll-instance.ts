@@ -28,7 +28,7 @@ export async function renewUploadForm(
 ): Promise<{ run: RunState; report: RunReport | null }> {
   const there = context.at(run.instance);
   return there.remote.send(
-    { op: 'renew', run: run.id, store: await storeAccess(context, run.id, true) },
+    { op: 'renew', run: run.id, store: await storeAccess(context, context.keys.run(run.id), true) },
     { comment: `nx-ec2: renew the access of ${run.id}`, executionTimeout: 60, signal },
   );
 }

@@ -120,7 +120,7 @@ describe('a log in the store', () => {
     const record = recordOf({ log: { size: log.length, training: 0, truncated: false, hashes } });
     const read = async (from: number, of = record) => {
       const pieces: Buffer[] = [];
-      for await (const piece of new StoredLog(at.store, keys, RUN).verified(of, from)) pieces.push(piece);
+      for await (const piece of new StoredLog(at.store, keys, { id: RUN }).verified(of, from)) pieces.push(piece);
       return Buffer.concat(pieces);
     };
     for (const from of [0, 1, SEGMENT_BYTES - 1, SEGMENT_BYTES, SEGMENT_BYTES + 499, log.length])

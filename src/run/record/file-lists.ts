@@ -7,7 +7,7 @@ import type { StoreKeys } from '../../store/keys';
 import { readAgain } from '../../store/objects/read-again';
 import type { Store } from '../../store/store';
 import { parseJson, TooLarge } from '../../system/bounded';
-import type { RunRecord } from './record';
+import { prefixOfRecord, type RunRecord } from './record';
 
 /** Parts are of this size, but the last one: docs/reference/formats.md, "Parts". */
 export const PART_BYTES = 8 * 1024 * 1024;
@@ -66,7 +66,10 @@ const checkpoint = z
   }, 'it names files of other runs');
 
 /** A file in the store, in parts. Its path is as the instance says: nothing has checked where it leads. */
-export type StoredFile = z.infer<typeof storedFile>;
+export type StoredFile = z.infer<typeof storedFile> & {
+  /** The prefix that its parts are below, where that is not the run's: another node has written it. */
+  prefix?: string;
+};
 /** Paths are relative to the project; those of `extra` and `unsaved` to the workspace. */
 export type ArtifactList = z.infer<typeof artifactList>;
 /**
@@ -85,7 +88,7 @@ function directoriesOf(path: string): string[] {
 export async function readArtifactList(store: Store, keys: StoreKeys, record: RunRecord): Promise<ArtifactList | null> {
   const { artifacts } = record;
   if (artifacts?.state !== 'saved' || !artifacts.sha256) return null;
-  return readPinned(store, `${keys.run(record.id)}artifacts.json`, artifacts.sha256, artifactList);
+  return readPinned(store, `${prefixOfRecord(keys, record)}artifacts.json`, artifacts.sha256, artifactList);
 }
 
 /** A checkpoint that the run's record names. @throws Problem `NO_CHECKPOINT`, `LIST_MISMATCH` */
@@ -97,7 +100,7 @@ export async function readCheckpoint(store: Store, keys: StoreKeys, record: RunR
       next: there ? `It has: ${there}.` : 'It has none.',
     });
   }
-  return readPinned(store, `${keys.run(record.id)}checkpoint/${n}.json`, kept.sha256, checkpoint);
+  return readPinned(store, `${prefixOfRecord(keys, record)}checkpoint/${n}.json`, kept.sha256, checkpoint);
 }
 
 async function readPinned<T>(store: Store, key: string, sha256: string, schema: z.ZodType<T>): Promise<T> {

@@ -10,6 +10,11 @@ export function wasInterrupted({ state, outcome, stop, failure, metadata }: Ende
   return outcome === 'lost' && failure?.code === 'INSTANCE_GONE' && metadata.recovery !== 'none';
 }
 
+/** The instance whose loss interrupted a run: of several nodes, the others wait for another in its place. */
+export function interruptedInstance({ outcome, instance, failedNode }: RunRecord): string {
+  return outcome === 'lost' || !failedNode?.instance ? instance : failedNode.instance;
+}
+
 /** Whether the next attempt of a run starts by itself: its fleet launches another instance, however this one ended. */
 export function awaitsReplacement(run: Ended): boolean {
   if (run.state !== 'ended' || run.metadata.recovery !== 'fleet') return false;

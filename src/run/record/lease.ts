@@ -1,15 +1,24 @@
 import type { RunContext } from '../../context/types';
-import { readRecord } from './record';
+import { readNodeRecord, type ReadRecord } from './record';
 import { sleep } from '../../system/sleep';
 
 /** An instance resumes a run that has not ended only if its record was not written for this time, ms by S3's clock. */
 export const LEASE_MS = 60_000;
 
-/** Waits until an instance may resume a run: returns at once if its end was recorded. */
-export async function waitForLeaseExpiry(context: RunContext, run: string, signal?: AbortSignal): Promise<void> {
+/**
+ * Waits until an instance may resume a run: returns at once if its end was recorded.
+ * @param rank of the node that is to be resumed, of several.
+ * @returns its record as it is then; null: it has none.
+ */
+export async function waitForLeaseExpiry(
+  context: RunContext,
+  run: string,
+  signal?: AbortSignal,
+  rank = 0,
+): Promise<ReadRecord | null> {
   for (;;) {
-    const read = await readRecord(context.store, context.keys, run);
-    if (!read || read.record.state === 'ended' || read.age >= LEASE_MS) return;
+    const read = await readNodeRecord(context.store, context.keys, run, rank);
+    if (!read || read.record.state === 'ended' || read.age >= LEASE_MS) return read;
     await sleep(LEASE_POLL_MS, signal);
   }
 }

@@ -155,6 +155,17 @@ function invalid(key: string, why: string): Problem {
   });
 }
 
+/** A run, or one of its nodes. */
+export interface NodeOfRun {
+  id: string;
+  node?: { rank: number } | null;
+}
+
+/** The prefix of what a run has in the store, or one of its nodes, whose record it is. */
+export function prefixOfRecord(keys: StoreKeys, { id, node }: NodeOfRun): string {
+  return keys.node(id, node?.rank ?? 0);
+}
+
 /** The ids of the project's runs that are in the store, newest first. */
 export async function listRuns(store: Store, keys: StoreKeys): Promise<string[]> {
   const names = await store.listDirectories(keys.run(''), MAX_RUNS);

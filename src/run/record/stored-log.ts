@@ -6,7 +6,7 @@ import { readAgain } from '../../store/objects/read-again';
 import { StoreUnreadable } from '../../store/objects/unusable';
 import type { Store } from '../../store/store';
 import { LogCheck } from './log-check';
-import type { RunRecord } from './record';
+import { prefixOfRecord, type NodeOfRun, type RunRecord } from './record';
 
 /** Bytes of a segment of a run's log: docs/reference/formats.md, "Runs in the store". */
 export const SEGMENT_BYTES = 256 * 1024;
@@ -16,16 +16,16 @@ const MAX_TIMES_BYTES = 256 * 1024;
 const number = z.number().int().nonnegative();
 const timesSchema = z.object({ times: z.array(z.tuple([number, number])).max(10_000) });
 
-/** A run's log as the store has it. */
+/** A run's log, or that of one of its nodes, as the store has it. */
 export class StoredLog {
   private readonly prefix: string;
 
   constructor(
     private readonly store: Store,
     keys: StoreKeys,
-    run: string,
+    run: NodeOfRun,
   ) {
-    this.prefix = keys.run(run);
+    this.prefix = prefixOfRecord(keys, run);
   }
 
   /** What of it is there from an offset on, up to the end of one segment; empty where nothing is. */

@@ -1,7 +1,7 @@
 import type { Restore } from '../../command/plan';
 import { Problem } from '../../report/problem';
 import { resolveRun } from '../find/find-run';
-import type { RunRecord, SavedCheckpoint } from '../record/record';
+import { prefixOfRecord, type RunRecord, type SavedCheckpoint } from '../record/record';
 import { readCheckpoint } from '../record/file-lists';
 import type { RunContext } from '../../context/types';
 
@@ -20,7 +20,7 @@ export async function resumePoint(context: RunContext, run: string | true, signe
       next: 'Have the training write checkpoints to NX_EC2_CHECKPOINT_DIR, or list their paths in "train.checkpoints.paths". To start from the beginning, leave out --resumeFrom.',
     });
   }
-  const prefix = keys.run(record.id);
+  const prefix = prefixOfRecord(keys, record);
   const restore = { run: record.id, n: last.n, sha256: last.sha256, prefix, urls: null };
   if (!signed || configuration.storeAccess === 'role') return restore;
   const { files } = await readCheckpoint(store, keys, record, last.n);

@@ -26,8 +26,10 @@ export function describeStart(
       `This training has ended already: ${printer.strong(run.id)}${by} on ${run.instance} (--rerun starts another)`,
     );
   } else {
+    const { nodes } = context.configuration.train;
+    const others = nodes > 1 ? ` and ${nodes - 1} more` : '';
     printer.line(
-      `Training ${printer.strong(run.id)} ${run.queue ? 'waits' : 'started'} on ${run.instance}${process} as ${sanitizeForTerminal(run.user)}`,
+      `Training ${printer.strong(run.id)} ${run.queue ? 'waits' : 'started'} on ${run.instance}${others}${process} as ${sanitizeForTerminal(run.user)}`,
     );
   }
   const { paths } = context.configuration.train.checkpoints;

@@ -20,20 +20,21 @@ const GONE_POLL_MS = 2_000;
 /**
  * Terminates the instance of a run that was interrupted, before the run resumes on another one: two instances must not
  * write one run. The record only names it; EC2 must say that it was launched for this run.
- * @param own the instance that this command itself brought up for the run, whatever run it was launched for.
+ * @param own the instances that this command itself brought up for the run, whatever run they were launched for.
  * @returns what EC2 says of it; null where it is gone.
  * @throws Problem where it lives and is not this run's.
  */
 export async function endInterrupted(
   context: RunContext,
   run: Pick<RunRecord, 'id' | 'instance' | 'endedAt'>,
-  own: string | null,
+  own: readonly string[],
   signal: AbortSignal,
 ): Promise<ManagedInstance | null> {
   const { aws, printer } = context;
   if (!isResourceId('instance', run.instance)) return null;
-  const required =
-    run.instance === own ? await requiredTags(context, ['store']) : await requiredRunTags(context, run.id);
+  const required = own.includes(run.instance)
+    ? await requiredTags(context, ['store'])
+    : await requiredRunTags(context, run.id);
   try {
     const instance = await managedInstance(aws, run.instance, required, { signal });
     if (instance) await stopAndWait(aws, { instance, how: 'terminate' }, printer, signal);

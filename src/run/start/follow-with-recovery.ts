@@ -1,7 +1,7 @@
 import type { RunFacts } from '../../command/plan';
 import { Problem } from '../../report/problem';
 import { formatDuration } from '../../report/units';
-import { isResumable } from '../record/interruption';
+import { interruptedInstance, isResumable } from '../record/interruption';
 import type { StartedRun } from './start-run';
 import type { RunRecord } from '../record/record';
 import type { NextAttempt } from './plan-run';
@@ -42,7 +42,7 @@ export async function followWithRecovery(
     const { printer } = context;
     const at = new Date(ended.endedAt ?? since).toTimeString().slice(0, 8);
     printer.line(
-      `${at}: the spot instance ${ended.instance} was taken away${ended.outcome === 'lost' ? ' without notice' : ''}; ` +
+      `${at}: the spot instance ${interruptedInstance(ended)} was taken away${ended.outcome === 'lost' ? ' without notice' : ''}; ` +
         `${describeSaved(ended)}. Resuming ${ended.id} on another instance.`,
     );
     try {

@@ -32,9 +32,16 @@ export interface PlannedRun {
   key(snapshot: Snapshot): string;
   /**
    * @param tree the one that its plan names.
-   * @param next the run to resume instead of starting a new one, and its next attempt.
    */
-  part(context: RunContext, tree: string, snapshot: Snapshot, next?: NextAttempt): Promise<RunPart>;
+  part(context: RunContext, tree: string, snapshot: Snapshot, as?: RunPlace): Promise<RunPart>;
+}
+
+/** Which part of which run is started. */
+export interface RunPlace {
+  /** The run to resume instead of starting a new one, and its next attempt. */
+  next?: NextAttempt;
+  /** A node other than the first, and the run that the first one has started. */
+  node?: { run: string; rank: number };
 }
 
 export interface NextAttempt {
@@ -111,8 +118,9 @@ class TrainingPlan implements PlannedRun {
     const { env, versions, configuration, options } = this.of;
     return runKey({
       ...this.decides,
-      // Keys of trainings without one stay as they were.
+      // Keys of trainings without these stay as they were.
       launcher: this.decides.launcher ?? undefined,
+      nodes: configuration.train.nodes > 1 ? configuration.train.nodes : undefined,
       env,
       secrets: configuration.train.secrets,
       snapshot,
@@ -121,14 +129,18 @@ class TrainingPlan implements PlannedRun {
     });
   }
 
-  async part(context: RunContext, tree: string, snapshot: Snapshot, next?: NextAttempt): Promise<RunPart> {
+  async part(context: RunContext, tree: string, snapshot: Snapshot, { next, node }: RunPlace = {}): Promise<RunPart> {
     const { configuration, workspaceRoot, options, env } = this.of;
     const { train } = configuration;
     context.printer.detail(this.environment);
-    const id = next?.id ?? this.id;
+    const id = node?.run ?? next?.id ?? this.id;
+    const rank = node?.rank ?? 0;
+    const isAlone = train.nodes === 1;
+    // Nodes read what the others have written, which no form allows.
+    const detached = options.detached || !isAlone;
     const read = train.secretsFrom === 'client' ? await readSecrets(context.aws, train.secrets) : {};
     const [store, caller, git, signer] = await Promise.all([
-      storeAccess(context, id, !options.detached),
+      storeAccess(context, context.keys.node(id, rank), !detached),
       context.caller(),
       this.of.git,
       signingKeys(context, id),
@@ -140,13 +152,14 @@ class TrainingPlan implements PlannedRun {
       ...this.decides,
       ...runSettings(configuration, workspaceRoot),
       env: { ...env, ...read },
-      rerun: options.rerun,
+      node: isAlone ? null : { rank, count: train.nodes },
+      // Which run it is, the first node has decided.
+      rerun: options.rerun || rank > 0,
       knownFailed: null,
       caller,
-      detached: options.detached,
+      detached,
       store,
       resumeFrom: options.restore,
-      node: null,
       nextAttempt: next ? { attempt: next.attempt, heartbeat: next.heartbeat } : null,
       mask: Object.keys(read),
       endpoints: instanceEndpoints(),

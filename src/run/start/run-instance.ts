@@ -121,17 +121,23 @@ async function terminateUnusedOne(
 }
 
 /**
- * Reports what happens to a run's instance if it was launched for a training, and waits if that is soon. It shuts itself
- * down. If it does not, it is terminated from here, provided that EC2 says that it was launched for this very run, and
- * that the instance itself does not report the run as active: the record, which names it, is not enough.
- * @param own the instance that this command itself brought up for the run, whatever run it was launched for.
+ * Reports what happens to a run's instances if they were launched for a training, and waits if that is soon. They shut
+ * themselves down. One that does not is terminated from here, provided that EC2 says that it was launched for this very
+ * run, and that the instance itself does not report the run as active: the record, which names it, is not enough.
+ * @param own the instances that this command itself brought up for the run, whatever run they were launched for.
  */
 export async function waitForShutdown(
   context: RunContext,
   run: RunRecord,
-  own: string | null,
+  own: readonly string[],
   signal: AbortSignal,
 ): Promise<void> {
+  const nodes =
+    run.nodes.length > 0 ? run.nodes.map(({ instance }) => instance) : own.length > 1 ? own : [run.instance];
+  for (const instance of nodes) await waitForOne(context, { ...run, instance }, own.includes(instance), signal);
+}
+
+async function waitForOne(context: RunContext, run: RunRecord, own: boolean, signal: AbortSignal): Promise<void> {
   const { aws, printer } = context;
   if (!isResourceId('instance', run.instance)) return;
   const instance = await describeInstance(aws, run.instance, signal);
@@ -156,7 +162,7 @@ export async function waitForShutdown(
   } finally {
     waiting.end();
   }
-  await shutDown(context, run, id === own, finish.shutdown, signal);
+  await shutDown(context, run, own, finish.shutdown, signal);
 }
 
 /**

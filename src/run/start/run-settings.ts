@@ -116,6 +116,7 @@ function publicSettings({ train, pricePerHour }: Configuration): Record<string, 
   return {
     ...Object.fromEntries(PUBLIC_SETTINGS.map((name) => [name, train[name]])),
     launcher: train.launcher ?? undefined,
+    nodes: train.nodes > 1 ? train.nodes : undefined,
     pricePerHour,
     env: Object.keys(train.env).sort(),
     secrets: Object.keys(train.secrets).sort(),

@@ -69,7 +69,7 @@ export async function startRun(
       early: options.early,
       run: async (snapshot) => {
         const [part, same] = await Promise.all([
-          planned.part(context, context.tree, snapshot, options.nextAttempt),
+          planned.part(context, context.tree, snapshot, { next: options.nextAttempt }),
           looking,
         ]);
         if (part.runKey !== key || options.nextAttempt) return indexed(part);
@@ -78,7 +78,7 @@ export async function startRun(
         const { id, instance, attempt, heartbeat } = same.interrupted;
         context.printer.line(`${id} was interrupted on ${instance}; resuming it (--rerun starts a new run).`);
         await waitForLeaseExpiry(context, id, signal);
-        return planned.part(context, context.tree, snapshot, { id, attempt: attempt + 1, heartbeat });
+        return planned.part(context, context.tree, snapshot, { next: { id, attempt: attempt + 1, heartbeat } });
       },
       onSend: options.onSend,
       needs: () => planned.needs(),

@@ -17,13 +17,19 @@ export function costOf(run: RunRecord, now = Date.now()): Cost | null {
   const price = run.metadata.price ?? configured(run);
   if (!price || run.startedAt === null) return null;
   const costs = spansOf(run, now).map(({ from, to, perHour }) => ((to - from) / HOUR_MS) * (perHour ?? price.perHour));
-  return { usd: costs.reduce((sum, each) => sum + each, 0), price };
+  // The instances of one run are of one type, and live as long as one another.
+  return { usd: costs.reduce((sum, each) => sum + each, 0) * nodeCount(run), price };
+}
+
+function nodeCount({ node }: RunRecord): number {
+  return node?.count ?? 1;
 }
 
 /** `$0.12, at $0.53 an hour (spot, eu-west-1a, EC2's price of 2026-11-25)` */
 export function describeCost(run: RunRecord, now?: number): string | null {
   const cost = costOf(run, now);
-  return cost && `${dollars(cost.usd)}, at ${describePrice(cost.price)}`;
+  const each = nodeCount(run) > 1 ? `${nodeCount(run)} x ` : '';
+  return cost && `${dollars(cost.usd)}, at ${each}${describePrice(cost.price)}`;
 }
 
 /** When a run has had an instance to itself, ms since the epoch. */

@@ -43,13 +43,14 @@ export function describeOutcome(run: RunFacts): string {
     case 'succeeded':
       return `succeeded${took}`;
     case 'failed':
+      if (run.failure?.code === 'NODE_FAILED') return `failed${took}: ${why}`;
       return why ? `failed${took}: ${why} (${how})` : `${run.signal ? 'was ' : ''}${how}${took}`;
     case 'cancelled':
       return `was cancelled${took} (${how})`;
     case 'timed-out':
       return `was stopped at its time limit${took} (${how})`;
     case 'interrupted':
-      return `was interrupted${took}: ${interruption(run).why} (${how})`;
+      return `was interrupted${took}${nodeOf(run)}: ${interruption(run).why} (${how})`;
     case 'setup-failed':
       return `failed before it started: ${why ?? 'its set-up failed'}`;
     case 'lost':
@@ -59,7 +60,14 @@ export function describeOutcome(run: RunFacts): string {
   }
 }
 
-function interruption({ stop }: RunFacts): { why: string; change?: string } {
+/** Where a run of several nodes ended first. */
+function nodeOf({ failedNode }: RunFacts): string {
+  if (!failedNode) return '';
+  return ` on node ${failedNode.rank}${failedNode.instance ? ` (${failedNode.instance})` : ''}`;
+}
+
+function interruption({ stop, failedNode }: RunFacts): { why: string; change?: string } {
+  if (failedNode?.why === 'lost') return { why: 'it sent no more heartbeats' };
   const reason = stop?.reason ?? 'shutdown';
   return Object.hasOwn(INTERRUPTIONS, reason) ? INTERRUPTIONS[reason] : { why: sanitizeForTerminal(reason) };
 }

@@ -1,4 +1,4 @@
-import { resolveRun } from '../find/find-run';
+import { resolveNode } from '../find/find-node';
 import { startOfLog } from '../follow/log-offset';
 import type { RunRecord } from '../record/record';
 import type { RunContext } from '../../context/types';
@@ -9,6 +9,8 @@ export interface ShowLogsOptions {
   run?: string;
   since?: string;
   tail?: number;
+  /** The rank of a node; absent: the first. */
+  node?: number;
   /** Until the run has ended (default). */
   follow?: boolean;
 }
@@ -16,10 +18,10 @@ export interface ShowLogsOptions {
 /** Prints a run's log, from its start or a later point, and follows it to the run's end. @returns the run as it is then. */
 export async function showLogs(
   context: RunContext,
-  { run, since, tail, follow }: ShowLogsOptions,
+  { run, since, tail, node, follow }: ShowLogsOptions,
   signal: AbortSignal,
 ): Promise<RunRecord> {
-  const { record } = await resolveRun(context, run);
+  const { record } = await resolveNode(context, run, node);
   const from = await startOfLog(context, record, { since, tail });
   return streamRunLog(context, record, { signal, from, once: follow === false });
 }

@@ -160,6 +160,9 @@ export function describeRun(run: RunStatus): string {
     ['waits for', run.queue && run.queue.holders.join(', ')],
     ['by', run.caller],
     ['instance', `${run.instance}, as ${run.user}${run.gpus?.length ? `, GPU ${run.gpus.join(', ')}` : ''}`],
+    ...run.nodes.slice(1).map(({ rank, instance, address }): [string, string] => {
+      return [`node ${rank}`, `${instance}, ${address}`];
+    }),
     ['command', metadata.command],
     ['launcher', launcherOf(run)],
     ['code', codeOf(run)],

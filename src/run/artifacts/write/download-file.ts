@@ -274,7 +274,7 @@ async function fetchPart(
   signal: AbortSignal,
 ): Promise<Buffer> {
   const sha256 = entry.parts[at];
-  const key = `${prefix}part/${sha256}`;
+  const key = `${entry.prefix ?? prefix}part/${sha256}`;
   const which = `part ${at + 1} of ${entry.parts.length} of ${sanitizeForTerminal(entry.path)} (${key})`;
   const read = async () => {
     const stored = await store.getWithETag(key, PART_BYTES, { signal });

@@ -1,0 +1,44 @@
+import { Problem } from '../../report/problem';
+import { assertNodes } from './nodes';
+import type { Configuration } from './types';
+
+const launched = { launchSpec: { recovery: 'none' }, startupTimeout: 1 };
+
+function check(nodes: number, more: object = {}): string | null {
+  const configuration = { instance: launched, storeAccess: 'auto', ...more, train: { nodes } };
+  try {
+    assertNodes(configuration as unknown as Configuration);
+    return null;
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error;
+    return `${error.code}: ${error.what} ${error.next}`;
+  }
+}
+
+describe('A training of several nodes', () => {
+  it('runs on instances that are launched for it, which have a role', () => {
+    expect(check(2)).toBeNull();
+    expect(check(64, { storeAccess: 'role' })).toBeNull();
+    expect(check(2, { instance: { launchSpec: { recovery: 'client' } } })).toBeNull();
+  });
+
+  it('does not run on an instance that exists', () => {
+    expect(check(2, { instance: { id: 'i-0123456789abcdef0' } })).toMatch(
+      /^CONFIG_INVALID: "train.nodes" is 2, and "instance" names an instance that exists\. Set "instance" to \{ "type"/,
+    );
+  });
+
+  it('is not recovered by a fleet', () => {
+    expect(check(3, { instance: { launchSpec: { recovery: 'fleet' } } })).toMatch(
+      /^CONFIG_INVALID: .*"fleet".* Set "recovery" to "client" or "none"\./,
+    );
+  });
+
+  it('needs more than a presigned form', () => {
+    expect(check(2, { storeAccess: 'presigned' })).toMatch(/^CONFIG_INVALID: .*"presigned".*instanceProfile/);
+  });
+
+  it('changes nothing for one node', () => {
+    expect(check(1, { instance: { id: 'i-0123456789abcdef0' }, storeAccess: 'presigned' })).toBeNull();
+  });
+});

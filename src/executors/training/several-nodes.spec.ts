@@ -1,0 +1,164 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { until } from '../../system/until.fixture';
+import { Workshop } from '../lib/executor-harness.fixture';
+
+// Node resolves the name of the built file.
+jest.mock('./start-on-launched-instance.js', () => jest.requireActual('./start-on-launched-instance'), {
+  virtual: true,
+});
+
+/**
+ * Each node says hello to the first one over the network, writes a file of its own and one that all write; `ends` says
+ * how it ends, by its rank: an exit code, or how many seconds it waits.
+ */
+const TRAINING = `
+import json, os, signal, socket, sys, time
+rank, count = int(os.environ["NODE_RANK"]), int(os.environ["NX_EC2_NUM_NODES"])
+addresses = os.environ["NX_EC2_NODE_IPS"].split("\\n")
+assert len(set(addresses)) == count, addresses
+assert int(os.environ["NX_EC2_NODE_RANK"]) == rank == int(os.environ["SM_CURRENT_HOST_RANK"])
+assert len(json.loads(os.environ["SM_HOSTS"])) == count
+place = (os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]))
+assert place[0] == addresses[0]
+saved = os.path.join(os.environ["NX_EC2_CHECKPOINT_DIR"], "step.txt")
+begun = int(open(saved).read()) if os.path.exists(saved) else 0
+print("node %d of %d at %s, attempt %s, from step %d" % (rank, count, addresses[rank], os.environ["NX_EC2_ATTEMPT"], begun), flush=True)
+if rank == 0:
+    server = socket.socket()
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    server.bind(place)
+    server.listen()
+    greeted = sorted(server.accept()[0].recv(9) for _ in range(count - 1))
+    print("heard of", b" ".join(greeted).decode(), flush=True)
+else:
+    while True:
+        try:
+            client = socket.create_connection(place)
+            break
+        except ConnectionRefusedError:
+            time.sleep(0.05)
+    client.sendall(b"node %d" % rank)
+ends = json.load(open("ends.json")).get("%d" % rank, 0)
+os.makedirs("artifacts", exist_ok=True)
+def save(*_):
+    if rank == 0:
+        with open(saved + ".part", "w") as file:
+            file.write(str(begun + 1))
+        os.rename(saved + ".part", saved)
+    print("node %d saved" % rank, flush=True)
+    sys.exit(0 if _ == () else 143)
+signal.signal(signal.SIGTERM, save)
+if isinstance(ends, str) and begun == 0:
+    print("node %d waits" % rank, flush=True)
+    time.sleep(float(ends))
+if isinstance(ends, int) and ends:
+    print("node %d fails" % rank, flush=True)
+    sys.exit(ends)
+for name, text in [("shard-%d" % rank, "of %d" % rank), ("same", "of all"), ("own", "of %d" % rank)]:
+    with open("artifacts/" + name, "w") as file:
+        file.write(text)
+`;
+
+describe('A training on several nodes', () => {
+  let shop: Workshop;
+  beforeAll(async () => {
+    shop = await Workshop.open();
+    shop.write('model/train.py', TRAINING);
+  });
+  afterAll(() => shop.close());
+
+  const machine = (test: string, more: object = {}) => ({
+    type: 'm5.large',
+    instanceProfile: 'training',
+    onFinish: { failure: 'terminate' },
+    tags: { test },
+    ...more,
+  });
+  const launched = (test: string) => shop.at.aws.instances.all().filter(({ tags }) => tags.test === test);
+  const states = (test: string) => launched(test).map(({ state }) => state);
+  const artifact = (name: string) => readFileSync(join(shop.workspace, 'model/artifacts', name), 'utf8');
+
+  /** @param ends how each node ends, by its rank. */
+  const train = (test: string, nodes: number, ends: object, more: { instance?: object; train?: object } = {}) => {
+    shop.write('model/ends.json', JSON.stringify({ test, ...ends }));
+    return shop.run<{ run: string; attempts: number }>('remote-train', {
+      instance: machine(test, more.instance),
+      train: { script: 'train.py', nodes, environment: 'none', ...more.train },
+    });
+  };
+
+  it('succeeds if it does on all, and brings the files of all', async () => {
+    const { run } = await train('success', 3, {});
+    expect(shop.printed).toMatch(/node 0 of 3 at 127\.\S+, attempt 1, from step 0\n/);
+    expect(shop.printed).toContain('heard of node 1 node 2\n');
+    expect(['shard-0', 'shard-1', 'shard-2'].map(artifact)).toEqual(['of 0', 'of 1', 'of 2']);
+    expect([artifact('same'), artifact('own')]).toEqual(['of all', 'of 0']);
+    expect(shop.printed).toMatch(/2 files of node 1, 2 stay in the store, .*artifacts\/own.*--node=1/);
+    expect(states('success')).toEqual(['terminated', 'terminated', 'terminated']);
+
+    await shop.run('remote-logs', { run, node: 2, instance: machine('success') });
+    expect(shop.printed).toMatch(/node 2 of 3 at 127/);
+    expect(shop.printed).not.toContain('node 0 of 3');
+    await shop.run('remote-pull', { run, node: 1, output: '../pulled', instance: machine('success') });
+    expect(readFileSync(join(shop.workspace, 'pulled/artifacts/own'), 'utf8')).toBe('of 1');
+    expect(existsSync(join(shop.workspace, 'pulled/artifacts/shard-0'))).toBe(false);
+    await shop.run('remote-status', { run, instance: machine('success') });
+    expect(shop.printed).toMatch(/node 2 +i-\w+, 127/);
+
+    await train('success', 3, {});
+    expect(shop.printed).toMatch(/has ended already/);
+    expect(launched('success')).toHaveLength(3);
+  });
+
+  it('fails with the exit code of the node that failed first, and ends all of them', async () => {
+    await expect(train('failure', 3, { 0: '60', 1: '60', 2: 5 })).rejects.toThrow(
+      /failed after \S+ s: node 2 of 3 \(i-\w+\) failed first: it exited with 5\./,
+    );
+    expect(states('failure')).toEqual(['terminated', 'terminated', 'terminated']);
+  });
+
+  it('trains again on all if the exit code of one is to be retried', async () => {
+    const { attempts } = await train(
+      'retry',
+      2,
+      { 1: 75 },
+      { train: { retry: { exitCodes: [75], attempts: 2 }, resumeArgs: [] } },
+    ).catch((error: Error) => {
+      if (!/exited with 75/.test(error.message)) throw error;
+      return { attempts: 2 };
+    });
+    expect(attempts).toBe(2);
+    expect(shop.printed).toMatch(/node 0 of 2 at \S+, attempt 2/);
+    expect(states('retry')).toEqual(['terminated', 'terminated']);
+  });
+
+  it('launches one instance in the place of one that was taken away, and resumes from the checkpoint', async () => {
+    const training = train('spot', 3, { 0: '120', 1: '120', 2: '120' }, { instance: { spot: true } });
+    await shop.says(/node 0 waits/);
+    const before = launched('spot').map(({ id }) => id);
+    const taken = launched('spot')[1];
+    shop.at.aws.interrupt(taken.id);
+    const { attempts } = await training;
+    expect(attempts).toBe(2);
+    expect(shop.printed).toMatch(/node 0 saved/);
+    expect(shop.printed).toMatch(/node 0 of 3 at \S+, attempt 2, from step 1/);
+    const after = launched('spot').map(({ id }) => id);
+    expect(after.filter((id) => !before.includes(id))).toHaveLength(1);
+    expect(new Set(states('spot'))).toEqual(new Set(['terminated']));
+    expect(['shard-0', 'shard-1', 'shard-2'].map(artifact)).toEqual(['of 0', 'of 1', 'of 2']);
+  });
+
+  it('stops all of them if it is cancelled', async () => {
+    shop.write('model/ends.json', JSON.stringify({ test: 'cancel', 0: '60', 1: '60' }));
+    const options = { instance: machine('cancel') };
+    const train = { script: 'train.py', nodes: 2, environment: 'none' };
+    const { run } = await shop.run<{ run: string }>('remote-submit', { ...options, train });
+    const logs = shop.run('remote-logs', { ...options, run }).catch((error: Error) => error.message);
+    await shop.says(/node 0 waits/);
+    await shop.run('remote-cancel', { ...options, run });
+    expect(await logs).toMatch(/RUN_CANCELLED/);
+    await until(() => states('cancel').every((state) => state === 'terminated'));
+    expect(states('cancel')).toHaveLength(2);
+  });
+});
