@@ -93,7 +93,7 @@ class Launch:
         """The command line that starts the processes, by the training's."""
         if self.option:
             at = len(command) - len(program_words(self.spec)) + self.option["position"]
-            return [*command[:at], *self._options(), *command[at:]]
+            return [*command[:at], *self._options(command), *command[at:]]
         before = entering_words(self.spec, command)
         program = command[len(before) :]
         python = python_of(self.spec)
@@ -121,13 +121,13 @@ class Launch:
             "rdzv_id": self.id,
         }
 
-    def _options(self) -> list[str]:
+    def _options(self, command: list[str]) -> list[str]:
         """The options for the launcher in the training's own command line."""
         assert self.option
         # `accelerate launch` wants the number of all processes.
         is_accelerate = self.name == "accelerate"
         count = self.total if is_accelerate else self.count
-        more = self.nodes.accelerate() if self.nodes and is_accelerate else []
+        more = self.nodes.accelerate(command) if self.nodes and is_accelerate else []
         return ["%s=%d" % (self.option["name"], count), *more]
 
     def prepare(self, run_dir: str, account: pwd.struct_passwd) -> None:

@@ -9,6 +9,18 @@ if TYPE_CHECKING:
     from ..system.documents import RunRecordRendezvous
 
 
+# The options of `accelerate launch` that say how the processes work together.
+ACCELERATE_KINDS = (
+    "--multi_gpu",
+    "--cpu",
+    "--tpu",
+    "--use_deepspeed",
+    "--use_fsdp",
+    "--use_megatron_lm",
+    "--config_file",
+)
+
+
 class Nodes:
     """`addresses`: of all nodes by their ranks; `rank`: of this one."""
 
@@ -72,11 +84,15 @@ class Nodes:
         """What a command finds whose launcher, if any, is not known."""
         return {**self.torchrun_variables(run_id), **self.static_ranks()}
 
-    def accelerate(self) -> list[str]:
-        """Options of `accelerate launch`."""
+    def accelerate(self, command: list[str]) -> list[str]:
+        """Options of `accelerate launch` in that command."""
+        # With one GPU on each node, accelerate starts a training of each node alone unless it is
+        # told that there are more.
+        is_chosen = any(word.partition("=")[0] in ACCELERATE_KINDS for word in command)
         return [
             "--num_machines=%d" % self.count,
             "--machine_rank=%d" % self.rank,
             "--main_process_ip=%s" % self.addresses[0],
             "--main_process_port=%d" % self.rendezvous["port"],
+            *([] if is_chosen else ["--multi_gpu"]),
         ]

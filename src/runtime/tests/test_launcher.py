@@ -11,11 +11,12 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import torchrun
-from runs import Trainings
+from runs import Trainings, part
 
 from nx_ec2_runtime import main
 from nx_ec2_runtime.report.metrics import TrainingMetrics
 from nx_ec2_runtime.run import launcher
+from nx_ec2_runtime.run.node_variables import Nodes
 
 TWO = {"name": "torchrun", "processes": 2, "option": None}
 SHOW = "import os, sys, time, signal\nrank = int(os.environ['RANK'])\n"
@@ -242,6 +243,29 @@ class LauncherTest(Trainings):
         self.assertEqual(2, log.count("of 2 None"))
 
     @unittest.skipUnless(os.geteuid() == 0, "only root can start a training as another user")
+    def test_accelerate_gets_the_nodes_and_the_number_of_all_processes(self):
+        option = {"position": 2, "name": "--num_processes"}
+        record = {"attempt": 1, "resources": {"gpus": 0}, "totalGpus": 4}
+        nodes = Nodes(1, ["10.0.0.9", "10.0.0.2"], {"port": 5000, "masterPort": 5001})
+
+        def line(*words):
+            spec = part("r", command=["accelerate", "launch", *words])
+            spec["launcher"] = {"name": "accelerate", "processes": "gpu", "option": option}
+            started = launcher.of(spec, record, nodes)
+            self.assertEqual("10.0.0.9:5000", started.variables()["PET_RDZV_ENDPOINT"])
+            return started.line(spec["command"], "/run")[2:]
+
+        known = [
+            "--num_processes=8",
+            "--num_machines=2",
+            "--machine_rank=1",
+            "--main_process_ip=10.0.0.9",
+            "--main_process_port=5000",
+        ]
+        self.assertEqual([*known, "--multi_gpu", "train.py"], line("train.py"))
+        for words in (["--use_fsdp"], ["--config_file=a.yaml"], ["--config_file", "a.yaml"]):
+            self.assertEqual([*known, *words, "train.py"], line(*words, "train.py"))
+
     def test_the_training_user_records_its_processes_and_changes_nothing_else(self):
         os.chmod(self.root, 0o755)
         script = (
