@@ -4,7 +4,7 @@ import {
   TerminateInstancesCommand,
   type RunInstancesCommandInput,
 } from '@aws-sdk/client-ec2';
-import { metadata, startFixture, type Fixture } from '../../local-aws.fixture';
+import { metadata, refusal, startFixture, type Fixture } from '../../local-aws.fixture';
 
 describe('RunInstances of several instances', () => {
   let at: Fixture;
@@ -77,5 +77,21 @@ describe('RunInstances of several instances', () => {
     const p3 = { InstanceType: 'p3.2xlarge', MinCount: 1 } as const;
     expect(await refused({ ...p3, MaxCount: 3 })).toMatch(/^VcpuLimitExceeded: /);
     expect(await run({ ...p3, MaxCount: 2 })).toHaveLength(2);
+  });
+
+  it('meets the limits that local AWS was started with', async () => {
+    const limited = await startFixture({ instances: [], capacity: [{ type: 'g5.xlarge', instances: 2 }] });
+    const launch = (MinCount: number) =>
+      limited.ec2.send(
+        new RunInstancesCommand({
+          ImageId: 'ami-00000000000000003',
+          InstanceType: 'g5.xlarge',
+          MinCount,
+          MaxCount: 3,
+        }),
+      );
+    expect(await refusal(launch(3))).toBe('InsufficientInstanceCapacity 500');
+    expect((await launch(1)).Instances).toHaveLength(2);
+    await limited.close();
   });
 });
