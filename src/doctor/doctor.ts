@@ -130,10 +130,10 @@ class Doctor {
   /** Whether the instance of the configuration can be launched, where it is to be. */
   private async checkLaunch(): Promise<void> {
     const { configuration, project, workspaceRoot, signal } = this.options;
-    const { instance, pricePerHour, bucket, prefix } = configuration;
+    const { instance, pricePerHour, bucket, prefix, train } = configuration;
     if (!('launchSpec' in instance)) return;
     const owner = { workspace: workspaceIdentity(workspaceRoot), project, caller: await callerArn(this.aws) };
-    const purpose = { owner, store: `${bucket}/${prefix}` };
+    const purpose = { owner, store: `${bucket}/${prefix}`, count: train.nodes };
     const checks = await checkLaunch(this.aws, instance.launchSpec, purpose, pricePerHour, signal);
     this.findings.addChecks('here', checks);
   }

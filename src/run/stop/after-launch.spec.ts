@@ -37,9 +37,9 @@ describe('remote-down while another client keeps changing the launch journal', (
 
   const down = async (stop = false) => takeDownProject(context, await context.owner(), { stop, force: false });
   /** A launch that is always of this moment: another one each time that it is read. */
-  const change = async () => {
+  const change = async (count = 1) => {
     const { store, keys } = context;
-    const key = keys.launch(specHash(await context.owner(), launchSpecOf({})));
+    const key = keys.launch(specHash(await context.owner(), launchSpecOf({}), count));
     const read = store.getWithETag.bind(store);
     jest.spyOn(store, 'getWithETag').mockImplementation(async (name, limit, options) => {
       if (name === key) {
@@ -100,5 +100,23 @@ describe('remote-down while another client keeps changing the launch journal', (
       [TAG.key]: specHash(await context.owner(), launchSpecOf({})),
     });
     expect(await waits).toEqual([id]);
+  });
+
+  it('succeeds once all nodes of a launch are seen', async () => {
+    const { configuration } = context;
+    const nodes = { ...context, configuration: { ...configuration, train: { ...configuration.train, nodes: 2 } } };
+    LAUNCH_WAIT.timeout = 60_000;
+    await change(2);
+    const launched = async () =>
+      launchTagged(at, {
+        ...(await ours()),
+        [TAG.key]: specHash(await context.owner(), launchSpecOf({}), 2),
+      });
+    const first = await launched();
+    const waits = takeDownProject(nodes, await context.owner(), { stop: false, force: false });
+    const seen = versions + 2;
+    while (versions < seen) await new Promise((resolve) => setTimeout(resolve, 50));
+    const second = await launched();
+    expect((await waits).sort()).toEqual([first, second].sort());
   });
 });

@@ -2,7 +2,7 @@ import type { LaunchSpec } from '../../config/schema/launch-spec';
 import type { RunContext } from '../../context/types';
 import { listOwnedInstances, type InstanceInfo } from '../../instance/describe/describe-instances';
 import { specHash, TAG, type Owner } from '../../instance/describe/ownership';
-import { LaunchJournal } from '../../instance/launch/launch-journal';
+import { LaunchJournal, type StoredLaunch } from '../../instance/launch/launch-journal';
 import type { RequiredTags } from '../../instance/stop/required-tags';
 import { cancelOpenRequests } from '../../instance/stop/terminate';
 import { Problem } from '../../report/problem';
@@ -29,33 +29,45 @@ interface AfterLaunch {
  * bucket can make a launch look new again and again, so the wait has a limit.
  */
 export async function instancesAfterLaunch(
-  { aws, store, keys, printer, project }: RunContext,
+  { aws, store, keys, printer, project, configuration }: RunContext,
   owner: Owner,
   launchSpec: LaunchSpec,
   required: RequiredTags,
   signal?: AbortSignal,
 ): Promise<AfterLaunch> {
-  const key = specHash(owner, launchSpec);
-  const journal = new LaunchJournal(store, keys, key);
+  // remote-up launches one, and a training as many as it has nodes.
+  const launches = [...new Set([1, configuration.train.nodes])].map((count) => {
+    const key = specHash(owner, launchSpec, count);
+    return { key, count, journal: new LaunchJournal(store, keys, key) };
+  });
   const etags = new Set<string>();
   for (const began = steadyNow(); ; await sleep(1_000, signal)) {
-    const [own, launch] = await Promise.all([listOwnedInstances(aws, owner, signal, true), journal.read(signal)]);
-    const isOpen =
-      launch?.state &&
-      launch.age < EC2_LAG_MS &&
-      (launch.state.instances.length > 0 || launch.state.n < launch.state.launchOptions.length);
-    const isComplete = !isOpen || own.some(({ tags }) => tags[TAG.key] === key);
+    const [own, ...read] = await Promise.all([
+      listOwnedInstances(aws, owner, signal, true),
+      ...launches.map(({ journal }) => journal.read(signal)),
+    ]);
+    const pending = read.filter((launch, n) => {
+      const { key, count } = launches[n];
+      return isOpen(launch) && own.filter(({ tags }) => tags[TAG.key] === key).length < count;
+    });
     const isTimedOut = steadyNow() - began >= LAUNCH_WAIT.timeout;
-    if (isComplete || isTimedOut) {
-      await cancelOpenRequests(aws, key, required, printer);
-      return { own, changes: isComplete ? null : etags.size };
+    if (!pending.length || isTimedOut) {
+      for (const { key } of launches) await cancelOpenRequests(aws, key, required, printer);
+      return { own, changes: pending.length ? etags.size : null };
     }
     if (!etags.size)
       printer.line(
         `A launch for ${sanitizeForTerminal(project)} was recorded a moment ago; waiting up to ${formatDuration(LAUNCH_WAIT.timeout)} until EC2 lists its instance.`,
       );
-    etags.add(launch!.etag);
+    for (const launch of pending) etags.add(launch!.etag);
   }
+}
+
+/** Whether a launch may have launched something a moment ago. */
+function isOpen(launch: StoredLaunch | null): boolean {
+  if (!launch?.state || launch.age >= EC2_LAG_MS) return false;
+  const { instances, n, launchOptions } = launch.state;
+  return instances.length > 0 || n < launchOptions.length;
 }
 
 /** Explains that an instance may still be launched after all that EC2 lists was taken down. */
