@@ -29,11 +29,11 @@ def named_full_disk(log: str, start: int) -> bool:
     return NO_SPACE.search(tail(log, start)) is not None
 
 
-def tail(log: str, start: int) -> bytes:
-    """The end of a log, as far as it begins at `start` or later."""
+def tail(log: str, start: int, size: int = TAIL_BYTES) -> bytes:
+    """The end of a log, as far as it begins at `start` or later: `size` bytes at most."""
     try:
         with open(log, "rb") as file:
-            file.seek(max(start, file.seek(0, os.SEEK_END) - TAIL_BYTES))
+            file.seek(max(start, file.seek(0, os.SEEK_END) - size))
             return file.read()
     except OSError:
         return b""

@@ -113,7 +113,7 @@ class Attempts:
         first_started = record["startedAt"] or start.at
         phase = self.nodes.changes("running") if self.nodes else {}
         run.save(state="running", pid=child.pid, startedAt=first_started, since=start.at, **phase)
-        code, rank = self._code(child.wait(), child)
+        code, rank = self._code(child.wait(), child, log_start)
         failure = self._failure_of(child, code, kills=kills, since_ns=since_ns)
         if rank and self.launch and not failure:
             how = "rank %d of %d failed first" % (rank.number, self.launch.total)
@@ -150,7 +150,7 @@ class Attempts:
             run.log.say("exited with %d, attempt %d of %d begins" % shown)
         return True
 
-    def _code(self, code: int, child: Child) -> tuple[int, Rank | None]:
+    def _code(self, code: int, child: Child, log_start: int) -> tuple[int, Rank | None]:
         """(the exit code of the training by that of its command, the process of several that failed
         first).
         """
@@ -161,11 +161,11 @@ class Attempts:
         stopped = is_of_run(child.stopped)
         failed = None if stopped or launch.total == 1 else launcher.cause(ranks)
         if failed:
+            failed.lines = launcher.last_lines(run.log.path, log_start, failed.number)
             shown = (failed.number, launch.total, failed.how())
             run.log.say("rank %d of %d failed first: %s. Its last lines:" % shown)
             for line in failed.lines:
-                text = run.mask.cover(line) if run.mask else line
-                run.log.say("[rank %d] %s" % (failed.number, text))
+                run.log.say("[rank %d] %s" % (failed.number, line))
         return launcher.exit_code(code, ranks, stopped), failed
 
     def _failure_of(

@@ -5,8 +5,10 @@ record tells how the training ended.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 
+from ..disk.full_disk import tail
 from ..system import account as accounts
 from ..system import atomic_files, bounded, processes, safe_walk
 from . import rank_program
@@ -25,6 +27,8 @@ PROGRAM = "nx_ec2_rank.py"
 TORCHRUN = "torch.distributed.run"
 # A record of a rank is smaller; its lines are shown up to these limits.
 MAX_RECORD_BYTES = 65536
+# A process's last lines are looked for in so much of the end of the log.
+LINES_WITHIN_BYTES = 256 * 1024
 MAX_LINES, MAX_LINE_LENGTH = 12, 1000
 MAX_SIGNAL = 64
 # How long torchrun waits for its workers after SIGTERM, at least. The run's own grace period is
@@ -34,12 +38,12 @@ SHUTDOWN_TIMEOUT_S = 3600
 
 class Rank:
     """How one process of a training ended. `code`: its exit code, negative for a signal. `told`:
-    it was told to end before it did.
+    it was told to end before it did. `lines`: its last ones in the log, of one that failed.
     """
 
-    def __init__(self, number: int, code: int, *, end: int, told: bool, lines: list[str]) -> None:
+    def __init__(self, number: int, code: int, *, end: int, told: bool) -> None:
         self.number, self.code, self.end, self.told = number, code, end, told
-        self.lines = lines
+        self.lines: list[str] = []
 
     def how(self) -> str:
         if self.code < 0:
@@ -229,24 +233,33 @@ def rank_of(number: int, found: Mapping[str, Any]) -> Rank | None:
     """The same by what the record holds."""
     code, killed = found.get("code"), found.get("signal")
     end = found.get("end")
-    lines: list[Any] | None = found.get("tail")
     if is_count(code, 255) and killed is None:
         ended_with: Any = code
     elif code is None and is_count(killed, MAX_SIGNAL) and killed:
         ended_with = -killed
     else:
         return None
-    if end is None or not is_count(end, 1 << 53) or not isinstance(lines, list):
+    if end is None or not is_count(end, 1 << 53):
         return None
-    last = lines[-MAX_LINES:]
-    shown = [each[:MAX_LINE_LENGTH] for each in last if isinstance(each, str)]
-    return Rank(
-        number,
-        ended_with,
-        end=end,
-        told=found.get("told") is True,
-        lines=[" ".join(each.splitlines()) for each in shown],
-    )
+    return Rank(number, ended_with, end=end, told=found.get("told") is True)
+
+
+def last_lines(log: str, start: int, number: int) -> list[str]:
+    """The last lines that a process has printed, as the log has them, where secrets are masked.
+    Only lines of other processes than rank 0 bear a mark.
+    """
+    data = tail(log, start, LINES_WITHIN_BYTES)
+    # What begins amid a line may begin amid its mark.
+    whole = data if len(data) < LINES_WITHIN_BYTES else data.partition(b"\n")[2]
+    own = "[rank %d] " % number
+    found: list[str] = []
+    for line in re.split("[\r\n]+", whole.decode("utf-8", "replace")):
+        is_marked = line.startswith("[rank ")
+        if number and line.startswith(own):
+            found.append(line[len(own) :])
+        elif not number and not is_marked and not line.startswith("nx-ec2: "):
+            found.append(line)
+    return [line[:MAX_LINE_LENGTH] for line in found if line.strip()][-MAX_LINES:]
 
 
 def is_count(value: object, most: int) -> bool:

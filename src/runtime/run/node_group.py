@@ -174,9 +174,8 @@ class NodeGroup(OtherNodes):
         )
 
     def _last_lines(self, end: AttemptEnd, log_start: int) -> list[str]:
-        mask = self.run.mask
         if end.rank:
-            lines = [mask.cover(line) if mask else line for line in end.rank.lines]
+            lines = end.rank.lines
         else:
             text = tail(self.run.log.path, log_start).decode("utf-8", "replace")
             lines = [line for line in text.splitlines() if line.strip()]

@@ -13,7 +13,6 @@ import ctypes
 import fcntl
 import json
 import os
-import re
 import select
 import signal
 import subprocess
@@ -37,8 +36,6 @@ HOLD_S, HOLD_POLL_S = 1.0, 0.05
 MAX_LINE_BYTES = 1024 * 1024
 # How long output of others that hold the pipe is waited for when the training has ended.
 DRAIN_TIMEOUT_S = 1.0
-# How much of the end of the output is kept.
-TAIL_BYTES, TAIL_LINES = 4096, 12
 # The exit code of a shell for a command that it does not find.
 NOT_FOUND = 127
 
@@ -51,20 +48,17 @@ class Output:
     the middle of a line.
     """
 
-    tail: bytes
     held: bytes
     pending: bytes
 
     def __init__(self, directory: str, rank: int) -> None:
         self.rank, self.mark = rank, b"[rank %d] " % rank
         self.lock = os.open(os.path.join(directory, "output.lock"), os.O_RDWR | os.O_CREAT, 0o600)
-        self.tail = b""
         # The line that has not ended; lines that are to be printed, since when.
         self.held, self.pending = b"", b""
         self.since = 0.0
 
     def feed(self, data: bytes) -> None:
-        self.tail = (self.tail + data)[-TAIL_BYTES:]
         if self.rank == 0:
             fcntl.flock(self.lock, fcntl.LOCK_EX)
             write(data)
@@ -104,10 +98,6 @@ class Output:
             self._add(self.held)
             self.held = b""
         self.print_pending(at_once=True)
-
-    def last_lines(self) -> list[str]:
-        lines = re.split("[\r\n]+", self.tail.decode("utf-8", "replace"))
-        return [line for line in lines if line.strip()][-TAIL_LINES:]
 
 
 def write(data: bytes) -> None:
@@ -198,7 +188,6 @@ class Worker:
             "signal": None if code >= 0 else -code,
             "told": self.told,
             "end": ended,
-            "tail": self.output.last_lines(),
         })
         self.save()
         return code

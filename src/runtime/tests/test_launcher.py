@@ -205,6 +205,36 @@ class LauncherTest(Trainings):
         self.assertIn("[rank 1] ***", log)
         self.assertNotIn("-line", log)
 
+    def test_no_part_of_a_secret_is_among_the_last_lines_or_on_the_disk(self):
+        secret = "HFSECRETVALUE55"
+        for number, (line, found) in enumerate((
+            ("'config: ' + 'x' * 982 + secret", "config: x"),
+            ("secret + 'y' * 4087", "***y"),
+            ("'z' * 300000 + secret + 'end'", None),
+            ("secret", "***"),
+        )):
+            for rank_that_fails in (0, 1):
+                with self.subTest(line=line, rank=rank_that_fails):
+                    run, log = self.run_to_end(
+                        SHOW
+                        + "secret = os.environ['TOKEN']\nif rank == %d:\n    print(%s, flush=True)\n"
+                        "    sys.exit(5)\ntime.sleep(600)" % (rank_that_fails, line),
+                        env={"TOKEN": secret},
+                        mask=["TOKEN"],
+                        runKey="%d %d" % (number, rank_that_fails),
+                    )
+                    last = log.partition("Its last lines:\n")[2]
+                    if found:
+                        self.assertIn("nx-ec2: [rank %d] %s" % (rank_that_fails, found), last)
+                    for length in range(6, len(secret) + 1):
+                        for at in range(len(secret) - length + 1):
+                            self.assertNotIn(secret[at : at + length], log)
+                    for directory, _, names in os.walk(run["directory"]):
+                        for name in names:
+                            path = os.path.join(directory, name)
+                            with open(path, "rb") as file:
+                                self.assertNotIn(secret.encode(), file.read(), path)
+
     def test_an_environment_without_torch_is_an_error_before_anything_starts(self):
         run, log = self.run_to_end(
             "print('started')", env={"PYTHONPATH": "", "PATH": self.python_without_torch()}
@@ -304,7 +334,7 @@ class VerdictTest(unittest.TestCase):
         import pwd
         import tempfile
 
-        good = {"code": 3, "signal": None, "end": 5, "told": False, "tail": ["a\nb", 5]}
+        good = {"code": 3, "signal": None, "end": 5, "told": False}
         account = pwd.getpwuid(os.geteuid())
         with tempfile.TemporaryDirectory() as directory:
             path = os.path.join(directory, "0.json")
@@ -315,7 +345,7 @@ class VerdictTest(unittest.TestCase):
                 return launcher.read_rank(directory, 0, account)
 
             found = read(json.dumps(good))
-            self.assertEqual((3, ["a b"]), (found.code, found.lines))
+            self.assertEqual((3, 5), (found.code, found.end))
             for change in (
                 {"code": 256},
                 {"code": -1},
@@ -328,7 +358,6 @@ class VerdictTest(unittest.TestCase):
                 {"end": None},
                 {"end": 1 << 60},
                 {"end": 1.5},
-                {"tail": "text"},
             ):
                 self.assertIsNone(read(json.dumps({**good, **change})), change)
             for text in ("", "[]", "null", "[" * 50000, json.dumps({**good, "x": "x" * 70000})):
@@ -358,7 +387,7 @@ class MetricsTest(unittest.TestCase):
 
 
 def rank(number, code, *, end=5, told=False):
-    return launcher.Rank(number, code, end=end, told=told, lines=[])
+    return launcher.Rank(number, code, end=end, told=told)
 
 
 if __name__ == "__main__":
