@@ -1,3 +1,6 @@
+/** A string, or an operator or separator with the spaces around it. */
+const SPACED = /("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')| ?(==|!=|<=|>=|\+=|-=|[=<>+*,:|-]) /g;
+
 /** What the modules' package is called on an instance. */
 const PACKAGE = 'nx_ec2_runtime';
 
@@ -28,12 +31,13 @@ importlib.import_module("${PACKAGE}.${main}").main(sys.argv[1:])
 `;
 }
 
-/** A source as Python's raw string, indented by one space: user data is small. */
+/** A source as Python's raw string, indented by one space and with none around operators: user data is small. */
 function literal(source: string): string {
   if (/'''|"""|[^\n -~]/.test(source) || !source.endsWith('\n'))
     throw new Error('a module of a program must be ASCII, end in a newline, and hold no string of several lines');
   // Joins the lines within brackets: a comma never ends a line outside of some.
   const joined = source
+    .replace(SPACED, (_, text = '', operator = '') => `${text}${operator}`)
     .replace(/([([{])\n */g, '$1')
     .replace(/,?\n *([)\]}])/g, '$1')
     .replace(/,\n */g, ', ');
