@@ -7,7 +7,7 @@ import { Problem } from '../report/problem';
 import { findInstances, assertRunning } from '../instance/describe/find';
 import { findLaunched } from '../instance/launch/find-launched';
 import { learnCaller, rememberedCaller } from '../instance/describe/caller';
-import { isNamedInstance, specHash } from '../instance/describe/ownership';
+import { isNamedInstance } from '../instance/describe/ownership';
 import { preflight } from '../instance/ready/preflight';
 import type { Printer } from '../report/printer';
 import { secretMatcher, type PathMatcher } from '../config/syntax/glob';
@@ -192,7 +192,7 @@ function resolveSelectors(
     names.map(async (name) => {
       if (!('launchSpec' in name)) return name;
       const required = await requiredTags(runs);
-      return findLaunched(runs.aws, specHash(required.owner, name.launchSpec), required);
+      return findLaunched(runs.aws, name.launchSpec, runs.configuration.train.nodes, required);
     }),
   );
 }

@@ -58,4 +58,16 @@ describe('launcherOf', () => {
     expect(() => launcherOf(torchrun, ['torchrun', 'train.py'])).toThrow('already starts torchrun');
     expect(() => launcherOf(torchrun, ['accelerate', 'launch', 'train.py'])).toThrow('already starts accelerate');
   });
+
+  it('gives Accelerate its options on several nodes, and leaves torchrun to its variables', () => {
+    const accelerate = ['accelerate', 'launch', 'train.py'];
+    expect(launcherOf({ launcher: 'auto', nodes: 2 }, accelerate)).toEqual({
+      name: 'accelerate',
+      processes: 'gpu',
+      option: { position: 2, name: '--num_processes' },
+    });
+    expect(launcherOf({ launcher: 'auto', nodes: 1 }, accelerate)).toBeNull();
+    expect(launcherOf({ launcher: 'none', nodes: 2 }, accelerate)).toBeNull();
+    expect(launcherOf({ launcher: 'auto', nodes: 2 }, ['torchrun', 'train.py'])).toBeNull();
+  });
 });

@@ -12,6 +12,7 @@ export interface Launcher {
 interface LauncherSettings {
   launcher: 'auto' | 'torchrun' | 'none';
   processes?: number | 'gpu';
+  nodes?: number;
 }
 
 /** Tools that run a command in the environment of the project. */
@@ -24,7 +25,10 @@ const ACCELERATE_MODULE = 'accelerate.commands.launch';
  * @param command null: a script is configured.
  * @throws Problem `CONFIG_INVALID` where `processes` would be ignored, or two launchers would start each other.
  */
-export function launcherOf({ launcher, processes }: LauncherSettings, command: string[] | null): Launcher | null {
+export function launcherOf(
+  { launcher, processes, nodes = 1 }: LauncherSettings,
+  command: string[] | null,
+): Launcher | null {
   const own = command && launcherInCommand(command);
   if (launcher === 'torchrun') {
     if (own)
@@ -34,7 +38,11 @@ export function launcherOf({ launcher, processes }: LauncherSettings, command: s
       });
     return { name: 'torchrun', processes: processes ?? 'gpu', option: null };
   }
-  if (processes === undefined) return null;
+  if (processes === undefined) {
+    // torchrun reads the nodes from variables; Accelerate takes them as options, beside the number of processes of all.
+    const needsOptions = nodes > 1 && launcher === 'auto' && own?.name === 'accelerate';
+    return needsOptions ? { ...own, processes: 'gpu' } : null;
+  }
   if (launcher === 'none' || !own)
     throw new Problem('CONFIG_INVALID', '"train.processes" is set, and no launcher starts the training.', {
       next:

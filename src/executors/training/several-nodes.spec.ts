@@ -156,6 +156,9 @@ describe('A training on several nodes', () => {
     const { run } = await shop.run<{ run: string }>('remote-submit', { ...options, train });
     const logs = shop.run('remote-logs', { ...options, run }).catch((error: Error) => error.message);
     await shop.says(/node 0 waits/);
+    await expect(shop.run('remote-exec', { ...options, train, command: ['true'] })).resolves.toMatchObject({
+      instance: launched('cancel')[0].id,
+    });
     await shop.run('remote-cancel', { ...options, run });
     expect(await logs).toMatch(/RUN_CANCELLED/);
     await until(() => states('cancel').every((state) => state === 'terminated'));

@@ -1,16 +1,32 @@
 import type { Aws } from '../../aws/clients';
 import { only, type NamedInstance } from '../describe/find';
-import { listOwnedInstances } from '../describe/describe-instances';
-import { TAG } from '../describe/ownership';
+import type { LaunchSpec } from '../../config/schema/launch-spec';
+import { listOwnedInstances, type InstanceInfo } from '../describe/describe-instances';
+import { specHash, TAG } from '../describe/ownership';
+import { byLaunchIndex } from './instance-set';
 import { mismatch, refusal, type RequiredTags } from '../stop/required-tags';
 
 /**
- * Finds the instance that nx-ec2 launched for a launch spec. The key is not enough, since others can set a tag: all tags must match
- * the required ones before anything is sent to it.
+ * Finds the instance that nx-ec2 launched for a launch spec, else the first of the `count` that it launched for a run on
+ * several. The key is not enough, since others can set a tag: all tags must match the required ones before anything is
+ * sent to it.
  */
-export async function findLaunched(aws: Aws, key: string, required: RequiredTags): Promise<NamedInstance> {
-  const found = (await listOwnedInstances(aws, required.owner)).filter(({ tags }) => tags[TAG.key] === key);
-  const matching = found.filter(({ tags }) => mismatch(tags, required) === null);
-  if (found.length && !matching.length) throw refusal(`The instance ${found[0].id}`, found[0].tags, required);
+export async function findLaunched(
+  aws: Aws,
+  launchSpec: LaunchSpec,
+  count: number,
+  required: RequiredTags,
+): Promise<NamedInstance> {
+  const own = await listOwnedInstances(aws, required.owner);
+  const of = (key: string) => own.filter(({ tags }) => tags[TAG.key] === key);
+  const isMatch = ({ tags }: InstanceInfo) => mismatch(tags, required) === null;
+  const key = specHash(required.owner, launchSpec);
+  const alone = of(key);
+  const together = count > 1 ? of(specHash(required.owner, launchSpec, count)).sort(byLaunchIndex) : [];
+  const matching = alone.filter(isMatch);
+  const [first] = together.filter(isMatch);
+  if (!matching.length && first) return { id: first.id };
+  const [other] = [...alone, ...together];
+  if (other && !matching.length) throw refusal(`The instance ${other.id}`, other.tags, required);
   return { id: only(matching, { tag: { [TAG.key]: key } }).id };
 }

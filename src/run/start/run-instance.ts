@@ -15,6 +15,7 @@ import { formatDuration } from '../../report/units';
 import { pollRun } from '../follow/poll-instance';
 import { requiredRunTags, requiredTags } from '../../context/required-tags';
 import { isKnownActive } from '../find/find-run';
+import { waitForOtherNodes } from '../record/node-records';
 import { readRecord, type RunRecord } from '../record/record';
 import { runsOn } from '../find/runs-on-instance';
 import { listActiveRuns } from '../find/active-runs';
@@ -132,6 +133,8 @@ export async function waitForShutdown(
   own: readonly string[],
   signal: AbortSignal,
 ): Promise<void> {
+  // They save what they wrote before they end.
+  await waitForOtherNodes(context, run, signal);
   const nodes =
     run.nodes.length > 0 ? run.nodes.map(({ instance }) => instance) : own.length > 1 ? own : [run.instance];
   for (const instance of nodes) await waitForOne(context, { ...run, instance }, own.includes(instance), signal);
