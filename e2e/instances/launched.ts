@@ -17,6 +17,17 @@ export function launched(at: () => World): void {
     expect(instance).toMatchObject({ state: 'terminated', tags: { 'nx-ec2:managed': 'true', 'nx-ec2:run': train.id } });
   });
 
+  it('trains on two instances together, and shows the log of each', async () => {
+    const world = at();
+    project(world, 'pair', {}, { nodes: 2 });
+    const train = await world.nx.run(['pair:remote-train', '--args=0.05', '--json']).ends(0);
+    expect(result(world, 'pair')).toEqual({ total: TOTAL, began: 0 });
+    expect(train.text).toMatch(/all 2 nodes are ready: attempt 1 begins\n(.*\n)*.*step 12 of 12/);
+    expect(launchedFor(world.aws, 'pair').map(({ state }) => state)).toEqual(['terminated', 'terminated']);
+    const logs = await world.nx.run(['pair:remote-logs', `--run=${train.id}`, '--node=1']).ends(0);
+    expect(logs.text).toMatch(/node 1 of 2 .*\n(.*\n)*.*step 12 of 12/);
+  });
+
   it('launches in the next zone if the first has no capacity, and says so', async () => {
     const world = at();
     project(world, 'zones');

@@ -1,5 +1,5 @@
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
-import { hash } from 'node:crypto';
+import { hash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -113,6 +113,12 @@ describe('user data', () => {
       /The user data is \d+ bytes too large: EC2 takes 16384/,
     );
     expect(userData(config).length).toBeLessThan(MAX_USER_DATA_BYTES - 5500);
+    // With what starts the run of a fleet at the boot: names as long as they can be, and a key that does not compress.
+    const place = { bucket: 'b'.repeat(63), region: 'ap-southeast-1', endpoint: null, pathStyle: false, owner: null };
+    const objectKey = `${'prefix/'.repeat(20)}v2/projects/project/run/20260101-000000-p-aaaaaa/boot/${'0'.repeat(64)}`;
+    const encryptionKey = randomBytes(32).toString('base64');
+    const boot = { ...place, objectKey, sha256: randomBytes(32).toString('hex'), encryptionKey };
+    expect(userData({ ...config, boot }).length).toBeLessThan(MAX_USER_DATA_BYTES - 100);
   });
 
   describe('on a machine', () => {
