@@ -94,8 +94,9 @@ describe('A training on several nodes', () => {
     expect(shop.printed).toContain('heard of node 1 node 2\n');
     expect(['shard-0', 'shard-1', 'shard-2'].map(artifact)).toEqual(['of 0', 'of 1', 'of 2']);
     expect([artifact('same'), artifact('own')]).toEqual(['of all', 'of 0']);
-    expect(shop.printed).toMatch(/2 files of node 1, 2 stay in the store, .*artifacts\/own.*--node=1/);
+    expect(shop.printed).toMatch(/2 files of nodes 1, 2 stay in the store, .* path: artifacts\/own\. .*--node=1/);
     expect(states('success')).toEqual(['terminated', 'terminated', 'terminated']);
+    for (const { id } of launched('success')) expect(shop.printed).toContain(`${id} is terminated.\n`);
 
     await shop.run('remote-logs', { run, node: 2, instance: machine('success') });
     expect(shop.printed).toMatch(/node 2 of 3 at 127/);

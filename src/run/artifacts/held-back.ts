@@ -60,11 +60,12 @@ export function reportHidden(
 ): void {
   if (hidden.length === 0) return;
   const [first] = hidden;
-  const nodes = [...new Set(hidden.map(({ node }) => node))].join(', ');
-  const named = hidden.slice(0, MAX_NAMED).map(({ name }) => printablePath(name));
-  const more = hidden.length > MAX_NAMED ? ` and ${hidden.length - MAX_NAMED} more` : '';
+  const nodes = [...new Set(hidden.map(({ node }) => node))];
+  const names = [...new Set(hidden.map(({ name }) => printablePath(name)))];
+  const more = names.length > MAX_NAMED ? ` and ${names.length - MAX_NAMED} more` : '';
+  const of = `${nodes.length === 1 ? 'node' : 'nodes'} ${nodes.join(', ')}`;
   const output = `--output=${join(tmpdir(), `${run}-node-${first.node}`)}`;
   printer.warn(
-    `${formatCount(hidden.length, 'file')} of node ${nodes} ${hidden.length === 1 ? 'stays' : 'stay'} in the store, because another node has saved a different file of the same path: ${named.join(', ')}${more}. To fetch the files of one node: ${nxRun(project, 'remote-pull', `--run=${run}`, `--node=${first.node}`, output)}`,
+    `${formatCount(hidden.length, 'file')} of ${of} ${hidden.length === 1 ? 'stays' : 'stay'} in the store, because a node of a lower rank has saved a different file of the same path: ${names.slice(0, MAX_NAMED).join(', ')}${more}. To fetch the files of one node, for example of node ${first.node}: ${nxRun(project, 'remote-pull', `--run=${run}`, `--node=${first.node}`, output)}`,
   );
 }

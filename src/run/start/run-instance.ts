@@ -144,6 +144,7 @@ async function waitForOne(context: RunContext, run: RunRecord, own: boolean, sig
   const { aws, printer } = context;
   if (!isResourceId('instance', run.instance)) return;
   const instance = await describeInstance(aws, run.instance, signal);
+  if (instance && !isAlive(instance) && run.nodes.length > 1) printer.line(`${instance.id} is ${instance.state}.`);
   if (!instance || !isAlive(instance) || instance.tags[TAG.managed] !== 'true') return;
   const { finish } = readTags(instance.tags);
   if (!finish || (await wasStartedSince(context, run, instance))) return;
