@@ -162,11 +162,12 @@ class Attempts:
         failed = None if stopped or launch.total == 1 else launcher.cause(ranks)
         if failed:
             failed.lines = launcher.last_lines(run.log.path, log_start, failed.number)
-            shown = (failed.number, launch.total, failed.how())
-            run.log.say("rank %d of %d failed first: %s. Its last lines:" % shown)
+            where = " on this node" if self.nodes else ""
+            shown = (failed.number, launch.total, where, failed.how())
+            run.log.say("rank %d of %d failed first%s: %s. Its last lines:" % shown)
             for line in failed.lines:
                 run.log.say("[rank %d] %s" % (failed.number, line))
-        return launcher.exit_code(code, ranks, stopped), failed
+        return launcher.exit_code(code, ranks, stopped, first=launch.first), failed
 
     def _failure_of(
         self, child: Child, code: int, *, kills: int | None, since_ns: int

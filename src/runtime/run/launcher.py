@@ -53,7 +53,7 @@ class Rank:
 
 class Launch:
     """One attempt of a training with a launcher. `count`: how many processes it starts on this
-    node, and `total` on all; `nodes`: None for a run on one.
+    node, of which `first` has the lowest rank, and `total` on all; `nodes`: None for a run on one.
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class Launch:
         self.count = max(1, gpu_count(record)) if wanted == "gpu" else int(wanted)
         self.nodes = nodes
         self.total = self.count * (nodes.count if nodes else 1)
+        self.first = self.count * nodes.rank if nodes else 0
         self.id = id_of(spec, record)
 
     def variables(self) -> dict[str, str]:
@@ -200,13 +201,14 @@ def cause(ranks: list[Rank]) -> Rank | None:
     return min(failed, key=lambda each: (each.end, each.number), default=None)
 
 
-def exit_code(code: int, ranks: list[Rank], stopped: bool) -> int:
+def exit_code(code: int, ranks: list[Rank], stopped: bool, *, first: int = 0) -> int:
     """The exit code of the training, negative for a signal, by that of torchrun, which ends with 1
     whatever its processes end with. The training's user writes the records: they never make a
-    success of torchrun's failure, unless the run was stopped anyway.
+    success of torchrun's failure, unless the run was stopped anyway. `first`: the lowest rank of
+    this node.
     """
     if stopped:
-        return next((each.code for each in ranks if each.number == 0), code)
+        return next((each.code for each in ranks if each.number == first), code)
     failed = cause(ranks)
     if failed:
         return failed.code

@@ -330,6 +330,11 @@ class VerdictTest(unittest.TestCase):
         self.assertEqual(-9, launcher.exit_code(1, [rank(0, 4, end=9), rank(1, -9)], stopped=False))
         self.assertEqual(1, launcher.exit_code(1, [rank(0, -15, told=True)], stopped=False))
 
+    def test_the_code_of_a_node_that_was_stopped_is_that_of_its_lowest_rank(self):
+        own = [rank(2, 0, told=True), rank(3, 5, told=True)]
+        self.assertEqual(0, launcher.exit_code(1, own, stopped=True, first=2))
+        self.assertEqual(1, launcher.exit_code(1, own[1:], stopped=True, first=2))
+
     def test_a_record_that_is_odd_is_none(self):
         import pwd
         import tempfile

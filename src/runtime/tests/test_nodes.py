@@ -220,6 +220,26 @@ class NodesTest(Nodes):
             )
         self.assertEqual(9, states[0]["exitCode"])
         self.assertIn("[node 1] too large", self.log(0))
+        self.assertIn("rank 3 of 4 failed first on this node: it exited with 9.", self.log(1))
+
+    def test_each_node_that_is_stopped_has_the_code_of_its_own_processes(self):
+        torch = torchrun.write(os.path.join(self.top, "torch"))
+        self.start_all(
+            2,
+            "signal.signal(15, lambda *_: sys.exit(0))\n"
+            "done('rank-' + os.environ['RANK'])\n"
+            "time.sleep(600)",
+            launcher={"name": "torchrun", "processes": 2, "option": None},
+            env={"PYTHONPATH": torch},
+            gracePeriod=20,
+        )
+        started = [os.path.join(self.shared, "rank-%d" % rank) for rank in range(4)]
+        self.wait(lambda: all(map(os.path.exists, started)))
+        cancel = {"v": 1, "op": "cancel", "run": self.run_id, "gracePeriod": 20}
+        main.run(cancel, os.path.join(self.top, "node-0"))
+        states = self.ends(2)
+        self.assertEqual(["cancelled"] * 2, self.outcomes(states), self.told())
+        self.assertEqual([0, 0], [state["exitCode"] for state in states], self.told())
 
     def test_a_spot_notice_of_one_node_interrupts_all(self):
         self.start_all(3, "each('started', 3)\ntime.sleep(600)")
