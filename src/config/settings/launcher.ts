@@ -54,6 +54,15 @@ export function launcherOf(
   return { ...own, processes };
 }
 
+/** The options of the torchrun that a command begins with, without those of the training; empty for other commands. */
+export function torchrunOptions(command: string[]): string[] {
+  const own = launcherInCommand(command);
+  if (own?.name !== 'torchrun') return [];
+  const words = command.slice(own.option.position);
+  const program = words.findIndex((word) => /\.py$|^(-m|--module|--no[-_]python)$/.test(word));
+  return program < 0 ? words : words.slice(0, program);
+}
+
 /** The launcher that a command begins with, and where its first option belongs. */
 function launcherInCommand(
   command: string[],

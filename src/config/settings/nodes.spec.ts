@@ -4,8 +4,8 @@ import type { Configuration } from './types';
 
 const launched = { launchSpec: { recovery: 'none' }, startupTimeout: 1 };
 
-function check(nodes: number, more: object = {}): string | null {
-  const configuration = { instance: launched, storeAccess: 'auto', ...more, train: { nodes } };
+function check(nodes: number, more: object = {}, command?: string[]): string | null {
+  const configuration = { instance: launched, storeAccess: 'auto', ...more, train: { nodes, command } };
   try {
     assertNodes(configuration as unknown as Configuration);
     return null;
@@ -37,6 +37,21 @@ describe('A training of several nodes', () => {
   it('needs more than a presigned form', () => {
     expect(check(2, { storeAccess: 'presigned' })).toMatch(/^CONFIG_INVALID: .*"presigned".*instanceProfile/);
   });
+
+  it.each([
+    ['torchrun --standalone --nproc_per_node=gpu train.py', '--standalone'],
+    ['uv run torchrun --nnodes=1 train.py', '--nnodes=1'],
+    ['python -m torch.distributed.run --nnodes 1 -m pkg.train', '--nnodes'],
+  ])('does not let %s train alone on each node', (command, option) => {
+    const words = command.split(' ');
+    expect(check(2, {}, words)).toMatch(`CONFIG_INVALID: "train.nodes" is 2, and "train.command" has ${option}, with`);
+    expect(check(1, {}, words)).toBeNull();
+  });
+
+  it.each(['torchrun --nnodes=2 --nproc-per-node 8 train.py --standalone', 'python train.py --standalone'])(
+    'leaves %s as it is',
+    (command) => expect(check(2, {}, command.split(' '))).toBeNull(),
+  );
 
   it('changes nothing for one node', () => {
     expect(check(1, { instance: { id: 'i-0123456789abcdef0' }, storeAccess: 'presigned' })).toBeNull();

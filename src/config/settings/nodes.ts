@@ -1,4 +1,5 @@
 import { Problem } from '../../report/problem';
+import { torchrunOptions } from './launcher';
 import type { Configuration } from './types';
 
 /**
@@ -32,4 +33,19 @@ export function assertNodes({ instance, storeAccess, train }: Configuration): vo
       'Set "storeAccess" to "auto" or "role", and give the instances a role ("instance.instanceProfile"; nx g nx-ec2:aws-setup creates one).',
       'storeAccess',
     );
+  const alone = optionOfOtherNodes(torchrunOptions(train.command ?? []), nodes);
+  if (alone)
+    refuse(
+      `"train.command" has ${alone}, with which torchrun does not meet the other nodes.`,
+      'Remove the option: variables tell torchrun how many nodes there are and where they meet.',
+      'train.command',
+    );
+}
+
+/** The option by which torchrun would wait for another number of nodes, or for none. */
+function optionOfOtherNodes(options: string[], nodes: number): string | undefined {
+  return options.find((word, at) => {
+    const [name, value = options[at + 1]] = word.split('=');
+    return name === '--standalone' || (name === '--nnodes' && value !== String(nodes));
+  });
 }
