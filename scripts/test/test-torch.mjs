@@ -1,4 +1,4 @@
-// Runs src/runtime/tests/real_torch.py: trainings of several processes with real torch, on the CPU. The Python is the one that
+// Runs src/runtime/tests/real_torch*.py: trainings of several processes with real torch, on the CPU. The Python is the one that
 // NX_EC2_TORCH_PYTHON names; else torch is installed once into .cache/torch. Skipped, with the reason, if it can't be installed;
 // with --required that is a failure.
 import { spawnSync } from 'node:child_process';
@@ -19,7 +19,7 @@ if (missing !== 0) skip(`${python} has no torch.`);
 const tests = join(root, 'src/runtime/tests');
 const { status } = spawnSync(
   'python3',
-  ['-B', '-m', 'unittest', 'discover', '-v', '-s', tests, '-p', 'real_torch.py'],
+  ['-B', '-m', 'unittest', 'discover', '-v', '-s', tests, '-p', 'real_torch*.py'],
   {
     stdio: 'inherit',
     env: { ...process.env, NX_EC2_TORCH_PYTHON: python },

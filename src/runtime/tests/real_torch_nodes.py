@@ -1,0 +1,262 @@
+"""Trainings on several nodes with real torch and Gloo, on the CPU: `npm run test:torch`. The nodes
+are supervisors with addresses of loopback. The Python that NX_EC2_TORCH_PYTHON names has torch.
+"""
+
+import os
+import re
+import signal
+import sys
+import time
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from nodes import Nodes
+from runs import OURS
+
+from nx_ec2_runtime import main
+from nx_ec2_runtime.system import atomic_files, processes
+
+PYTHON = os.environ["NX_EC2_TORCH_PYTHON"]
+STARTS_S, GRACE_S = 300, 20
+# Each rank adds 1, and a power of ten for its node: the sum tells how many ranks each node has. With
+# --train they sum until rank 0 is told to stop, which the others learn by the sum.
+TRAIN = r"""
+import argparse, datetime
+import torch
+import torch.distributed as dist
+
+options = argparse.ArgumentParser()
+options.add_argument("--train", action="store_true")
+options.add_argument("--fail", type=int)
+options.add_argument("--resume", action="store_true")
+options.add_argument("--rank-0-alone", action="store_true")
+given = options.parse_args()
+dist.init_process_group("gloo", timeout=datetime.timedelta(seconds=120))
+node, rank, size = rank, dist.get_rank(), dist.get_world_size()
+path = os.path.join(os.environ["NX_EC2_CHECKPOINT_DIR"], "last.pt")
+
+
+def say(*words):
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
+    sys.stdout.flush()
+
+
+def total(*values):
+    found = torch.tensor([float(value) for value in values])
+    dist.all_reduce(found)
+    return [int(value) for value in found]
+
+
+told = []
+signal.signal(signal.SIGTERM, lambda *_: told.append(True))
+say("rank", rank, "of", size, "on node", node, "attempt", attempt, "sum", *total(1, 10 ** node))
+if given.resume:
+    say("rank", rank, "resumes from", torch.load(path)["step"])
+step = 0
+while given.train or (given.fail and not given.resume):
+    step += 1
+    [stops] = total(len(told) if rank == 0 else 0)
+    if rank == 0 and (stops or step == 5):
+        torch.save({"step": step, "stopped": bool(stops)}, path + ".new")
+        os.replace(path + ".new", path)
+    if stops:
+        say("rank", rank, "stopped")
+        break
+    if step == 10:
+        say("rank", rank, "trains")
+    if step == 20 and given.fail and rank == size - 1:
+        say("rank", rank, "gives up")
+        sys.exit(given.fail)
+    time.sleep(0.02)
+dist.destroy_process_group()
+while given.rank_0_alone and rank == 0:
+    done("alone")
+    if told:
+        torch.save({"step": step, "stopped": True}, path)
+        say("rank", rank, "stopped")
+        break
+    time.sleep(0.02)
+"""
+
+
+class TorchNodes(Nodes):
+    def launch(self, count, *args, **more):
+        """`processes`: how many each node has; `run`: a letter that tells runs of a test apart."""
+        self.run_id = "20260101-000000-p-%s%s" % (OURS, more.pop("run", "n"))
+        launcher = {"name": "torchrun", "processes": more.pop("processes", 1), "option": None}
+        path = os.path.dirname(PYTHON) + ":/usr/bin:/bin"
+        env = {"PATH": path, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+        more = dict({"launcher": launcher, "gracePeriod": GRACE_S, "env": env}, **more)
+        self.start_all(count, TRAIN, args=list(args), **more)
+
+    def until_all_train(self, count, total=None):
+        total = total or count
+        shown = re.compile(r"rank \d+ trains")
+        self.wait(
+            lambda: sum(len(shown.findall(self.log(n))) for n in range(count)) == total, STARTS_S
+        )
+
+    def finish(self, count, ranks=None):
+        ranks = range(count) if ranks is None else ranks
+        self.wait(
+            lambda: all((self.stored(rank) or {}).get("state") == "ended" for rank in ranks),
+            STARTS_S,
+        )
+        return [self.state(rank) for rank in ranks]
+
+    def sums(self, count, attempt=1):
+        """(rank, size, node, sums) that the ranks have printed, by rank."""
+        mark = r"(?m)^(?:\[rank \d+\] )?"
+        shown = r"rank (\d+) of (\d+) on node (\d+) attempt %d sum (\d+) (\d+)$" % attempt
+        found = [each for n in range(count) for each in re.findall(mark + shown, self.log(n))]
+        return sorted(tuple(map(int, each)) for each in found)
+
+    def everything_of(self, rank):
+        """The processes of a node."""
+        mark = "NX_EC2_LOCAL_INSTANCE=" + self.instance(rank)
+        run = "NX_EC2_RUN_ID=" + self.run_id
+        state = self.state(rank)
+        found = [state["supervisor"], *self.reporters(self.run_dir(rank))]
+        return found + processes.marked(mark, run)
+
+    def assert_sums(self, count, of_each, attempt=1):
+        size = count * of_each
+        powers = sum(of_each * 10**n for n in range(count))
+        expected = [(rank, size, rank // of_each, size, powers) for rank in range(size)]
+        self.assertEqual(expected, self.sums(count, attempt), self.told())
+
+
+class RealTorchNodes(TorchNodes):
+    def test_an_all_reduce_sums_over_all_nodes(self):
+        for run, (count, of_each) in zip("abc", ((2, 1), (2, 2), (3, 2))):
+            with self.subTest(nodes=count, processes=of_each):
+                self.launch(count, run=run, processes=of_each)
+                states = self.finish(count)
+                self.assertEqual(["succeeded"] * count, self.outcomes(states), self.told())
+                self.assert_sums(count, of_each)
+
+    def test_a_command_that_is_torchrun_meets_the_other_nodes(self):
+        option = {"position": 1, "name": "--nproc_per_node"}
+        self.launch(
+            2,
+            script=None,
+            command=["torchrun", "train.py"],
+            launcher={"name": "torchrun", "processes": 2, "option": option},
+        )
+        states = self.finish(2)
+        self.assertEqual(["succeeded"] * 2, self.outcomes(states), self.told())
+        self.assert_sums(2, 2)
+
+    def test_a_command_that_is_torchrun_with_its_own_number_of_processes(self):
+        command = ["torchrun", "--nproc-per-node=2", "train.py"]
+        self.launch(2, script=None, command=command, launcher=None)
+        states = self.finish(2)
+        self.assertEqual(["succeeded"] * 2, self.outcomes(states), self.told())
+        self.assert_sums(2, 2)
+
+    def test_a_rank_that_fails_has_its_code_and_its_node_in_the_record(self):
+        for run, of_each in zip("ab", (1, 2)):
+            with self.subTest(processes=of_each):
+                self.launch(2, "--fail=75", run=run, processes=of_each)
+                states = self.finish(2)
+                self.assertEqual(["failed"] * 2, self.outcomes(states), self.told())
+                self.assertEqual(75, states[0]["exitCode"], self.told())
+                failed = states[0]["failedNode"]
+                self.assertEqual((1, 75), (failed["rank"], failed["exitCode"]))
+                if of_each == 2:
+                    how = "node 1 of 2 (%s): rank 3 of 4 failed first" % self.instance(1)
+                    self.assertEqual(how, states[0]["failure"]["message"])
+
+    def test_a_retryable_code_trains_again_on_all_from_the_checkpoint_of_rank_0(self):
+        retry = {"exitCodes": [75], "attempts": 2}
+        self.launch(2, "--fail=75", processes=2, retry=retry, resumeArgs=["--resume"])
+        states = self.finish(2)
+        self.assertEqual(["succeeded"] * 2, self.outcomes(states), self.told())
+        self.assertEqual([2, 2], [state["attempt"] for state in states])
+        self.assertEqual([75, 0], [each["exitCode"] for each in states[0]["attempts"]])
+        self.assert_sums(2, 2)
+        self.assert_sums(2, 2, attempt=2)
+        logs = self.log(0) + self.log(1)
+        resumed = sorted(re.findall(r"rank (\d) resumes from (\d+)", logs))
+        self.assertEqual([(str(rank), "5") for rank in range(4)], resumed)
+
+    def test_a_cancel_lets_rank_0_save_and_all_ranks_end_together(self):
+        self.launch(2, "--train", processes=2)
+        self.until_all_train(2, 4)
+        plan = {"v": 1, "op": "cancel", "run": self.run_id, "gracePeriod": GRACE_S}
+        main.run(plan, os.path.join(self.top, "node-0"))
+        states = self.finish(2)
+        self.assertEqual(["cancelled"] * 2, self.outcomes(states), self.told())
+        self.assertEqual(0, states[0]["exitCode"], self.told())
+        stopped = re.findall(r"rank (\d) stopped", self.log(0) + self.log(1))
+        self.assertEqual(["0", "1", "2", "3"], sorted(stopped), self.told())
+        self.assertFalse(states[0]["attempts"][0]["cut"])
+
+    def test_a_cancel_lets_rank_0_save_when_the_ranks_of_another_node_have_ended(self):
+        self.launch(2, "--rank-0-alone")
+        self.wait(lambda: os.path.exists(os.path.join(self.shared, "alone")), STARTS_S)
+        worker = os.path.join(self.run_dir(1), "ranks", self.run_id + "-1", "1.json")
+        self.wait(lambda: "code" in (atomic_files.read_json(worker) or {}), STARTS_S)
+        self.assertEqual("running", self.phase(1))
+        plan = {"v": 1, "op": "cancel", "run": self.run_id, "gracePeriod": GRACE_S}
+        main.run(plan, os.path.join(self.top, "node-0"))
+        states = self.finish(2)
+        self.assertEqual(["cancelled"] * 2, self.outcomes(states), self.told())
+        self.assertEqual([0, 0], [state["exitCode"] for state in states], self.told())
+        self.assertIn("rank 0 stopped", self.log(0))
+
+    def test_a_command_that_is_torchrun_names_the_node_that_failed(self):
+        command = ["torchrun", "--nproc-per-node=2", "train.py"]
+        self.launch(2, "--fail=75", script=None, command=command, launcher=None)
+        states = self.finish(2)
+        self.assertEqual(["failed"] * 2, self.outcomes(states), self.told())
+        failed = states[0]["failedNode"]
+        self.assertEqual((1, 1), (failed["rank"], failed["exitCode"]), self.told())
+
+    def test_two_runs_on_the_same_addresses_are_apart(self):
+        for run in "ab":
+            self.launch(2, "--train", run=run, processes=1)
+        for run in "ab":
+            self.run_id = self.run_id[:-1] + run
+            self.until_all_train(2)
+            self.assert_sums(2, 1)
+
+
+class LostNodes(TorchNodes):
+    """With the time after which a node is lost that users have."""
+
+    def lose(self, rank, number, count=2, of_each=1):
+        """Returns how long the others took to end."""
+        self.launch(count, "--train", processes=of_each)
+        self.until_all_train(count, count * of_each)
+        start = time.monotonic()
+        for pid in self.everything_of(rank):
+            processes.send(pid, number)
+        others = [each for each in range(count) if each != rank]
+        states = self.finish(count, others)
+        took_s = time.monotonic() - start
+        print("lost node %d by signal %d: %.1f s" % (rank, number, took_s), file=sys.stderr)
+        self.assertEqual(["interrupted"] * len(others), self.outcomes(states), self.told())
+        for state in states:
+            failed = state["failedNode"]
+            self.assertEqual((rank, "lost"), (failed["rank"], failed["why"]), self.told())
+        mark = "NX_EC2_LOCAL_INSTANCE=" + self.instance(others[0])
+        left = processes.marked(mark, "NX_EC2_RUN_ID=" + self.run_id)
+        self.assertEqual([], left)
+        return took_s
+
+    def test_a_node_that_is_killed_interrupts_the_others(self):
+        self.assertLess(self.lose(1, signal.SIGKILL, of_each=2), self.silence_s + 30)
+
+    def test_a_node_that_no_longer_answers_interrupts_the_others(self):
+        # Rank 0 waits for the sum, in which Python runs no handler: the grace period passes.
+        self.assertLess(self.lose(1, signal.SIGSTOP), self.silence_s + GRACE_S + 30)
+        self.assertNotIn("rank 0 stopped", self.log(0))
+        self.assertEqual("last.pt", self.stored(0)["checkpoints"][-1]["unit"])
+
+    def test_the_first_node_that_is_killed_interrupts_the_others(self):
+        self.assertLess(self.lose(0, signal.SIGKILL), self.silence_s + 30)
+
+
+if __name__ == "__main__":
+    unittest.main()
