@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 MISSING_S = 120.0
 # Between two looks at what the reporter has read.
 POLL_S = 0.1
-# How long the training of another node may take to end, after its grace period.
-END_TIMEOUT_S = 60.0
+# How long the training of another node may take to end, after its grace period. Longer than a lost
+# node takes to be found lost: else the failure that its loss causes here would be the run's.
+END_TIMEOUT_S = 90.0
 MAX_LINES, MAX_LINE_LENGTH = 12, 1000
 # What ends this instance: there is no time to wait for others.
 LEAVING = ("shutdown", "interruption", "superseded")

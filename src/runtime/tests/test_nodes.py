@@ -17,7 +17,9 @@ from nodes import Nodes
 from runs import KEY, part, signed
 
 from nx_ec2_runtime import main
+from nx_ec2_runtime.report import node_records, record_upload
 from nx_ec2_runtime.report.node_records import NodeRecords
+from nx_ec2_runtime.run import node_group, node_view
 from nx_ec2_runtime.run_dir import stop_request
 from nx_ec2_runtime.system.errors import Failure
 
@@ -407,6 +409,16 @@ class SilenceTest(Nodes):
         self.wait(lambda: self.phase(1) == "exited")
         self.kill(0, reporter=True)
         self.assert_interrupted(0, 2, [1])
+
+
+class TimeoutTest(unittest.TestCase):
+    def test_a_node_is_found_lost_before_the_end_of_its_training_is_overdue(self):
+        found_s = (
+            node_view.HEARTBEAT_TIMEOUT_S
+            + node_records.RUNNING_POLL_S
+            + record_upload.HEARTBEAT_INTERVAL_S
+        )
+        self.assertGreater(node_group.END_TIMEOUT_S, found_s)
 
 
 class MissingTest(Nodes):
