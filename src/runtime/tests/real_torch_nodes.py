@@ -83,11 +83,16 @@ class TorchNodes(Nodes):
     def launch(self, count, *args, **more):
         """`processes`: how many each node has; `run`: a letter that tells runs of a test apart."""
         self.run_id = "20260101-000000-p-%s%s" % (OURS, more.pop("run", "n"))
+        self.addCleanup(self.kill_run, self.run_id)
         launcher = {"name": "torchrun", "processes": more.pop("processes", 1), "option": None}
         path = os.path.dirname(PYTHON) + ":/usr/bin:/bin"
         env = {"PATH": path, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
         more = dict({"launcher": launcher, "gracePeriod": GRACE_S, "env": env}, **more)
         self.start_all(count, TRAIN, args=list(args), **more)
+
+    def kill_run(self, run_id):
+        self.run_id = run_id
+        self.kill_all()
 
     def until_all_train(self, count, total=None):
         total = total or count
