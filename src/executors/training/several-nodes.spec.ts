@@ -165,4 +165,24 @@ describe('A training on several nodes', () => {
     await until(() => states('cancel').every((state) => state === 'terminated'));
     expect(states('cancel')).toHaveLength(2);
   });
+
+  it('trains once if two commands start it at once', async () => {
+    const [one, other] = await Promise.all([train('twice', 2, {}), train('twice', 2, {})]);
+    expect(one.run).toBe(other.run);
+    expect(launched('twice')).toHaveLength(2);
+  });
+
+  it('does not wait for ever if two trainings reserve the same instances', async () => {
+    const keep = { instance: { onFinish: { success: 'keep 1m' } }, train: { resources: { exclusive: true } } };
+    await train('shared', 2, {}, keep);
+    const before = launched('shared').length;
+    const more = (lr: string) =>
+      shop.run<{ run: string }>('remote-train', {
+        instance: machine('shared', keep.instance),
+        train: { script: 'train.py', nodes: 2, environment: 'none', args: [lr], ...keep.train },
+      });
+    const runs = await Promise.all(['1', '2', '3'].map(more));
+    expect(new Set(runs.map(({ run }) => run)).size).toBe(3);
+    expect(launched('shared')).toHaveLength(before);
+  });
 });

@@ -10,6 +10,7 @@ from .attempt_end import AttemptEnd
 from .child_process import NO_LIMITS, CanNotStart
 from .node_checkpoints import NodeCheckpoints
 from .node_stop import is_of_run
+from .preparation import trained_s
 from .supervised_run import Failed
 
 TYPE_CHECKING = False
@@ -44,6 +45,9 @@ class Attempts:
         self._assert_torch(command, variables)
         while True:
             nodes = self.nodes.wait_until_ready() if self.nodes else None
+            if nodes and spec["timeout"]:
+                # The time that nodes wait for one another is not the training's.
+                self.stops.set_timeout(spec["timeout"] - trained_s(run.record["attempts"]))
             if nodes and run.record["attempt"] > 1:
                 NodeCheckpoints(run, self.stops, self.checkpoints).restore()
             ours, others = training_variables.variables_of(
@@ -120,10 +124,11 @@ class Attempts:
             failure = failure_cause.failure("RANK_FAILED", how, code if code >= 0 else None)
         end = AttemptEnd(code, failure, stop=child.stopped, rank=rank)
         ended = now_ms()
+        # Before the other nodes are waited for.
+        started = start.by(ended)
         if self.nodes:
             self.nodes.conclude(end, log_start)
         is_retried = self._is_retried(end)
-        started = start.by(ended)
         if first_started == start.at:
             record["startedAt"] = started
         record["attempts"].append({

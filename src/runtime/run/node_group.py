@@ -116,7 +116,7 @@ class NodeGroup(OtherNodes):
         if nodes is None:
             self.run.log.say("%s waits for the others" % self.name)
         while nodes is None:
-            self._raise_if_missing()
+            self.raise_if_missing()
             self.stops.pause(POLL_S)
             nodes = self.nodes()
         return nodes
@@ -125,7 +125,12 @@ class NodeGroup(OtherNodes):
         """The nodes of the attempt; None while not all are ready."""
         raise NotImplementedError
 
-    def _raise_if_missing(self) -> None:
+    def wait_for_first_turn(self) -> None:
+        """Waits until the first node has the resources that it reserves."""
+        raise NotImplementedError
+
+    def raise_if_missing(self) -> None:
+        """Raises Failed where a node was not started in time."""
         waited_s = time.monotonic() - self.begun
         if waited_s < MISSING_S:
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import node_stop
-from .node_group import NodeGroup
+from .node_group import POLL_S, NodeGroup
 from .node_stop import NodeStop, failed_node
 from .node_variables import Nodes
 
@@ -13,10 +13,22 @@ if TYPE_CHECKING:
     from .node_view import Peer
 
 
+# The states of a run that has not got its turn.
+WAITING = ("preparing", "queued")
+
+
 class OtherNode(NodeGroup):
     def conclude(self, end: AttemptEnd, log_start: int) -> None:
         end.is_decided_elsewhere = True
         super().conclude(end, log_start)
+
+    def wait_for_first_turn(self) -> None:
+        while True:
+            record = self.first.record if self.first else None
+            if record and record["attempt"] >= self.attempt and record["state"] not in WAITING:
+                return
+            self.raise_if_missing()
+            self.stops.pause(POLL_S)
 
     @property
     def first(self) -> Peer | None:

@@ -107,6 +107,12 @@ class Starting:
         os.close(self.descriptor)
 
 
+def is_other_node(run: Mapping[str, Any]) -> bool:
+    """Whether a run, by its plan or its record, is here on another node than the first."""
+    node = run.get("node")
+    return bool(node and node["rank"])
+
+
 def find(root: str, spec: RunSpec) -> dict[str, Any] | None:
     """The run that is this very training, whoever has started it: by its id, or by its key if that
     run is active, or has succeeded after the one that the client knows to have failed.
@@ -118,9 +124,12 @@ def find(root: str, spec: RunSpec) -> dict[str, Any] | None:
         if next_attempt and has_ended and record["attempt"] < next_attempt["attempt"]:
             return None
         return record
-    if spec["rerun"] or next_attempt or spec.get("node"):
+    # Which run it is, the first node decides.
+    if spec["rerun"] or next_attempt or is_other_node(spec):
         return None
     for record in all_of(root, spec["runKey"]):
+        if is_other_node(record):
+            continue
         is_newer = record["id"] > (spec["knownFailed"] or "")
         if record["outcome"] is None or (record["outcome"] == "succeeded" and is_newer):
             return record

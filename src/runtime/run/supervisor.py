@@ -22,6 +22,7 @@ from .preparation import Preparation
 from .reporter_process import ReporterProcess
 from .resource_queue import ResourceQueue
 from .resume_checkpoint import ResumeCheckpoint
+from .runs import is_other_node
 from .settled_checkpoints import SettledCheckpoints
 from .stop_check import StopCheck, Stopped
 from .supervised_run import DISK_FULL, Failed, SupervisedRun
@@ -69,8 +70,9 @@ def spawn(
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     atomic_files.write_json(os.path.join(run_dir, "run.json"), record)
     root = os.path.dirname(os.path.dirname(run_dir))
-    with ResourceQueue(root, record["totalGpus"]) as queue:
-        queue.join(record["id"], spec["resources"])
+    if not waits_for_first_node(spec):
+        with ResourceQueue(root, record["totalGpus"]) as queue:
+            queue.join(record["id"], spec["resources"])
 
     def supervise() -> None:
         try:
@@ -131,6 +133,11 @@ class Supervisor:
 
     def _wait_for_turn(self) -> None:
         run = self.run
+        if self.nodes and waits_for_first_node(run.spec):
+            run.save(state="queued")
+            self.nodes.wait_for_first_turn()
+            with ResourceQueue(run.root, run.record["totalGpus"]) as queue:
+                queue.join(run.record["id"], run.spec["resources"])
         granted, place = self._take_turn()
         if place:
             run.log.say("waits for %s" % ", ".join(place["holders"]))
@@ -140,6 +147,9 @@ class Supervisor:
             self.stops.pause(TURN_POLL_S)
             granted, place = self._take_turn()
         run.save(queue=None, gpus=granted)
+        if self.nodes:
+            # The other nodes take theirs.
+            run.save(state="setup")
 
     def _take_turn(self) -> tuple[list[int] | None, RunStateQueue | None]:
         """(the GPUs that the run has, None while it waits; what it waits for)."""
@@ -195,6 +205,15 @@ def node_group_of(run: SupervisedRun, stops: StopCheck) -> NodeGroup | None:
     from .other_node import OtherNode
 
     return OtherNode(run, stops) if node["rank"] else FirstNode(run, stops)
+
+
+def waits_for_first_node(spec: RunSpec) -> bool:
+    """Whether a node joins its queue only when the first node of the run has its turn: two runs
+    that reserve resources of the same instances would otherwise wait for one another, each on the
+    node that the other has.
+    """
+    resources = spec["resources"]
+    return is_other_node(spec) and bool(resources["exclusive"] or resources["gpus"])
 
 
 def freeze_tree(run: SupervisedRun, tree: Tree, lock: TreeLock) -> None:
