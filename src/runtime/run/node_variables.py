@@ -6,6 +6,8 @@ import json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, Mapping
+
     from ..system.documents import RunRecordRendezvous
 
 
@@ -19,6 +21,12 @@ ACCELERATE_KINDS = (
     "--use_megatron_lm",
     "--config_file",
 )
+
+
+def is_other_node(run: Mapping[str, Any]) -> bool:
+    """Whether a run, by its plan or its record, is here on another node than the first."""
+    node = run.get("node")
+    return bool(node and node["rank"])
 
 
 class Nodes:

@@ -12,6 +12,7 @@ from ..system.account import training_user
 from ..system.errors import Failure
 from ..system.file_lock import held
 from ..system.wall_clock import now_ms
+from .node_variables import is_other_node
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -105,12 +106,6 @@ class Starting:
         # release the lock.
         fcntl.flock(self.descriptor, fcntl.LOCK_UN)
         os.close(self.descriptor)
-
-
-def is_other_node(run: Mapping[str, Any]) -> bool:
-    """Whether a run, by its plan or its record, is here on another node than the first."""
-    node = run.get("node")
-    return bool(node and node["rank"])
 
 
 def find(root: str, spec: RunSpec) -> dict[str, Any] | None:

@@ -18,11 +18,11 @@ from ..system.wall_clock import now_ms
 from . import failure_cause
 from .attempts import Attempts
 from .commands import Commands
+from .node_variables import is_other_node
 from .preparation import Preparation
 from .reporter_process import ReporterProcess
 from .resource_queue import ResourceQueue
 from .resume_checkpoint import ResumeCheckpoint
-from .runs import is_other_node
 from .settled_checkpoints import SettledCheckpoints
 from .stop_check import StopCheck, Stopped
 from .supervised_run import DISK_FULL, Failed, SupervisedRun

@@ -207,7 +207,7 @@ def recorded(attempt, outcome, stop=None, instance="i-other", state="ended", **m
 def stop(key=KEY):
     return json.dumps({
         "v": 2,
-        "mac": SigningKey({"signingKey": key, "id": RUN})._mac(b"stop 2", b"").decode(),
+        "mac": SigningKey({"signingKey": key, "id": RUN})._mac(b"stop 2", RUN, b"").decode(),
     }).encode()
 
 
