@@ -93,4 +93,11 @@ describe('remote-train, killed again and again', () => {
     );
     expectRight('ended');
   });
+
+  it('launches two nodes together, starts each once, and ends both', async () => {
+    const machine = { type: 't3.micro', instanceProfile: 'training', tags: { test: 'nodes' } };
+    await trainAndKill('nodes', { instance: machine, nodes: 2 }, 1, 3);
+    expect(starts('nodes')).toBe(2);
+    expect(launched('nodes').map(({ state }) => state)).toEqual(['terminated', 'terminated']);
+  });
 });

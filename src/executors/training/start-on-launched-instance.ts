@@ -52,7 +52,9 @@ export async function startOnLaunchedInstance(
     const same = rerun ? null : await findDuplicateRun(runs, key);
     if (same?.found) {
       const { record: run, attached } = same.found;
-      return await then(runs, { run, attached, settled: Promise.resolve() }, made);
+      const found = { run, attached, settled: Promise.resolve() };
+      await start.completeNodes(found);
+      return await then(runs, found, made);
     }
     const { interrupted } = same ?? {};
     const started = interrupted
@@ -234,11 +236,26 @@ class LaunchedStart implements Recovery {
         );
       throw error;
     }
-    await this.startOthers(instanceContext, started, nextAttempt);
+    try {
+      await this.startOthers(instanceContext, started, nextAttempt);
+    } catch (error) {
+      if (!signal.aborted) await this.stopIncomplete(instanceContext, started.run);
+      throw error;
+    }
     return started;
   }
 
-  /** Starts the nodes beside the first one, unless they were started already. The run is stopped where one can't be. */
+  /** Starts the other nodes of a run whose client ended before it had started them all. */
+  async completeNodes(started: StartedRun): Promise<void> {
+    const { run, attached } = started;
+    const isStarting = attached === 'running' && run.nodes.length === 0 && run.attempt === 1;
+    const { nodes } = this.target.configuration.train;
+    if (nodes === 1 || !isStarting || run.caller !== (await this.runs.caller())) return;
+    const first = await this.makeReady(run.id, undefined, [{ rank: 0, instance: run.instance, address: '' }]);
+    await this.startOthers(first, started);
+  }
+
+  /** Starts the nodes beside the first one, unless all of them have started already. */
   private async startOthers(first: InstanceContext, started: StartedRun, nextAttempt?: NextAttempt): Promise<void> {
     const { target, scanned, options, planned } = this;
     const { workspace, signal } = target;
@@ -246,19 +263,14 @@ class LaunchedStart implements Recovery {
     const isHere = attached !== 'ended' && run.instance === first.instance;
     const isWaiting = isHere && run.nodes.length === 0 && run.caller === (await first.caller());
     if (this.instances.length === 1 || !isWaiting) return;
-    try {
-      const { force } = options;
-      await startOtherNodes(first, workspace, planned, run, {
-        instances: this.broughtUp,
-        scanned,
-        signal,
-        force,
-        nextAttempt,
-      });
-    } catch (error) {
-      if (!signal.aborted) await this.stopIncomplete(first, run);
-      throw error;
-    }
+    const { force } = options;
+    await startOtherNodes(first, workspace, planned, run, {
+      instances: this.broughtUp,
+      scanned,
+      signal,
+      force,
+      nextAttempt,
+    });
   }
 
   private async stopIncomplete(first: InstanceContext, run: RunFacts): Promise<void> {
@@ -272,6 +284,7 @@ class LaunchedStart implements Recovery {
   }
 
   private get endIt(): string {
-    return `To terminate it now: ${targetCommand(this.target.context, 'remote-down')}`;
+    const { context, configuration } = this.target;
+    return `To terminate ${configuration.train.nodes === 1 ? 'it' : 'them'} now: ${targetCommand(context, 'remote-down')}`;
   }
 }

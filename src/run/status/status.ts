@@ -160,9 +160,7 @@ export function describeRun(run: RunStatus): string {
     ['waits for', run.queue && run.queue.holders.join(', ')],
     ['by', run.caller],
     ['instance', `${run.instance}, as ${run.user}${run.gpus?.length ? `, GPU ${run.gpus.join(', ')}` : ''}`],
-    ...run.nodes.slice(1).map(({ rank, instance, address }): [string, string] => {
-      return [`node ${rank}`, `${instance}, ${address}`];
-    }),
+    ...run.nodes.map(({ rank, instance, address }): [string, string] => [`node ${rank}`, `${instance}, ${address}`]),
     ['command', metadata.command],
     ['launcher', launcherOf(run)],
     ['code', codeOf(run)],
@@ -179,7 +177,8 @@ export function describeRun(run: RunStatus): string {
     ['checkpoints', run.checkpoints.map(({ unit, size }) => `${unit} (${formatSize(size)})`).join(', ')],
     [
       'artifacts',
-      artifacts && `${artifacts.files ?? 0} files, ${formatSize(artifacts.bytes ?? 0)}, ${artifacts.state}`,
+      artifacts &&
+        `${formatCount(artifacts.files ?? 0, 'file')}, ${formatSize(artifacts.bytes ?? 0)}, ${artifacts.state}${run.nodes.length ? ' by node 0' : ''}`,
     ],
     [
       'extra files',

@@ -118,7 +118,10 @@ export class Capacity {
   }
 }
 
-/** A lack of capacity reduces a launch to what fits; a quota, or a subnet, refuses it if its MaxCount exceeds what is left. */
+/**
+ * Where capacity is short, a launch gets as many instances as there is capacity for. A quota, or the free addresses of a
+ * subnet, refuse a launch whose MaxCount is larger than what remains.
+ */
 function isOfCapacity({ code = 'InsufficientInstanceCapacity' }: Shortage): boolean {
   return code === 'InsufficientInstanceCapacity';
 }

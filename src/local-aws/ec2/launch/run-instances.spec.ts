@@ -149,7 +149,7 @@ describe('RunInstances', () => {
     await until(async () => (await refused(named)) === null);
   });
 
-  it('has no capacity if so configured: in a zone, of a type, on a market, for a number of times', async () => {
+  it('has no capacity where the configuration says so: in a zone, of a type, on a market, for a number of times', async () => {
     const { capacity } = at.aws;
     capacity.add({ zone: 'eu-west-1a', type: 'g5.xlarge', times: 1 });
     const inZone = { InstanceType: 'g5.xlarge', Placement: { AvailabilityZone: 'eu-west-1a' } } as const;

@@ -95,7 +95,7 @@ describe('the private address of an instance', () => {
     rmSync(directory, { recursive: true, force: true });
   });
 
-  it('limits a launch to what is left in the subnet, if so configured', async () => {
+  it('launches no more instances than the subnet has free addresses', async () => {
     at.aws.capacity.add({ zone: 'eu-west-1b', code: 'InsufficientFreeAddressesInSubnet', instances: 3 });
     expect(await freeAddresses(at)).toBe(3);
     await run(at, 2);
