@@ -1,6 +1,6 @@
 import { shutdownRules } from './instances/shutdown-rules';
 import { launched } from './instances/launched';
-import { NOTHING } from './instances/made';
+import { NOTHING_LEFT } from '../src/local-aws/local-aws.fixture';
 import { spot } from './instances/spot';
 import { Worlds, type World } from './worlds';
 
@@ -21,5 +21,5 @@ describe('instances that are made when they are needed', () => {
   describe('with shutdown rules', () => shutdownRules(here));
   describe('spot', () => spot(here));
 
-  it('leave nothing behind', () => expect(world.aws.left()).toEqual(NOTHING));
+  it('leave nothing behind', () => expect(world.aws.left()).toEqual(NOTHING_LEFT));
 });

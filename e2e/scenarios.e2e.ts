@@ -1,7 +1,7 @@
 import { mkdtempSync } from 'node:fs';
 import { join } from 'node:path';
 import { until } from '../src/system/until.fixture';
-import { NOTHING } from './instances/made';
+import { NOTHING_LEFT } from '../src/local-aws/local-aws.fixture';
 import { Random } from './scenarios/random';
 import { imagine, live } from './scenarios/scenario';
 import { Worlds, type World } from './worlds';
@@ -59,5 +59,5 @@ it(`${SCENARIOS} projects whose targets are killed and started again at random l
     what: () => `nothing being left: ${JSON.stringify(aws.left())}`,
     seconds: 600,
   });
-  expect(aws.left()).toEqual(NOTHING);
+  expect(aws.left()).toEqual(NOTHING_LEFT);
 });

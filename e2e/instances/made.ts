@@ -7,16 +7,6 @@ import type { LocalAws } from '../../src/local-aws/types';
 export const training = readFileSync(join(__dirname, '../training.py'), 'utf8');
 /** What the training results in when nothing has happened to it. */
 export const TOTAL = 650;
-export const NOTHING = {
-  instances: [],
-  volumes: [],
-  spotRequests: [],
-  fleets: [],
-  launchTemplates: [],
-  securityGroups: [],
-  placementGroups: [],
-  capacityReservations: [],
-};
 
 /** What is written of an instance that is made: the rest is as a user has it who writes nothing more. */
 export const described = (more: object = {}) => ({ type: 't3.micro', instanceProfile: 'trainer', ...more });

@@ -8,6 +8,18 @@ import { STSClient } from '@aws-sdk/client-sts';
 import { startLocalAws } from './server';
 import type { LocalAws, LocalAwsOptions } from './types';
 
+/** What `left` says where nothing is left that costs money or counts against a limit. */
+export const NOTHING_LEFT: ReturnType<LocalAws['left']> = {
+  instances: [],
+  volumes: [],
+  spotRequests: [],
+  fleets: [],
+  launchTemplates: [],
+  securityGroups: [],
+  placementGroups: [],
+  capacityReservations: [],
+};
+
 export interface Fixture {
   aws: LocalAws;
   directory: string;

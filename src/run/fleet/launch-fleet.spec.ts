@@ -9,7 +9,7 @@ import { readRecord, type RunRecord } from '../record/record';
 import { startPipeline } from '../pipeline.fixture';
 import type { Store } from '../../store/store';
 import type { StoreKeys } from '../../store/keys';
-import type { Fixture } from '../../local-aws/local-aws.fixture';
+import { NOTHING_LEFT, type Fixture } from '../../local-aws/local-aws.fixture';
 import { takeDownProject } from '../stop/take-down-project';
 import { resolveRun } from '../find/find-run';
 import { cancelUntold, cancelWithFleet } from './cancel-fleet';
@@ -20,17 +20,6 @@ import { cancelUnverified } from '../stop/cancel-unverified';
 import { Problem } from '../../report/problem';
 import { FleetPipeline, steps } from './fleet.fixture';
 import { until } from '../../system/until.fixture';
-
-const NOTHING = {
-  instances: [],
-  volumes: [],
-  spotRequests: [],
-  fleets: [],
-  launchTemplates: [],
-  securityGroups: [],
-  placementGroups: [],
-  capacityReservations: [],
-};
 
 describe('a run with a fleet', () => {
   let at: Fixture;
@@ -87,7 +76,7 @@ describe('a run with a fleet', () => {
     expect(log.split('\n').filter((line) => line.startsWith('step '))).toEqual(wanted);
     expect(record.artifacts).toMatchObject({ state: 'saved', files: 1 });
     await gone();
-    expect(at.aws.left()).toEqual(NOTHING);
+    expect(at.aws.left()).toEqual(NOTHING_LEFT);
   });
 
   it("counts its time by AWS's clock, whatever this machine's says", async () => {
@@ -356,7 +345,7 @@ describe('a run with a fleet', () => {
     await expect(pipe.launchFleet()).rejects.toMatchObject({ code: 'STORE_CHANGED' });
     expect(swap).toHaveBeenCalledTimes(5);
     swap.mockRestore();
-    expect(at.aws.left()).toEqual(NOTHING);
+    expect(at.aws.left()).toEqual(NOTHING_LEFT);
   });
 
   it('is not resumed if it is cancelled between two instances', async () => {
@@ -399,7 +388,7 @@ describe('a run with a fleet', () => {
     });
     expect(await takeDownProject(pipe.runs, owner, { stop: false, force: true })).toEqual([run.instance]);
     await gone();
-    expect(at.aws.left()).toEqual(NOTHING);
+    expect(at.aws.left()).toEqual(NOTHING_LEFT);
   });
 
   it('uses one image for all of its instances', async () => {
@@ -407,7 +396,7 @@ describe('a run with a fleet', () => {
     pipe = new FleetPipeline(at, { type: ['m5.large', 'g5.xlarge'] }).createRunContext();
     pipe.write('model/train.py', steps());
     await expect(pipe.launchFleet()).rejects.toMatchObject({ code: 'FLEET_TYPES' });
-    expect(at.aws.left()).toEqual(NOTHING);
+    expect(at.aws.left()).toEqual(NOTHING_LEFT);
   });
 
   /** Does something to each instance as soon as it is there. @returns how that ends. */

@@ -27,6 +27,16 @@ export class Form {
     return Number(text);
   }
 
+  /** ms since the epoch. @throws AwsError InvalidParameterValue where it is no time. */
+  time(name: string): number | undefined {
+    const text = this.text(name);
+    if (text === undefined) return undefined;
+    const ms = Date.parse(text);
+    if (Number.isNaN(ms))
+      throw new AwsError('InvalidParameterValue', `Invalid value '${text}' for ${this.prefix}${name}.`);
+    return ms;
+  }
+
   flag(name: string): boolean | undefined {
     const text = this.text(name);
     return text === undefined ? undefined : text === 'true';

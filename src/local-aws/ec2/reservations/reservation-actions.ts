@@ -110,7 +110,7 @@ export class ReservationActions {
     const step = hours <= MAX_DAYS_HOURS ? DAY_HOURS : WEEK_HOURS;
     if (hours < DAY_HOURS || hours > MAX_HOURS || hours % step !== 0)
       throw new AwsError('InvalidParameterValue', `Value (${hours}) for parameter capacityDurationHours is invalid.`);
-    const start = Math.max(Date.now(), time(form, 'StartDateRange') ?? 0);
+    const start = Math.max(Date.now(), form.time('StartDateRange') ?? 0);
     const letters = instanceType(type)!.zones;
     const zones = this.zones.filter(({ name }) => letters === undefined || letters.includes(name.slice(-1)));
     const offered = zones.map(({ name }) => {
@@ -199,7 +199,7 @@ export class ReservationActions {
 }
 
 function readEnd(form: Form): number | undefined {
-  const end = time(form, 'EndDate');
+  const end = form.time('EndDate');
   const kind = form.text('EndDateType') ?? (end === undefined ? 'unlimited' : 'limited');
   if ((kind === 'limited') !== (end !== undefined))
     throw new AwsError(
@@ -209,12 +209,4 @@ function readEnd(form: Form): number | undefined {
   if (end !== undefined && end <= Date.now())
     throw new AwsError('InvalidParameterValue', 'The EndDate must be in the future.');
   return end;
-}
-
-function time(form: Form, name: string): number | undefined {
-  const text = form.text(name);
-  if (text === undefined) return undefined;
-  const ms = Date.parse(text);
-  if (Number.isNaN(ms)) throw new AwsError('InvalidParameterValue', `Invalid value '${text}' for ${name}.`);
-  return ms;
 }

@@ -4,7 +4,6 @@ import type { Zone } from '../../catalog/network';
 import type { Form } from '../request/form';
 import { page, select } from '../request/select';
 import { timestamp, type Xml } from '../request/xml';
-import { AwsError } from '../../protocol/aws-error';
 
 const PRODUCTS = ['Linux/UNIX', 'Linux/UNIX (Amazon VPC)'];
 /** A price holds so long, ms, and is a little higher in each further zone. */
@@ -20,8 +19,8 @@ export function spotPriceActions(zones: Zone[]): Record<string, Action> {
 /** The newest first; with the start and the end now, the prices of now. */
 function describe(form: Form, zones: Zone[]): { [name: string]: Xml } {
   const now = Date.now();
-  const end = Math.min(time(form, 'EndTime') ?? now, now);
-  const start = Math.min(Math.max(time(form, 'StartTime') ?? now - HISTORY_MS, now - HISTORY_MS), end);
+  const end = Math.min(form.time('EndTime') ?? now, now);
+  const start = Math.min(Math.max(form.time('StartTime') ?? now - HISTORY_MS, now - HISTORY_MS), end);
   const types = form.list('InstanceType');
   const products = form.list('ProductDescription');
   const zone = form.text('AvailabilityZone');
@@ -50,12 +49,4 @@ function describe(form: Form, zones: Zone[]): { [name: string]: Xml } {
     spotPriceHistorySet: told.map((each) => ({ ...each, productDescription: PRODUCTS[0] })),
     nextToken: nextToken ?? '',
   };
-}
-
-function time(form: Form, name: string): number | undefined {
-  const text = form.text(name);
-  if (text === undefined) return undefined;
-  const ms = Date.parse(text);
-  if (Number.isNaN(ms)) throw new AwsError('InvalidParameterValue', `Invalid value '${text}' for ${name}.`);
-  return ms;
 }

@@ -10,7 +10,7 @@ import {
   StopInstancesCommand,
   TerminateInstancesCommand,
 } from '@aws-sdk/client-ec2';
-import { metadata, refusal, startFixture, type Fixture } from '../../local-aws.fixture';
+import { metadata, NOTHING_LEFT, refusal, startFixture, type Fixture } from '../../local-aws.fixture';
 import { commandsOf } from '../../ssm/commands.fixture';
 import { until } from '../../../system/until.fixture';
 
@@ -66,16 +66,7 @@ describe('a spot instance', () => {
     expect(at.aws.left().spotRequests).toEqual([request]);
     await at.ec2.send(new TerminateInstancesCommand({ InstanceIds: [id] }));
     expect(await requestOf(at, request)).toMatchObject({ State: 'closed', Code: 'instance-terminated-by-user' });
-    expect(at.aws.left()).toEqual({
-      instances: [],
-      volumes: [],
-      spotRequests: [],
-      fleets: [],
-      launchTemplates: [],
-      securityGroups: [],
-      placementGroups: [],
-      capacityReservations: [],
-    });
+    expect(at.aws.left()).toEqual(NOTHING_LEFT);
   });
 
   it('keeps running when its request is cancelled', async () => {
