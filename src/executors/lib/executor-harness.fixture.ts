@@ -72,8 +72,8 @@ export class Workshop {
    */
   async run<T = Record<string, unknown>>(name: string, given: object = {}): Promise<T> {
     const { cache, project = 'model', ...options } = given as { cache?: boolean; project?: string };
-    const { default: execute } = (await import(`../${name}/executor`)) as { default: Executor };
     this.printed = '';
+    const { default: execute } = (await import(`../${name}/executor`)) as { default: Executor };
     const { success } = await execute(
       { bucket: 'bucket', instance: { id: this.instance }, json: true, ...options },
       this.context(name, project, cache),

@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { MOVE } from '../../run/start/move-nodes';
 import { until } from '../../system/until.fixture';
 import { Workshop } from '../lib/executor-harness.fixture';
 
@@ -148,6 +149,53 @@ describe('A training on several nodes', () => {
     expect(after.filter((id) => !before.includes(id))).toHaveLength(1);
     expect(new Set(states('spot'))).toEqual(new Set(['terminated']));
     expect(['shard-0', 'shard-1', 'shard-2'].map(artifact)).toEqual(['of 0', 'of 1', 'of 2']);
+  });
+
+  describe('that finds no capacity beside the nodes that are left', () => {
+    const before = { ...MOVE };
+    beforeEach(() => void Object.assign(MOVE, { after: 1_500, retry: 500 }));
+    afterEach(() => {
+      Object.assign(MOVE, before);
+      shop.at.aws.capacity.clear();
+    });
+
+    /** Two spot nodes in one zone, one of which is taken away, where no other is to be had. */
+    const loseOne = async (test: string, subnet?: string) => {
+      const training = train(test, 2, { 0: '120', 1: '120' }, { instance: { spot: true, subnet } });
+      await shop.says(/node 0 waits/);
+      const [kept, taken] = launched(test);
+      const { zone } = kept;
+      shop.at.aws.capacity.add({ zone, market: 'spot' });
+      shop.at.aws.interrupt(taken.id);
+      return { training, kept, taken, zone };
+    };
+
+    it('moves to another place with all nodes, and resumes there', async () => {
+      const { training, kept, zone } = await loseOne('move');
+      const { attempts } = await training;
+      expect(attempts).toBe(2);
+      expect(shop.printed).toContain(`the nodes of`);
+      expect(shop.printed).toMatch(new RegExp(`Terminating ${kept.id}: EC2 had no capacity beside them for`));
+      expect(shop.printed).toMatch(/node 0 of 2 at \S+, attempt 2, from step 1/);
+      const now = launched('move').slice(2);
+      expect(now).toHaveLength(2);
+      expect(new Set(now.map((each) => each.zone)).size).toBe(1);
+      expect(now[0].zone).not.toBe(zone);
+      expect(now.map(({ tags }) => tags['nx-ec2:deadline'])).toEqual([0, 1].map(() => kept.tags['nx-ec2:deadline']));
+      expect(new Set(states('move'))).toEqual(new Set(['terminated']));
+    });
+
+    it('keeps those that are left if there is no other place', async () => {
+      const subnet = 'subnet-0000000000000000a';
+      const { training, kept } = await loseOne('stay', subnet);
+      await expect(training).rejects.toThrow(/EC2 has no capacity for 1 of 2 instances, beside those that exist/);
+      expect(kept.state).toBe('running');
+      expect(shop.printed).toMatch(/Run the same command to resume it/);
+      shop.at.aws.capacity.clear();
+      const { attempts } = await train('stay', 2, { 0: '120', 1: '120' }, { instance: { spot: true, subnet } });
+      expect(attempts).toBe(2);
+      expect(launched('stay')).toHaveLength(3);
+    });
   });
 
   it('stops all of them if it is cancelled', async () => {

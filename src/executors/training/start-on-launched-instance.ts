@@ -5,6 +5,7 @@ import { readTags } from '../../instance/describe/tags';
 import { interruptedInstance } from '../../run/record/interruption';
 import { endInterrupted } from '../../run/start/end-interrupted';
 import { findDuplicateRun } from '../../run/find/find-run';
+import { launchOrMove } from '../../run/start/move-nodes';
 import { byRank } from '../../run/start/ranks';
 import { startOtherNodes } from '../../run/start/start-nodes';
 import { cancelRun } from '../../run/stop/cancel';
@@ -129,7 +130,12 @@ class LaunchedStart implements Recovery {
       signal,
     );
     const deadline = (before && readTags(before.tags).deadline) ?? this.instances[0]?.deadline ?? undefined;
-    const instanceContext = await this.makeReady(gone.id, deadline, gone.nodes);
+    const instanceContext = await launchOrMove(
+      this.runs,
+      { launchSpec: this.launchSpec, run: gone, own: this.broughtUp },
+      (ofNodes = deadline) => this.makeReady(gone.id, ofNodes, gone.nodes),
+      signal,
+    );
     // Nodes wait for one another for a limited time: none is started before all can be.
     for (const rank of this.instances.keys()) await waitForLeaseExpiry(instanceContext, gone.id, signal, rank);
     return this.launch(instanceContext, next);

@@ -14,6 +14,7 @@ import { times } from './launch-parameters';
 import { findByClientToken, describeInstances, isAlive, type InstanceInfo } from '../describe/describe-instances';
 import { machineTypes } from './machine-type';
 import { nodeNetwork } from './node-network';
+import { NoRoomBeside } from './no-room-beside';
 import { describeLaunchOption, isSameLaunchOption, placements, type LaunchOption } from './launch-options';
 import { CAPACITY_ERRORS, runInstances } from './run-instances';
 import { requiredTagsOf } from '../stop/required-tags';
@@ -337,12 +338,11 @@ export class Launch {
     const { launchSpec, owner } = this.options;
     const of = this.count > 1 ? ` for ${this.count - kept.length} instances at once` : '';
     if (kept.length)
-      return new Problem(
-        'NO_CAPACITY',
+      return new NoRoomBeside(
         `EC2 has no capacity for ${this.count - kept.length} of ${this.count} instances, beside those that exist (${kept.join(', ')}):\n${lines.join('\n')}`,
-        {
-          next: `Those that exist are kept until their shutdown rules end them. To terminate them now: ${nxRun(owner.project, 'remote-down')}. To launch all of them elsewhere, run this command again after that.`,
-        },
+        `Those that exist are kept until their shutdown rules end them. To terminate them now: ${nxRun(owner.project, 'remote-down')}. To launch all of them elsewhere, run this command again after that.`,
+        kept,
+        launchOptions[0],
       );
     return new Problem('NO_CAPACITY', `EC2 has no capacity${of} for any of these:\n${lines.join('\n')}`, {
       next: `Try again later, or name more types${launchSpec.spot === true ? ', more subnets, or "spot": "or-on-demand"' : ' or subnets'}.`,

@@ -47,7 +47,7 @@ export async function ensureProjectInstances(
 }
 
 /** Whether an instance says that nothing runs on it. One that Systems Manager does not reach is taken for idle. */
-async function isIdle(context: RunContext, id: string, signal: AbortSignal): Promise<boolean> {
+export async function isIdle(context: RunContext, id: string, signal: AbortSignal): Promise<boolean> {
   const runs = await runsOn(context, id, signal);
   return runs !== 'silent' && runs.length === 0;
 }
