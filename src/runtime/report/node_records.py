@@ -1,6 +1,6 @@
 """What a node of a run on several reads of the others' records: the first one those of all others,
-each other one that of the first. It is kept in `nodes.json` in the run's directory, for the
-supervisor.
+each other one those of the first and of the node before it. It is kept in `nodes.json` in the run's
+directory, for the supervisor.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ class NodeRecords:
         node = spec["node"]
         assert node
         self.count = node["count"]
-        self.ranks = [0] if node["rank"] else list(range(1, node["count"]))
+        rank = node["rank"]
+        self.ranks = sorted({0, rank - 1}) if rank else list(range(1, node["count"]))
         self.key = SigningKey(spec)
         self.bucket: Bucket | None = None
         self.path = os.path.join(run_dir, NODES)

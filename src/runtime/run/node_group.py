@@ -125,8 +125,8 @@ class NodeGroup(OtherNodes):
         """The nodes of the attempt; None while not all are ready."""
         raise NotImplementedError
 
-    def wait_for_first_turn(self) -> None:
-        """Waits until the first node has the resources that it reserves."""
+    def wait_for_previous_turn(self) -> None:
+        """Waits until the node before this one has the resources that it reserves."""
         raise NotImplementedError
 
     def raise_if_missing(self) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .node_view import Peer
 
 
-# The states of a run that has not got its turn.
+# The states of a node that has not got its turn.
 WAITING = ("preparing", "queued")
 
 
@@ -22,9 +22,10 @@ class OtherNode(NodeGroup):
         end.is_decided_elsewhere = True
         super().conclude(end, log_start)
 
-    def wait_for_first_turn(self) -> None:
+    def wait_for_previous_turn(self) -> None:
         while True:
-            record = self.first.record if self.first else None
+            previous = self.peer(self.rank - 1)
+            record = previous.record if previous else None
             if record and record["attempt"] >= self.attempt and record["state"] not in WAITING:
                 return
             self.raise_if_missing()
@@ -33,7 +34,11 @@ class OtherNode(NodeGroup):
     @property
     def first(self) -> Peer | None:
         """The first node; None before anything is known of it."""
-        return next((peer for peer in self.view.peers() if peer.record), None)
+        return self.peer(0)
+
+    def peer(self, rank: int) -> Peer | None:
+        """A node that this one reads; None before anything is known of it."""
+        return next((peer for peer in self.view.peers() if peer.rank == rank and peer.record), None)
 
     def ended_by_others(self) -> NodeStop | None:
         peer = self.first

@@ -70,7 +70,7 @@ def spawn(
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     atomic_files.write_json(os.path.join(run_dir, "run.json"), record)
     root = os.path.dirname(os.path.dirname(run_dir))
-    if not waits_for_first_node(spec):
+    if not waits_for_previous_node(spec):
         with ResourceQueue(root, record["totalGpus"]) as queue:
             queue.join(record["id"], spec["resources"])
 
@@ -133,9 +133,9 @@ class Supervisor:
 
     def _wait_for_turn(self) -> None:
         run = self.run
-        if self.nodes and waits_for_first_node(run.spec):
+        if self.nodes and waits_for_previous_node(run.spec):
             run.save(state="queued")
-            self.nodes.wait_for_first_turn()
+            self.nodes.wait_for_previous_turn()
             with ResourceQueue(run.root, run.record["totalGpus"]) as queue:
                 queue.join(run.record["id"], run.spec["resources"])
         granted, place = self._take_turn()
@@ -148,7 +148,7 @@ class Supervisor:
             granted, place = self._take_turn()
         run.save(queue=None, gpus=granted)
         if self.nodes:
-            # The other nodes take theirs.
+            # The next node takes its own.
             run.save(state="setup")
 
     def _take_turn(self) -> tuple[list[int] | None, RunStateQueue | None]:
@@ -207,10 +207,10 @@ def node_group_of(run: SupervisedRun, stops: StopCheck) -> NodeGroup | None:
     return OtherNode(run, stops) if node["rank"] else FirstNode(run, stops)
 
 
-def waits_for_first_node(spec: RunSpec) -> bool:
-    """Whether a node joins its queue only when the first node of the run has its turn: two runs
-    that reserve resources of the same instances would otherwise wait for one another, each on the
-    node that the other has.
+def waits_for_previous_node(spec: RunSpec) -> bool:
+    """Whether a node joins its queue only when the node before it has its turn. Runs that reserve
+    resources of the same instances take them in one order, then: otherwise two could wait for one
+    another, each on an instance that the other has.
     """
     resources = spec["resources"]
     return is_other_node(spec) and bool(resources["exclusive"] or resources["gpus"])
