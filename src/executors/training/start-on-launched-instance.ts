@@ -7,23 +7,21 @@ import { endInterrupted } from '../../run/start/end-interrupted';
 import { findDuplicateRun } from '../../run/find/find-run';
 import { launchOrMove } from '../../run/start/move-nodes';
 import { byRank } from '../../run/start/ranks';
-import { startOtherNodes } from '../../run/start/start-nodes';
-import { cancelRun } from '../../run/stop/cancel';
-import type { RunFacts } from '../../command/plan';
 import { startRun, type StartedRun } from '../../run/start/start-run';
 import { terminateUnused, launchForRun, waitForShutdown } from '../../run/start/run-instance';
 import { readRecord, type RunRecord } from '../../run/record/record';
 import type { Recovery } from '../../run/start/follow-with-recovery';
-import { resumePoint } from '../../run/start/checkpoint-to-restore';
 import { scanProject, type Scanned } from '../../project/scan-project';
 import { createRunContext, createInstanceContext } from '../../context/context';
 import { assertVolume } from '../../project/assert-ready';
-import { planRun, type NextAttempt, type PlannedRun } from '../../run/start/plan-run';
+import type { NextAttempt, PlannedRun } from '../../run/start/plan-run';
 import { Problem } from '../../report/problem';
 import { targetCommand } from '../../workspace/invocation';
 import type { Target } from '../lib/run-target';
 import type { RunContext, InstanceContext } from '../../context/types';
 import { waitForLeaseExpiry } from '../../run/record/lease';
+import { mayLackNodes, startOthers, stopIncomplete, type NodesRequest } from './other-nodes';
+import { planTraining } from './plan-training';
 import type { RunInstanceLifecycle, StartOptions } from './types';
 
 /**
@@ -90,16 +88,9 @@ class LaunchedStart implements Recovery {
   /** @returns what makes two trainings the same. */
   async plan(detached: boolean): Promise<string> {
     const { target, runs, options } = this;
-    const { configuration, context, project, workspace } = target;
-    this.scanned = await scanProject(workspace);
-    const restore = options.resumeFrom ? await resumePoint(runs, options.resumeFrom, !detached) : null;
-    this.planned = await planRun(configuration, project, this.scanned, context.root, {
-      rerun: options.rerun ?? false,
-      detached,
-      restore,
-      aws: runs.aws,
-      price: () => this.instances[0]?.price ?? null,
-    });
+    this.scanned = await scanProject(target.workspace);
+    const price = () => this.instances[0]?.price ?? null;
+    this.planned = await planTraining(target, runs, this.scanned, { ...options, detached }, price);
     return this.planned.key(this.scanned.snapshot);
   }
 
@@ -243,9 +234,10 @@ class LaunchedStart implements Recovery {
       throw error;
     }
     try {
-      await this.startOthers(instanceContext, started, nextAttempt);
+      await startOthers(instanceContext, started, this.nodesRequest(nextAttempt));
     } catch (error) {
-      if (!signal.aborted) await this.stopIncomplete(instanceContext, started.run);
+      const { run } = started;
+      if (!signal.aborted && (await stopIncomplete(instanceContext, run, signal))) await this.terminateUnused(run.id);
       throw error;
     }
     return started;
@@ -253,40 +245,15 @@ class LaunchedStart implements Recovery {
 
   /** Starts the other nodes of a run whose client ended before it had started them all. */
   async completeNodes(started: StartedRun): Promise<void> {
-    const { run, attached } = started;
-    const isStarting = attached === 'running' && run.nodes.length === 0 && run.attempt === 1;
-    const { nodes } = this.target.configuration.train;
-    if (nodes === 1 || !isStarting || run.caller !== (await this.runs.caller())) return;
+    if (!(await mayLackNodes(this.runs, started))) return;
+    const { run } = started;
     const first = await this.makeReady(run.id, undefined, [{ rank: 0, instance: run.instance, address: '' }]);
-    await this.startOthers(first, started);
+    await startOthers(first, started, this.nodesRequest());
   }
 
-  /** Starts the nodes beside the first one, unless all of them have started already. */
-  private async startOthers(first: InstanceContext, started: StartedRun, nextAttempt?: NextAttempt): Promise<void> {
-    const { target, scanned, options, planned } = this;
-    const { workspace, signal } = target;
-    const { run, attached } = started;
-    const isHere = attached !== 'ended' && run.instance === first.instance;
-    const isWaiting = isHere && run.nodes.length === 0 && run.caller === (await first.caller());
-    if (this.instances.length === 1 || !isWaiting) return;
-    const { force } = options;
-    await startOtherNodes(first, workspace, planned, run, {
-      instances: this.broughtUp,
-      scanned,
-      signal,
-      force,
-      nextAttempt,
-    });
-  }
-
-  private async stopIncomplete(first: InstanceContext, run: RunFacts): Promise<void> {
-    const { printer } = this.runs;
-    try {
-      await cancelRun(first, run, this.target.signal);
-      await this.terminateUnused(run.id);
-    } catch (error) {
-      printer.warn(`${run.id} could not be stopped: ${(error as Error).message}`);
-    }
+  private nodesRequest(nextAttempt?: NextAttempt): NodesRequest {
+    const { target, scanned, planned, options } = this;
+    return { target, instances: this.broughtUp, scanned, planned, force: options.force, nextAttempt };
   }
 
   private get endIt(): string {

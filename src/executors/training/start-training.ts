@@ -2,7 +2,6 @@ import { describeFiles } from '../../project/describe-files';
 import { findDuplicateRun } from '../../run/find/find-run';
 import { startRun, type StartedRun } from '../../run/start/start-run';
 import { checkOutputs } from '../../project/check-outputs';
-import { resumePoint } from '../../run/start/checkpoint-to-restore';
 import { scanProject, type Scanned } from '../../project/scan-project';
 import { uploadDuringScan } from '../../project/sync-project';
 import { ScannedContents } from '../../snapshot/scanned-contents';
@@ -14,6 +13,7 @@ import { targetCommand } from '../../workspace/invocation';
 import { changeKey } from '../../workspace/key-change';
 import type { Target } from '../lib/run-target';
 import type { RunContext, InstanceContext } from '../../context/types';
+import { planTraining } from './plan-training';
 import type { StartOptions, RunInstanceLifecycle } from './types';
 
 /**
@@ -82,15 +82,9 @@ async function start(
   options: StartOptions,
   detached: boolean,
 ): Promise<StartedRun> {
-  const { configuration, context, project, workspace, signal } = target;
-  const restore = options.resumeFrom ? await resumePoint(instanceContext, options.resumeFrom, !detached) : null;
+  const { context, workspace, signal } = target;
   const rerun = options.rerun ?? false;
-  const planned = await planRun(configuration, project, scanned, context.root, {
-    rerun,
-    detached,
-    restore,
-    aws: instanceContext.aws,
-  });
+  const planned = await planTraining(target, instanceContext, scanned, { ...options, detached });
   return startRun(instanceContext, workspace, planned, {
     signal,
     scanned,
@@ -113,17 +107,10 @@ async function findEnded(
   options: StartOptions,
   detached: boolean,
 ): Promise<StartedRun | null> {
-  const { configuration, context, project, signal } = target;
-  if (signal.aborted) return null;
+  if (target.signal.aborted) return null;
   try {
-    const restore = options.resumeFrom ? await resumePoint(runContext, options.resumeFrom, !detached) : null;
     const scanned = await scanning;
-    const planned = await planRun(configuration, project, scanned, context.root, {
-      rerun: false,
-      detached,
-      restore,
-      aws: runContext.aws,
-    });
+    const planned = await planTraining(target, runContext, scanned, { ...options, rerun: false, detached });
     const { found } = await findDuplicateRun(runContext, planned.key(scanned.snapshot));
     return found?.attached === 'ended' ? { run: found.record, attached: 'ended', settled: Promise.resolve() } : null;
   } catch {

@@ -2,14 +2,13 @@ import type { LaunchSpec } from '../../config/schema/launch-spec';
 import { waitForFleetDeletion } from '../../run/fleet/wait-fleet-gone';
 import { launchFleet } from '../../run/fleet/launch-fleet';
 import type { StartedRun } from '../../run/start/start-run';
-import { resumePoint } from '../../run/start/checkpoint-to-restore';
 import { scanProject } from '../../project/scan-project';
 import { createRunContext } from '../../context/context';
 import { assertVolume } from '../../project/assert-ready';
-import { planRun } from '../../run/start/plan-run';
 import { targetCommand } from '../../workspace/invocation';
 import type { Target } from '../lib/run-target';
 import type { RunContext } from '../../context/types';
+import { planTraining } from './plan-training';
 import type { RunInstanceLifecycle, StartOptions } from './types';
 
 /** Starts a training that a fleet recovers without a client, or finds a run of the same training. */
@@ -24,15 +23,9 @@ export async function startWithFleet(
   const runContext = createRunContext(configuration, project, context.root, printer);
   try {
     const scanned = await scanProject(workspace);
-    const restore = options.resumeFrom ? await resumePoint(runContext, options.resumeFrom, false) : null;
     // AWS's answer tells its time, by which the run is named and its deadline is counted: this machine's may be wrong.
     await runContext.aws.call('GetCallerIdentity', {}, signal);
-    const planned = await planRun(configuration, project, scanned, context.root, {
-      rerun,
-      detached: true,
-      restore,
-      aws: runContext.aws,
-    });
+    const planned = await planTraining(target, runContext, scanned, { ...options, detached: true });
     assertVolume(launchSpec, planned.needs(), printer);
     target.answerSignal(
       () =>
