@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { SHORTAGE_CODES, type Shortage } from '../local-aws/ec2/launch/capacity';
+import type { PlannedInterruption } from '../local-aws/ec2/spot/interruptions';
 import type { Fault } from '../local-aws/link/faults';
 
 const count = z.number().nonnegative();
@@ -38,23 +39,35 @@ const shortageSchema: z.ZodType<Shortage> = z.strictObject({
   times: z.int().positive().optional(),
 });
 
+const interruptionSchema: z.ZodType<PlannedInterruption> = z.strictObject({
+  index: z.int().nonnegative().optional(),
+  type: z.string().optional(),
+  after: count.optional(),
+  notice: count.optional(),
+  times: z.int().positive().optional(),
+});
+
 const capacitySchema = z.strictObject({ capacity: shortageSchema });
+const interruptSchema = z.strictObject({ interrupt: interruptionSchema });
 
 export interface FaultFile {
   /** Of requests. */
   faults: Fault[];
   /** Limits of what EC2 can launch. */
   capacity: Shortage[];
+  /** Spot instances that EC2 takes back. */
+  interruptions: PlannedInterruption[];
 }
 
 /** Reads the faults that a file lists. @throws Error that names the file and the place in it. */
 export function readFaults(file: string): FaultFile {
   const value = parseJson(file, readText(file));
   if (!Array.isArray(value)) throw new Error(`--faults: ${file}: must be a list of faults`);
-  const found: FaultFile = { faults: [], capacity: [] };
+  const found: FaultFile = { faults: [], capacity: [], interruptions: [] };
   for (const [index, item] of (value as unknown[]).entries()) {
-    if (typeof item === 'object' && item !== null && 'capacity' in item)
-      found.capacity.push(parseItem(file, index, item, capacitySchema).capacity);
+    const has = (key: string) => typeof item === 'object' && item !== null && key in item;
+    if (has('capacity')) found.capacity.push(parseItem(file, index, item, capacitySchema).capacity);
+    else if (has('interrupt')) found.interruptions.push(parseItem(file, index, item, interruptSchema).interrupt);
     else found.faults.push(parseItem(file, index, item, faultSchema));
   }
   return found;

@@ -33,12 +33,19 @@ describe('the options of nx-ec2 local-aws', () => {
       { service: 'session', action: 'output', frame: 'swap', bytes: 10 },
     ];
     const limit = { type: 'g5.xlarge', market: 'spot', instances: 2 };
-    expect(read(JSON.stringify([...faults, { capacity: limit }]))).toEqual({ faults, capacity: [limit] });
+    const interrupt = { index: 1, after: 20_000, notice: 30_000, times: 2 };
+    expect(read(JSON.stringify([...faults, { capacity: limit }, { interrupt }]))).toEqual({
+      faults,
+      capacity: [limit],
+      interruptions: [interrupt],
+    });
     const wrong = ['', '{}', '[{"servise":"s3"}]', '[{"cut":"now"}]', '[{"times":"2"}]', '[null]'];
     const wrongLimits = [
       '[{"capacity":{"instances":-1}}]',
       '[{"capacity":{"code":"Other"}}]',
       '[{"capacity":{},"after":1}]',
+      '[{"interrupt":{"after":"20s"}}]',
+      '[{"interrupt":{"zone":"eu-west-1a"}}]',
     ];
     for (const text of [...wrong, ...wrongLimits]) expect(() => read(text)).toThrow(`--faults: ${file}`);
     expect(() => read('[{"servise":"s3"}]')).toThrow(/0: .*servise/);

@@ -64,6 +64,7 @@ export class LocalRegion {
     });
     this.ec2 = new Ec2Service(instances, vpc, join(directory, 'ec2'));
     for (const each of options.capacity ?? []) this.ec2.capacity.add(each);
+    for (const each of options.interruptions ?? []) this.ec2.interruptions.add(each);
     this.quotas = new ServiceQuotasService(region);
   }
 

@@ -5,6 +5,7 @@ import type { NetworkProfile, LinkName, LinkTraffic } from './link/network';
 import type { SessionOptions } from './session/sessions';
 import type { InstanceRole } from './instance/role';
 import type { Capacity, Shortage } from './ec2/launch/capacity';
+import type { PlannedInterruption } from './ec2/spot/interruptions';
 import type { InstanceProfiles } from './ec2/instances/profiles';
 import type { Quotas } from './servicequotas/service';
 import type { Left } from './ec2/service';
@@ -27,6 +28,8 @@ export interface LocalAwsOptions extends InstanceTimes {
   faults?: Fault[];
   /** Limits of what EC2 can launch. */
   capacity?: Shortage[];
+  /** Spot instances that EC2 takes back. */
+  interruptions?: PlannedInterruption[];
   network?: NetworkProfile;
   /** How the agents of instances get their commands; absent: by the message gateway. */
   agentChannel?: AgentChannel;

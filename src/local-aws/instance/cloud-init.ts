@@ -56,8 +56,6 @@ export class CloudInit {
         env: {
           LANG: 'C.UTF-8',
           INSTANCE_ID: id,
-          // Its machine must not be shut down for it.
-          NX_EC2_LOCAL_BIN: join(disk, 'bin'),
           ...this.instances.environment(id),
         },
       });

@@ -158,8 +158,11 @@ export class Instances {
   /** What every process of the instance is started with, besides what its starter says. */
   environment(id: string): Record<string, string> {
     const root = join(this.disk(id), 'root');
+    const bin = join(this.disk(id), 'bin');
     return {
-      PATH: `${join(this.disk(id), 'bin')}:${process.env.PATH}`,
+      PATH: `${bin}:${process.env.PATH}`,
+      // Its machine must not be shut down for it, also where a login shell sets another PATH.
+      NX_EC2_LOCAL_BIN: bin,
       NX_EC2_ROOT: root,
       NX_EC2_DATA_ROOT: root,
       AWS_EC2_METADATA_SERVICE_ENDPOINT: this.metadataUrl(id),

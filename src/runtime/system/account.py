@@ -381,4 +381,8 @@ def with_tools(variables: dict[str, str], account: pwd.struct_passwd) -> dict[st
         directory = directory.replace("~", account.pw_dir)
         if directory not in path and os.path.isdir(directory):
             path.append(directory)
+    # On local AWS, `shutdown` must not be this machine's. A login shell may have set another PATH.
+    own = os.environ.get("NX_EC2_LOCAL_INSTANCE") and os.environ.get("NX_EC2_LOCAL_BIN")
+    if own:
+        path = [own, *(directory for directory in path if directory != own)]
     return dict(variables, PATH=os.pathsep.join(path))

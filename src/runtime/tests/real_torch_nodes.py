@@ -81,14 +81,16 @@ while given.rank_0_alone and rank == 0:
 
 class TorchNodes(Nodes):
     def launch(self, count, *args, **more):
-        """`processes`: how many each node has; `run`: a letter that tells runs of a test apart."""
+        """`processes`: how many each node has; `run`: a letter that tells runs of a test apart;
+        `text`: of the script.
+        """
         self.run_id = "20260101-000000-p-%s%s" % (OURS, more.pop("run", "n"))
         self.addCleanup(self.kill_run, self.run_id)
         launcher = {"name": "torchrun", "processes": more.pop("processes", 1), "option": None}
         path = os.path.dirname(PYTHON) + ":/usr/bin:/bin"
         env = {"PATH": path, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
         more = dict({"launcher": launcher, "gracePeriod": GRACE_S, "env": env}, **more)
-        self.start_all(count, TRAIN, args=list(args), **more)
+        self.start_all(count, more.pop("text", TRAIN), args=list(args), **more)
 
     def kill_run(self, run_id):
         self.run_id = run_id
@@ -225,6 +227,36 @@ class RealTorchNodes(TorchNodes):
             self.run_id = self.run_id[:-1] + run
             self.until_all_train(2)
             self.assert_sums(2, 1)
+
+
+class ExampleNodes(TorchNodes):
+    """examples/digits-ddp, with two processes on each of two nodes."""
+
+    def launch_example(self, *args):
+        root = os.path.abspath(__file__)
+        for _ in range(4):
+            root = os.path.dirname(root)
+        example = os.path.join(root, "examples", "digits-ddp", "train_ddp.py")
+        run = "import runpy; runpy.run_path(%r, run_name='__main__')" % example
+        self.launch(2, *args, processes=2, text=run)
+
+    def test_it_trains(self):
+        self.launch_example()
+        states = self.finish(2)
+        self.assertEqual(["succeeded"] * 2, self.outcomes(states), self.told())
+        found = re.findall(r"epoch (\d)/8  loss \S+  accuracy (\S+)", self.log(0))
+        self.assertEqual(list("12345678"), [epoch for epoch, _ in found], self.told())
+        self.assertGreater(float(found[-1][1]), 0.9)
+
+    def test_all_its_processes_stop_after_the_same_epoch(self):
+        self.launch_example("--epochs=100000")
+        self.wait(lambda: re.search(r"epoch 3/", self.log(0)), STARTS_S)
+        plan = {"v": 1, "op": "cancel", "run": self.run_id, "gracePeriod": GRACE_S}
+        main.run(plan, os.path.join(self.top, "node-0"))
+        states = self.finish(2)
+        self.assertEqual(["cancelled"] * 2, self.outcomes(states), self.told())
+        self.assertEqual([False, False], [each["attempts"][0]["cut"] for each in states])
+        self.assertEqual("last.pt", self.stored(0)["checkpoints"][-1]["unit"])
 
 
 class LostNodes(TorchNodes):

@@ -35,6 +35,18 @@ class LoginTest(unittest.TestCase):
         self.profile("export FROM_PROFILE='a\nb'")
         self.assertEqual(accounts.login_environment(self.account)["FROM_PROFILE"], "a\nb")
 
+    def test_a_local_instances_own_programs_come_first_whatever_the_profile_sets(self):
+        self.profile("export PATH=/usr/sbin:/usr/bin:/local/bin")
+        path = self.find_path(NX_EC2_LOCAL_INSTANCE="i-0", NX_EC2_LOCAL_BIN="/local/bin")
+        self.assertEqual(path[:3], ["/local/bin", "/usr/sbin", "/usr/bin"])
+        self.assertEqual(path.count("/local/bin"), 1)
+        path = self.find_path(NX_EC2_LOCAL_BIN="/local/bin")
+        self.assertEqual(path[:3], ["/usr/sbin", "/usr/bin", "/local/bin"])
+
+    def find_path(self, **variables):
+        with mock.patch.dict(os.environ, variables):
+            return accounts.login_environment(self.account)["PATH"].split(":")
+
     def test_a_shell_that_does_not_end_is_ended_with_its_children_and_removes_its_lock(self):
         self.profile(PROFILE)
         said = []

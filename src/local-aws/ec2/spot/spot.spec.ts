@@ -152,6 +152,17 @@ describe('a spot instance', () => {
     rmSync(directory, { recursive: true, force: true });
   });
 
+  it('is interrupted some time after its launch if that is planned for its type', async () => {
+    const other = { type: 't3.micro', times: 9 };
+    const planned = await startFixture({ instances: [], interruptions: [other, { index: 0, after: 50, notice: 50 }] });
+    const { id } = await launchSpot(planned);
+    await until(async () => (await stateOf(planned, id)).State!.Name === 'terminated');
+    const { id: next } = await launchSpot(planned);
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(planned.aws.instances.get(next)!.interruption).toBeUndefined();
+    await planned.close();
+  });
+
   it('has a price in each zone that offers its type', async () => {
     const now = new Date();
     const { SpotPriceHistory } = await at.ec2.send(
