@@ -80,7 +80,7 @@ export class TerminalText {
         return this.state === 'text' && (char === '\n' || char === '\r') ? this.takeText(char) : '';
       case 'charset':
         if (!(char >= ' ' && char <= '/')) this.state = 'text';
-        return '';
+        return char === '\n' || char === '\r' ? this.takeText(char) : '';
       case 'csi':
         return this.takeCsi(char);
       case 'string':

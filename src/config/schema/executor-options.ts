@@ -64,8 +64,9 @@ export const EXECUTOR_OPTIONS = {
     },
     tail: { kind: 'number', description: 'Begin with this number of last lines.' },
     node: {
-      kind: 'number',
-      description: 'Show the log of this node of a run on several: its rank. Default: 0, the first.',
+      kind: 'text-or-number',
+      description:
+        'Show the log of this node of a run on several: its rank; all: those of all nodes, each line with its node. Default: 0, the first.',
     },
     follow: {
       kind: 'boolean',

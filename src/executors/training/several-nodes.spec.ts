@@ -102,6 +102,8 @@ describe('A training on several nodes', () => {
     await shop.run('remote-logs', { run, node: 2, instance: machine('success') });
     expect(shop.printed).toMatch(/node 2 of 3 at 127/);
     expect(shop.printed).not.toContain('node 0 of 3');
+    await shop.run('remote-logs', { run, node: 'all', instance: machine('success') });
+    for (const rank of [0, 1, 2]) expect(shop.printed).toMatch(new RegExp(`^\\[node ${rank}\\] node ${rank} of 3 at 127`, 'm'));
     await shop.run('remote-pull', { run, node: 1, output: '../pulled', instance: machine('success') });
     expect(readFileSync(join(shop.workspace, 'pulled/artifacts/own'), 'utf8')).toBe('of 1');
     expect(existsSync(join(shop.workspace, 'pulled/artifacts/shard-0'))).toBe(false);
@@ -117,6 +119,7 @@ describe('A training on several nodes', () => {
     await expect(train('failure', 3, { 0: '60', 1: '60', 2: 5 })).rejects.toThrow(
       /failed after \S+ s: node 2 of 3 \(i-\w+\) failed first: it exited with 5\./,
     );
+    expect(shop.printed).toMatch(/Of all nodes: +nx run model:remote-logs --run=\S+ --node=all\n/);
     expect(states('failure')).toEqual(['terminated', 'terminated', 'terminated']);
   });
 

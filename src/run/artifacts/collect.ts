@@ -13,7 +13,8 @@ import { screenArtifacts } from './write/screen-artifacts';
 import { findBlocking, type Blocking } from './write/blocking';
 import { COLLECTED, type CollectedFiles } from './write/collected';
 import { switchIn } from './write/switch-in';
-import { fetchFile, forEachFile, Semaphore } from './write/download-file';
+import { Semaphore } from '../../system/semaphore';
+import { fetchFile, forEachFile, CONCURRENT_PARTS } from './write/download-file';
 import { assertSaved } from './assert-saved';
 import { reportExtra } from './extra-files';
 import { reportHeldBack, reportHidden, reportSkipped } from './held-back';
@@ -180,7 +181,7 @@ async function stageArtifacts(
   const { store, keys, printer, project } = context;
   const progress = printer.progress('Fetching artifacts', sizeOf(wanted));
   let done = 0;
-  const semaphore = new Semaphore();
+  const semaphore = new Semaphore(CONCURRENT_PARTS);
   // None of them writes any more when the directory is removed.
   await forEachFile(wanted, CONCURRENT_FILES, signal, (file, any) =>
     fetchFile({ store, prefix: prefixOfRecord(keys, record), entry: file }, join(stage, file.path), {

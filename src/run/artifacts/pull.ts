@@ -16,12 +16,13 @@ import { printablePath } from '../../report/terminal-text';
 import { formatCount, formatSize } from '../../report/units';
 import type { StoreKeys } from '../../store/keys';
 import type { Store } from '../../store/store';
+import { Semaphore } from '../../system/semaphore';
 import { lookUp } from '../../workspace/look-up';
 import type { FoldNames } from '../../workspace/name-folding';
 import { assertArtifactList, assertArtifactSize } from './artifact-paths';
 import { screenArtifacts } from './write/screen-artifacts';
 import type { CollectedFiles } from './write/collected';
-import { fetchFile, forEachFile, recoverUnfinished, Semaphore, unfinished } from './write/download-file';
+import { fetchFile, forEachFile, recoverUnfinished, CONCURRENT_PARTS, unfinished } from './write/download-file';
 import { reportHeldBack } from './held-back';
 import { assertNoSymlinkInPath } from '../../workspace/no-symlinks';
 import { parsePointer, pointerPath } from './pointer';
@@ -126,7 +127,7 @@ async function fetchScreened({
   const total = accepted.reduce((sum, { size }) => sum + size, 0);
   const progress = printer.progress('Fetching', total);
   const pulled = { fetched: 0, there: 0, bytes: 0 };
-  const semaphore = new Semaphore();
+  const semaphore = new Semaphore(CONCURRENT_PARTS);
   let done = 0;
   await forEachFile(accepted, CONCURRENT_FILES, signal, async (file, any) => {
     const { path } = file;

@@ -6,22 +6,23 @@ import { resolveRun, type FoundRun } from './find-run';
 
 /**
  * The run that is meant, as `resolveRun`, or one of its nodes.
- * @param node the value of `--node`; absent: the run, whose record is that of its first node.
+ * @param value that of `--node`; absent: the run, whose record is that of its first node.
  * @throws Problem where the run has no such node, or the node has no record yet.
  */
 export async function resolveNode(
   context: RunContext,
   option: string | true | undefined,
-  node: number | undefined,
+  value: string | number | undefined,
 ): Promise<FoundRun> {
   const found = await resolveRun(context, option);
-  if (node === undefined) return found;
+  if (value === undefined) return found;
+  const node = Number(value);
   const { id, node: first } = found.record;
   const count = first?.count ?? 1;
   if (!Number.isInteger(node) || node < 0 || node >= count)
     throw new Problem(
       'OPTION_INVALID',
-      `--node=${node}: ${id} has ${count === 1 ? 'one node, 0' : `the nodes 0 to ${count - 1}`}.`,
+      `--node=${value}: ${id} has ${count === 1 ? 'one node, 0' : `the nodes 0 to ${count - 1}`}.`,
     );
   if (node === 0) return { ...found, record: { ...found.record, nodes: [] } };
   const { store, keys, project } = context;

@@ -1,5 +1,6 @@
 import { isTransient } from '../../aws/reason';
 import type { LogPiece, PollReply, RunFacts } from '../../command/plan';
+import type { Semaphore } from '../../system/semaphore';
 import { sleep } from '../../system/sleep';
 import { findFleet } from '../../instance/fleet/find-fleet';
 import { Problem } from '../../report/problem';
@@ -47,6 +48,8 @@ export interface FollowOptions {
   once?: boolean;
   /** Only its end is of interest. */
   quiet?: boolean;
+  /** Shared by the followers of several logs: limits how many look at once. They read in the store alone, without a stream. */
+  turns?: Semaphore;
   /** How long what the store lacks of a run that has ended, or can't be verified, is waited for, ms. */
   patience?: number;
   onState: (run: RunRecord) => void;
@@ -120,7 +123,7 @@ class Follower {
       const before = this.at;
       const state = this.watch.record?.state;
       try {
-        const ended = await this.look();
+        const ended = await (this.options.turns?.with(() => this.look()) ?? this.look());
         if (ended) return ended;
         if (this.troubleSince) this.context.printer.line('Connected again.');
         this.troubleSince = undefined;
@@ -296,8 +299,8 @@ class Follower {
 
   /** Opens one, and another where it has ended: an agent's streams end for good where its channel was paused once. */
   private openStream(): void {
-    const { once, quiet } = this.options;
-    if (once || quiet || this.stream === null || steadyNow() - this.started < STREAM_DELAY_MS) return;
+    const { once, quiet, turns } = this.options;
+    if (once || quiet || turns || this.stream === null || steadyNow() - this.started < STREAM_DELAY_MS) return;
     if (this.stream && !this.stream.over) return;
     if (steadyNow() - this.opened < this.reopen) return;
     this.opened = steadyNow();

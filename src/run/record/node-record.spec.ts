@@ -2,7 +2,7 @@ import type { StoreKeys } from '../../store/keys';
 import { StoreFixture } from '../../store/store.fixture';
 import { readNodeRecord, readRecord } from './record';
 import { RecordWatch } from './record-poller';
-import { putRecord, recordOf, RUN, signedBytes } from './saved-run.fixture';
+import { nodeStateOf, putRecord, recordOf, RUN, signedBytes } from './saved-run.fixture';
 
 describe('the record of a node of a run on several', () => {
   let at: StoreFixture;
@@ -18,22 +18,7 @@ describe('the record of a node of a run on several', () => {
     process.env = environment;
   });
 
-  const node = (rank: number, heartbeat = 1) =>
-    recordOf({
-      heartbeat,
-      node: {
-        rank,
-        count: 3,
-        address: `10.0.0.${rank}`,
-        phase: 'exited',
-        exitCode: 0,
-        signal: null,
-        at: 3,
-        told: false,
-        failure: null,
-        lines: [],
-      },
-    });
+  const node = (rank: number, heartbeat = 1) => recordOf({ heartbeat, node: nodeStateOf(rank, 3) });
   const read = async (rank: number) => (await readNodeRecord(at.store, keys, RUN, rank))?.record;
 
   it("is read by its rank, and that of the first node is the run's", async () => {

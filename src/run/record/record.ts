@@ -77,9 +77,9 @@ export function unverifiedIfUnreadable(id: string, error: unknown): unknown {
   return Object.assign(new RecordUnverified(id, why, next, { aws }), { age });
 }
 
-/** The same; null for one that can't be read or verified: it is taken for absent. */
-export function tryReadRecord(store: Store, keys: StoreKeys, id: string): Promise<ReadRecord | null> {
-  return readRecord(store, keys, id).catch((error: unknown) => {
+/** The same; null for one that can't be read or verified: it is taken for absent. @param rank of a node; absent: the run's */
+export function tryReadRecord(store: Store, keys: StoreKeys, id: string, rank = 0): Promise<ReadRecord | null> {
+  return readNodeRecord(store, keys, id, rank).catch((error: unknown) => {
     if (isUnreadable(error)) return null;
     throw error;
   });

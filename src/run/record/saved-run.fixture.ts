@@ -103,6 +103,12 @@ export function recordOf(more: Partial<RunRecord> = {}): RunRecord {
   };
 }
 
+/** What a node of a run on several says of itself, which has ended well. */
+export function nodeStateOf(rank: number, count: number): RunRecord['node'] {
+  const end = { phase: 'exited', exitCode: 0, signal: null, at: 3, told: false, failure: null } as const;
+  return { rank, count, address: `10.0.0.${rank}`, ...end, lines: [] };
+}
+
 /** A record as the run's instance writes it. */
 export async function signedBytes(store: Store, keys: StoreKeys, record: Partial<RunRecord>): Promise<Buffer> {
   const run = record.id!;

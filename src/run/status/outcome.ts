@@ -102,6 +102,7 @@ export function assertSucceeded(run: RunFacts, project: string): void {
         ...(refused ? [`${refused.what} ${refused.next}`] : []),
         ...(record && isResumable(record) ? ['To resume it on another instance, run the same command again.'] : []),
         `Show its log:    ${nxRun(project, 'remote-logs', of)}`,
+        ...(run.node ? [`Of all nodes:    ${nxRun(project, 'remote-logs', of, '--node=all')}`] : []),
         `Fetch its files: ${nxRun(project, 'remote-pull', of)} (on ${run.instance}: ${sanitizeForTerminal(run.directory)})`,
         ...(change ? [change] : []),
         ...(saved

@@ -9,6 +9,7 @@ import type { Store } from '../../../store/store';
 import { PART_BYTES, type StoredFile } from '../../record/file-lists';
 import { onFile } from '../../../report/file-problem';
 import { flush } from '../../../system/flush';
+import { Semaphore } from '../../../system/semaphore';
 import { lookUp } from '../../../workspace/look-up';
 import { hasEnded, processMark } from '../../../workspace/scratch';
 
@@ -79,7 +80,7 @@ function moveIfThere(from: string, to: string): void {
 }
 
 /** Parts that are on their way, or in memory, at once, of all files that are fetched at one time. */
-const CONCURRENT_PARTS = 6;
+export const CONCURRENT_PARTS = 6;
 
 export interface FetchOptions {
   signal?: AbortSignal;
@@ -89,25 +90,6 @@ export interface FetchOptions {
   semaphore?: Semaphore;
   /** Called before anything is written, and once more before the whole file is put in its place: may it still be? */
   check?: () => Promise<void>;
-}
-
-/** Limits how many work at once; others wait in the order in which they came. */
-export class Semaphore {
-  private readonly waiting: (() => void)[] = [];
-
-  constructor(private free = CONCURRENT_PARTS) {}
-
-  async with<T>(work: () => Promise<T>): Promise<T> {
-    if (this.free > 0) this.free--;
-    else await new Promise<void>((resolve) => this.waiting.push(resolve));
-    try {
-      return await work();
-    } finally {
-      const next = this.waiting.shift();
-      if (next) next();
-      else this.free++;
-    }
-  }
 }
 
 /** A file of a run in the store. */
@@ -222,7 +204,7 @@ export async function forEachFile<T>(
 async function fetchParts(
   source: FileSource,
   file: FileHandle,
-  { signal, onBytes, semaphore = new Semaphore() }: FetchOptions,
+  { signal, onBytes, semaphore = new Semaphore(CONCURRENT_PARTS) }: FetchOptions,
 ): Promise<void> {
   const { entry } = source;
   const { size: there } = await file.stat();
