@@ -4,7 +4,8 @@ import { describePrice, dollars } from '../instance/price/price';
 import { Printer } from '../report/printer';
 import { sanitizeForTerminal } from '../report/terminal-text';
 import { formatCount, formatDuration } from '../report/units';
-import { callerName, table } from '../run/status/status';
+import { table } from '../report/table';
+import { callerName } from '../run/status/status';
 import { withAccount, type AccountOptions } from './account';
 import { reportOutcome } from './outcome';
 

@@ -15,7 +15,8 @@ import { describeOutcome, assertSucceeded } from './status/outcome';
 import { parsePointer } from './artifacts/pointer';
 import { parseRecord, type RunRecord } from './record/record';
 import { recordOf, RUN } from './record/saved-run.fixture';
-import { describeRun, table, tableOfRuns } from './status/status';
+import { table } from '../report/table';
+import { describeRun, tableOfRuns } from './status/status';
 
 /** All that a record can say. */
 const FULL: RunRecord = recordOf({

@@ -88,6 +88,11 @@ export const runRecord = z.object({
     host: hostSample.nullable(),
     gpus: z.array(gpuSample).max(256).nullable(),
     training: z.record(text(), z.number().nullable()).describe('The last value of each metric; null: not finite.'),
+    progress: z
+      .object({ name: text(), value: z.number(), secondsPerStep: z.number().nullable() })
+      .nullable()
+      .default(null)
+      .describe('The metric that counts the steps, and how long a step takes; null: the training counts none.'),
     segments: count,
     warnings: z.array(text()).max(1000),
   }),

@@ -108,7 +108,7 @@ describe('A training on several nodes', () => {
     expect(readFileSync(join(shop.workspace, 'pulled/artifacts/own'), 'utf8')).toBe('of 1');
     expect(existsSync(join(shop.workspace, 'pulled/artifacts/shard-0'))).toBe(false);
     await shop.run('remote-status', { run, instance: machine('success') });
-    expect(shop.printed).toMatch(/node 2 +i-\w+, 127/);
+    expect(shop.printed).toMatch(/^2 +succeeded +i-\w+ +127/m);
 
     await train('success', 3, {});
     expect(shop.printed).toMatch(/has ended already/);

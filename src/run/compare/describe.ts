@@ -1,7 +1,7 @@
 import { sanitizeForTerminal, printablePath } from '../../report/terminal-text';
 import { formatDuration, formatSize } from '../../report/units';
 import type { Entry } from '../../snapshot/entry';
-import { table } from '../status/status';
+import { table } from '../../report/table';
 import type { CodeDifference } from './code';
 import type { RunDifference } from './runs';
 import type { Change } from './values';

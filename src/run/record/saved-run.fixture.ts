@@ -80,6 +80,7 @@ export function recordOf(more: Partial<RunRecord> = {}): RunRecord {
       },
       gpus: null,
       training: { loss: 0.5, nan: null },
+      progress: null,
       segments: 1,
       warnings: [],
     },

@@ -20,6 +20,8 @@ import { RecordUnverified } from '../record/signed-record';
 import type { RunContext } from '../../context/types';
 import { lost, HEARTBEAT_TIMEOUT_MS } from '../record/liveness';
 import { metricsOf } from '../follow/metrics-line';
+import { describeArtifacts, describeNodes, readNodes, type NodeStatus } from './node-status';
+import { table } from '../../report/table';
 
 /** A run as it is now, as far as can be told. */
 export interface RunStatus extends RunRecord {
@@ -27,6 +29,8 @@ export interface RunStatus extends RunRecord {
   heard: number;
   /** Its record says that it is active, but was not written for some time, and its instance does not answer. */
   silent: boolean;
+  /** Of one run that is shown in full: its nodes by their ranks; none where it has one. */
+  nodeStatus?: NodeStatus[];
 }
 
 /** A run whose record can't be verified or read: nothing that it says is believed. */
@@ -75,7 +79,8 @@ async function readOrWhy({ store, keys }: RunContext, id: string): Promise<ReadR
 }
 
 export async function oneStatus(context: RunContext, run: string, signal: AbortSignal): Promise<RunStatus> {
-  return statusOf(context, await resolveRun(context, run), signal);
+  const found = await statusOf(context, await resolveRun(context, run), signal);
+  return { ...found, nodeStatus: await readNodes(context, found, found.heard) };
 }
 
 /** A run whose record is active and old is checked: EC2 says whether its instance exists, and the instance says the rest. */
@@ -131,20 +136,6 @@ function rowOf(run: RunStatus): string[] {
   ];
 }
 
-/** Columns as wide as their widest cell. */
-export function table(rows: string[][]): string {
-  const clean = rows.map((row) => row.map(sanitizeForTerminal));
-  const widths = clean[0].map((_, column) => Math.max(...clean.map((row) => row[column].length)));
-  return clean
-    .map((row) =>
-      row
-        .map((cell, column) => cell.padEnd(widths[column]))
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n');
-}
-
 /** `arn:aws:sts::…:assumed-role/dev/ana` → `ana`. */
 export function callerName(arn: string): string {
   return arn.split('/').pop() ?? arn;
@@ -152,7 +143,7 @@ export function callerName(arn: string): string {
 
 /** One run in full. */
 export function describeRun(run: RunStatus): string {
-  const { metrics, metadata, artifacts } = run;
+  const { metrics, metadata, artifacts, nodeStatus: nodes = [] } = run;
   const time = (ms: number | null) => (ms === null ? null : new Date(ms).toISOString().replace('T', ' ').slice(0, 19));
   const rows: [string, string | null][] = [
     ['run', run.id],
@@ -160,7 +151,6 @@ export function describeRun(run: RunStatus): string {
     ['waits for', run.queue && run.queue.holders.join(', ')],
     ['by', run.caller],
     ['instance', `${run.instance}, as ${run.user}${run.gpus?.length ? `, GPU ${run.gpus.join(', ')}` : ''}`],
-    ...run.nodes.map(({ rank, instance, address }): [string, string] => [`node ${rank}`, `${instance}, ${address}`]),
     ['command', metadata.command],
     ['launcher', launcherOf(run)],
     ['code', codeOf(run)],
@@ -175,11 +165,7 @@ export function describeRun(run: RunStatus): string {
     ...(metrics.gpus ?? []).map((gpu): [string, string] => [`GPU ${gpu.index}`, gpuOf(gpu)]),
     ['metrics', metricsOf(metrics.training)],
     ['checkpoints', run.checkpoints.map(({ unit, size }) => `${unit} (${formatSize(size)})`).join(', ')],
-    [
-      'artifacts',
-      artifacts &&
-        `${formatCount(artifacts.files ?? 0, 'file')}, ${formatSize(artifacts.bytes ?? 0)}, ${artifacts.state}${run.nodes.length ? ' by node 0' : ''}`,
-    ],
+    ['artifacts', describeArtifacts(nodes.length ? nodes : [{ rank: 0, artifacts }])],
     [
       'extra files',
       artifacts?.extra?.files
@@ -191,10 +177,10 @@ export function describeRun(run: RunStatus): string {
     ['trouble', run.trouble],
     ...[...run.warnings, ...metrics.warnings].map((text): [string, string] => ['warning', text]),
   ];
-  return rows
+  const shown = rows
     .filter(([, value]) => value)
-    .map(([name, value]) => `${name.padEnd(11)} ${sanitizeForTerminal(value!)}`)
-    .join('\n');
+    .map(([name, value]) => `${name.padEnd(11)} ${sanitizeForTerminal(value!)}`);
+  return [...shown, ...(nodes.length ? ['', describeNodes(nodes)] : [])].join('\n');
 }
 
 function launcherOf({ launcher }: RunStatus): string | null {

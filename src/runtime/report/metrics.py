@@ -10,6 +10,7 @@ import re
 
 from ..system import atomic_files, safe_walk
 from .metric_line import is_unfinished_bar, parse
+from .progress import Progress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,8 +38,8 @@ MAX_SAMPLES = 200
 # Between two samples of a progress bar that is not at its end.
 BAR_INTERVAL_MS = 5000
 READ_BYTES = 1024 * 1024
-# How the lines of other processes than the first begin in the log of a training with a launcher.
-OTHER_RANK = re.compile(rb"\[rank [1-9]\d{0,5}\] ")
+# How the lines of other processes than rank 0 begin in the log of a training with a launcher.
+RANK = re.compile(rb"\[rank ([1-9]\d{0,5})\] ")
 SEGMENT_LINES = 1024
 
 
@@ -61,7 +62,8 @@ class Lines:
 
 class TrainingMetrics:
     """`position`: what `position()` said when an earlier one ended, to continue reading the file.
-    `is_launched`: a launcher starts several processes; lines of the first alone are metrics.
+    `is_launched`: a launcher starts several processes; lines of the first one here alone are
+    metrics. `has_rank_0`: that is rank 0, whose lines have no mark; else the lowest rank of a node.
     """
 
     latest: Numbers
@@ -70,8 +72,16 @@ class TrainingMetrics:
     file: FileIO | None
     identity: Identity | None
 
-    def __init__(self, position: Position | None = None, is_launched: bool = False) -> None:
+    def __init__(
+        self,
+        position: Position | None = None,
+        is_launched: bool = False,
+        *,
+        has_rank_0: bool = True,
+    ) -> None:
         self.latest, self.is_launched = {}, is_launched
+        self.first_rank: int | None = 0 if has_rank_0 else None
+        self.progress = Progress()
         self.samples = []
         self.bar_at = None
         self.log, self.of_file = Lines(), Lines()
@@ -93,8 +103,17 @@ class TrainingMetrics:
         """Takes what there is in a piece of the log, cut anywhere, of the time `at` (ms)."""
         lines = self.log.feed(data)
         if self.is_launched:
-            lines = (line for line in lines if not OTHER_RANK.match(line))
+            lines = self._of_first_rank(lines)
         self._take(lines, at)
+
+    def _of_first_rank(self, lines: Iterable[bytes]) -> Iterator[bytes]:
+        for line in lines:
+            mark = RANK.match(line)
+            rank = int(mark.group(1)) if mark else 0
+            if self.first_rank is None or (mark and rank < self.first_rank):
+                self.first_rank = rank if mark else None
+            if rank == self.first_rank:
+                yield line[mark.end() :] if mark else line
 
     def finish(self, at: int) -> None:
         """The training has ended: what has no line end is a line."""
@@ -183,6 +202,7 @@ class TrainingMetrics:
 
     def _add(self, found: Numbers, at: int) -> None:
         self.latest.update(found)
+        self.progress.add(found, at)
         if len(self.samples) < MAX_SAMPLES:
             self.samples.append((at, found))
         else:

@@ -43,7 +43,12 @@ class RunMetrics:
         self.path = os.path.join(run_dir, "metrics.json")
         kept = atomic_files.read_object(self.path)
         self.fed = kept.get("fed", 0)
-        self.training = TrainingMetrics(kept.get("position"), bool(spec.get("launcher")))
+        node = spec.get("node")
+        self.training = TrainingMetrics(
+            kept.get("position"),
+            bool(spec.get("launcher")),
+            has_rank_0=not (node and node["rank"]),
+        )
         self.file = config["file"] and "%s/%s" % (spec["projectRoot"], config["file"])
         self.events = EventFiles(run_dir, spec, account=account, position=kept.get("events"))
         self.host, self.idle = HostSampler(root), IdleWatch(config["idle"])
@@ -100,6 +105,7 @@ class RunMetrics:
         return {
             **self.now,
             "training": self.training.latest,
+            "progress": self.training.progress.latest(),
             "segments": self.log.segments,
             "warnings": self.warnings,
         }

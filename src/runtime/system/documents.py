@@ -490,10 +490,16 @@ if TYPE_CHECKING:
         truncated: bool
         hashes: RunRecordLogHashes | None
 
+    class RunRecordMetricsProgress(TypedDict):
+        name: str
+        value: float
+        secondsPerStep: float | None
+
     class RunRecordMetrics(TypedDict):
         host: HostSample | None
         gpus: list[GpuSample] | None
         training: dict[str, float | None]
+        progress: RunRecordMetricsProgress | None
         segments: int
         warnings: list[str]
 

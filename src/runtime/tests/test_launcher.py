@@ -390,6 +390,12 @@ class MetricsTest(unittest.TestCase):
             else:
                 self.assertEqual(0.7, metrics.latest["loss"])
 
+    def test_on_another_node_those_of_its_lowest_rank_are(self):
+        metrics = TrainingMetrics(is_launched=True, has_rank_0=False)
+        metrics.feed(b"loss: 9\n[rank 9] step 1 loss: 0.7\n[rank 8] step 1 loss: 0.5\n", 1000)
+        metrics.feed(b"[rank 9] step 2 loss: 0.8\n[rank 10] loss: 1\n", 2000)
+        self.assertEqual({"step": 1, "loss": 0.5}, metrics.latest)
+
 
 def rank(number, code, *, end=5, told=False):
     return launcher.Rank(number, code, end=end, told=told)
