@@ -103,7 +103,8 @@ describe('A training on several nodes', () => {
     expect(shop.printed).toMatch(/node 2 of 3 at 127/);
     expect(shop.printed).not.toContain('node 0 of 3');
     await shop.run('remote-logs', { run, node: 'all', instance: machine('success') });
-    for (const rank of [0, 1, 2]) expect(shop.printed).toMatch(new RegExp(`^\\[node ${rank}\\] node ${rank} of 3 at 127`, 'm'));
+    for (const rank of [0, 1, 2])
+      expect(shop.printed).toMatch(new RegExp(`^\\[node ${rank}\\] node ${rank} of 3 at 127`, 'm'));
     await shop.run('remote-pull', { run, node: 1, output: '../pulled', instance: machine('success') });
     expect(readFileSync(join(shop.workspace, 'pulled/artifacts/own'), 'utf8')).toBe('of 1');
     expect(existsSync(join(shop.workspace, 'pulled/artifacts/shard-0'))).toBe(false);
