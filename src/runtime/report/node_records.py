@@ -5,6 +5,7 @@ directory, for the supervisor.
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import os
 import threading
@@ -26,6 +27,11 @@ NODES = "nodes.json"
 # Between two rounds of reads: until the training has started and after it has ended, and while it
 # runs.
 WAITING_POLL_S, RUNNING_POLL_S = 1.0, 2.0
+# Records that are read at once: those of 64 nodes take a fraction of a second.
+READERS = 16
+# How long a round of reads waits for slow ones. What is not read by then is taken in a later round,
+# and not asked for again meanwhile.
+ROUND_TIMEOUT_S = 3.0
 # How much silence one read can show at most: while the store could not be read, nothing was silent.
 MAX_STEP_S = 5.0
 # What the supervisor needs of another node's record.
@@ -82,6 +88,9 @@ class NodeRecords:
         self.ranks = sorted({0, rank - 1}) if rank else list(range(1, node["count"]))
         self.key = SigningKey(spec)
         self.bucket: Bucket | None = None
+        self.pool = concurrent.futures.ThreadPoolExecutor(min(READERS, len(self.ranks)))
+        # By rank, the reads that have not ended.
+        self.reads: dict[int, concurrent.futures.Future[RunRecord | None]] = {}
         self.path = os.path.join(run_dir, NODES)
         kept = atomic_files.read_object(self.path).get("nodes", {})
         # By rank, as in the file. The version that was seen is kept over a restart of the reporter.
@@ -110,10 +119,15 @@ class NodeRecords:
 
     def look(self) -> None:
         """Reads the records once, and writes what they say."""
+        bucket = self._open()
         for rank in self.ranks:
+            if rank not in self.reads:
+                self.reads[rank] = self.pool.submit(self._read, bucket, rank)
+        done, _ = concurrent.futures.wait(self.reads.values(), ROUND_TIMEOUT_S)
+        for rank in [rank for rank, read in self.reads.items() if read in done]:
             entry = self.entries[str(rank)]
             try:
-                self._take(entry, self._read(rank))
+                self._take(entry, self.reads.pop(rank).result())
                 entry["problem"] = None
             except Failure as failure:
                 entry["problem"] = failure.with_aws()
@@ -124,15 +138,18 @@ class NodeRecords:
             # A full disk: the next round tries again.
             pass
 
-    def _read(self, rank: int) -> RunRecord | None:
-        """The record of a node; None where there is none, or none that the node has signed."""
+    def _open(self) -> Bucket:
         if self.bucket is None:
             from ..aws import bucket
 
             access = self.spec["store"].copy()
             access["prefix"] = run_prefix(self.spec)
             self.bucket = bucket.role_bucket(access)
-        _, record = self.key.of_node(rank).read(self.bucket, node_path(rank) + RECORD)
+        return self.bucket
+
+    def _read(self, bucket: Bucket, rank: int) -> RunRecord | None:
+        """The record of a node; None where there is none, or none that the node has signed."""
+        _, record = self.key.of_node(rank).read(bucket, node_path(rank) + RECORD)
         if record is None or not self._is_of(rank, record):
             return None
         return record

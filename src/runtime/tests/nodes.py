@@ -14,7 +14,7 @@ from runs import OURS, Trainings, unsigned
 
 from nx_ec2_runtime import main
 from nx_ec2_runtime.run import runs
-from nx_ec2_runtime.system import atomic_files, process_group, processes
+from nx_ec2_runtime.system import process_group, processes
 
 PREFIX = "v2/projects/p/run/r/"
 # What tells nodes apart in a script, and files by which it and a test wait for each other.
@@ -188,13 +188,32 @@ class Nodes(Trainings):
         return found
 
     def kill_all(self):
-        for rank in range(8):
-            record = atomic_files.read_json(os.path.join(self.run_dir(rank), "run.json"))
-            if not record:
-                continue
-            if record["outcome"] is None:
-                self.kill(rank, reporter=True)
-            for pid in self.reporters(self.run_dir(rank)):
+        """Ends all that the test has started: supervisors and reporters, each of which may be about
+        to start another, and then what they have started.
+        """
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            found = self.users()
+            if not found:
+                break
+            for pid in found:
                 processes.send(pid, signal.SIGKILL)
+            time.sleep(0.02)
         mark = "NX_EC2_RUN_ID=" + self.run_id
         process_group.Processes(lambda: processes.marked(mark)).end(1.0)
+
+    def users(self):
+        """Other processes that have a file of a node open. A fork has the files of its parent."""
+        found = []
+        for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+            directory = "/proc/%d/fd" % pid
+            try:
+                links = [
+                    os.readlink(os.path.join(directory, name)) for name in os.listdir(directory)
+                ]
+            except OSError:
+                # It has ended, or a file was closed: then the next look finds it.
+                continue
+            if pid != os.getpid() and any(each.startswith(self.top + "/node-") for each in links):
+                found.append(pid)
+        return found

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 import time
 import unittest
 from unittest import mock
@@ -510,19 +511,20 @@ class RecordsTest(unittest.TestCase):
         patch = mock.patch("nx_ec2_runtime.aws.bucket.role_bucket", lambda access: self.store)
         patch.start()
         self.addCleanup(patch.stop)
-        self.spec = part(
-            "r",
-            node={"rank": 0, "count": 3},
-            store={"access": "role", "prefix": "run/r/", "bucket": "b"},
-        )
         os.makedirs(os.path.join(self.root, "home"))
+        self.count = 3
         self.read = self.reader()
 
     def reader(self):
-        return NodeRecords(os.path.join(self.root, "home"), self.spec, clock=lambda: self.now)
+        spec = part(
+            "r",
+            node={"rank": 0, "count": self.count},
+            store={"access": "role", "prefix": "run/r/", "bucket": "b"},
+        )
+        return NodeRecords(os.path.join(self.root, "home"), spec, clock=lambda: self.now)
 
     def record(self, rank, heartbeat=1, **more):
-        node = {"rank": rank, "count": 3, "phase": "exited", "exitCode": 0}
+        node = {"rank": rank, "count": self.count, "phase": "exited", "exitCode": 0}
         return dict(
             {"v": 1, "id": "r", "runKey": "r", "attempt": 1, "heartbeat": heartbeat, "node": node},
             **more,
@@ -581,6 +583,51 @@ class RecordsTest(unittest.TestCase):
         # What may have been written meanwhile is not known: this counts as one look.
         found = self.look(1.0)
         self.assertEqual((9.0, None), (found["silent"], found["problem"]))
+
+    def test_many_records_are_read_at_once(self):
+        self.count = 65
+        self.read = self.reader()
+        # Each read waits until as many as are allowed have begun.
+        together = threading.Barrier(node_records.READERS)
+
+        def read(store, *args, **more):
+            together.wait(60)
+            return before(store, *args, **more)
+
+        before = Store.read
+        for rank in range(1, 65):
+            self.put(rank, self.record(rank))
+        with mock.patch.object(Store, "read", read), mock.patch.object(
+            node_records, "ROUND_TIMEOUT_S", 120.0
+        ):
+            self.look()
+        self.assertEqual(64, sum(bool(each["record"]) for each in self.read.entries.values()))
+
+    def test_one_that_is_slow_holds_up_no_other(self):
+        answer, asked = threading.Event(), []
+        self.addCleanup(answer.set)
+        before = Store.read
+
+        def read(store, name, *args, **more):
+            asked.append(name)
+            if name.startswith("node/1/"):
+                answer.wait(60)
+            return before(store, name, *args, **more)
+
+        with mock.patch.object(Store, "read", read), mock.patch.object(
+            node_records, "ROUND_TIMEOUT_S", 0.05
+        ):
+            self.put(1, self.record(1))
+            self.put(2, self.record(2))
+            while not self.read.entries["2"]["record"]:
+                self.assertIsNone(self.look()["record"])
+            self.put(2, self.record(2, 2))
+            while self.read.entries["2"]["record"]["heartbeat"] == 1:
+                self.assertIsNone(self.look()["record"])
+            self.assertEqual(1, asked.count("node/1/record.json"))
+            answer.set()
+            while not self.look()["record"]:
+                pass
 
 
 if __name__ == "__main__":
