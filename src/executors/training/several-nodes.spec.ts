@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { MOVE } from '../../run/start/move-nodes';
@@ -216,6 +217,18 @@ describe('A training on several nodes', () => {
     expect(await logs).toMatch(/RUN_CANCELLED/);
     await until(() => states('cancel').every((state) => state === 'terminated'));
     expect(states('cancel')).toHaveLength(2);
+  });
+
+  it('sends the files once, however many nodes there are', async () => {
+    const sent = async (nodes: number) => {
+      shop.write('model/data.bin', randomBytes(2_000_000));
+      const before = shop.at.aws.traffic().client.up;
+      await train('upload', nodes, {});
+      return shop.at.aws.traffic().client.up - before;
+    };
+    const [two, four] = [await sent(2), await sent(4)];
+    expect(two).toBeGreaterThan(2_000_000);
+    expect(four - two).toBeLessThan(200_000);
   });
 
   it('trains once if two commands start it at once', async () => {

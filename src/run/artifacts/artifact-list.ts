@@ -31,6 +31,8 @@ export interface Artifacts {
   files: ListedArtifact[];
   /** Files of nodes whose path a node of a lower rank has saved with another content. */
   hidden: { node: number; name: string }[];
+  /** Nodes that have saved no list, as one that was lost. */
+  missing: number[];
   unsaved: UnsavedFile[];
   /** Of outputs, what can't be saved. Paths are project-relative. */
   skipped: ArtifactList['skipped'];
@@ -50,20 +52,25 @@ export async function listArtifacts(
 ): Promise<Artifacts | null> {
   const first = await listOfNode(at, record, rules);
   const others = await readOtherNodes(at, record);
-  if (!first || others.length === 0) return first;
-  const all: Artifacts = { ...first, hidden: [] };
-  const taken = new Map(first.files.map((file) => [file.name, file]));
+  if (others.length === 0) return first;
+  const all: Artifacts = { files: [], hidden: [], missing: first ? [] : [0], unsaved: [], skipped: [] };
+  const taken = new Map<string, ListedArtifact>();
+  const add = (list: Artifacts, rank: number, prefix?: string) => {
+    for (const file of list.files) {
+      const before = taken.get(file.name);
+      if (!before) taken.set(file.name, prefix === undefined ? file : { ...file, prefix });
+      else if (before.sha256 !== file.sha256) all.hidden.push({ node: rank, name: file.name });
+    }
+    all.unsaved.push(...list.unsaved);
+    all.skipped.push(...list.skipped);
+  };
+  if (first) add(first, 0);
   for (const other of others) {
     const list = await listOfNode(at, other, rules);
-    const prefix = prefixOfRecord(at.keys, other);
-    for (const file of list?.files ?? []) {
-      const before = taken.get(file.name);
-      if (!before) taken.set(file.name, { ...file, prefix });
-      else if (before.sha256 !== file.sha256) all.hidden.push({ node: other.node!.rank, name: file.name });
-    }
-    all.unsaved.push(...(list?.unsaved ?? []));
-    all.skipped.push(...(list?.skipped ?? []));
+    if (list) add(list, other.node!.rank, prefixOfRecord(at.keys, other));
+    else all.missing.push(other.node!.rank);
   }
+  if (all.missing.length > others.length) return null;
   all.files = [...taken.values()];
   assertNoDuplicates(all.files);
   return all;
@@ -113,6 +120,7 @@ async function listOfNode(
   return {
     files,
     hidden: [],
+    missing: [],
     unsaved: list.unsaved.map(({ path, ...rest }) => ({ name: nameOf(path), ...rest })),
     skipped: list.skipped,
   };

@@ -17,7 +17,7 @@ import { Semaphore } from '../../system/semaphore';
 import { fetchFile, forEachFile, CONCURRENT_PARTS } from './write/download-file';
 import { assertSaved } from './assert-saved';
 import { reportExtra } from './extra-files';
-import { reportHeldBack, reportHidden, reportSkipped } from './held-back';
+import { reportHeldBack, reportNodes, reportSkipped } from './held-back';
 import { assertNoSymlinkInPath } from '../../workspace/no-symlinks';
 import { formatPointer, pointerPath, pointerTo } from './pointer';
 import { prefixOfRecord, type RunRecord } from '../record/record';
@@ -142,6 +142,7 @@ async function selectArtifacts(context: RunContext, record: RunRecord, root: str
   const list = (await listArtifacts(context, record, { projectRoot, outputs })) ?? {
     files: [],
     hidden: [],
+    missing: [],
     unsaved: [],
     skipped: [],
   };
@@ -149,7 +150,7 @@ async function selectArtifacts(context: RunContext, record: RunRecord, root: str
   const artifacts = list.files.filter(({ output }) => output !== undefined);
   assertArtifactSize(artifacts, train.maxArtifactSize);
   reportSkipped(printer, list.skipped);
-  reportHidden(printer, project, record.id, list.hidden);
+  reportNodes(printer, project, record.id, list);
   const standing = new Standing(root, [...artifacts.flatMap(({ path }) => [path, pointerPath(path)]), TRAINING_LOG]);
   const sent = new SentFiles(store, keys, record.snapshot);
   const screened = await screenArtifacts(artifacts, { output: root, sent });

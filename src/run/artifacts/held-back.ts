@@ -4,6 +4,7 @@ import type { Printer } from '../../report/printer';
 import { sanitizeForTerminal, printablePath } from '../../report/terminal-text';
 import { formatCount } from '../../report/units';
 import { nxRun } from '../../report/shell-words';
+import type { Artifacts } from './artifact-list';
 import type { HeldBack } from './write/artifact';
 
 /** Paths that are named in one message. */
@@ -51,13 +52,22 @@ export function reportSkipped(printer: Printer, skipped: readonly { path: string
   printer.warn(`left on the instance: ${named.join(', ')}${more}`);
 }
 
-/** Names the files of other nodes that are not fetched, because a node of a lower rank has one of the same path. */
-export function reportHidden(
+/**
+ * Names the nodes of which nothing is fetched because they have saved nothing, and the files of other nodes that are not
+ * fetched because a node of a lower rank has one of the same path.
+ */
+export function reportNodes(
   printer: Printer,
   project: string,
   run: string,
-  hidden: readonly { node: number; name: string }[],
+  { hidden, missing }: Pick<Artifacts, 'hidden' | 'missing'>,
 ): void {
+  if (missing.length > 0) {
+    const [which, have] = missing.length === 1 ? ['node', 'has'] : ['nodes', 'have'];
+    printer.warn(
+      `${which} ${missing.join(', ')} of ${run} ${have} saved no artifacts: only those of the other nodes are fetched.`,
+    );
+  }
   if (hidden.length === 0) return;
   const [first] = hidden;
   const nodes = [...new Set(hidden.map(({ node }) => node))];

@@ -6,7 +6,7 @@ import { sanitizeForTerminal } from '../../report/terminal-text';
 import { formatCount } from '../../report/units';
 import type { StoreKeys } from '../../store/keys';
 import type { Store } from '../../store/store';
-import { reportHidden, reportSkipped } from './held-back';
+import { reportNodes, reportSkipped } from './held-back';
 import type { RunRecord } from '../record/record';
 import { listArtifacts, type ListedArtifact } from './artifact-list';
 import { readCheckpoint, type StoredFile } from '../record/file-lists';
@@ -78,7 +78,7 @@ async function wantedArtifacts(
     return [];
   }
   reportSkipped(printer, list.skipped);
-  reportHidden(printer, keys.project, record.id, list.hidden);
+  reportNodes(printer, keys.project, record.id, list);
   const matches = paths && selectionMatcher(paths, new Set(list.files.map(({ name }) => name)));
   const chosen = list.files.filter(({ name, output }) => (matches ? matches(name) : output !== undefined));
   if (paths && chosen.length === 0 && !isFound) {

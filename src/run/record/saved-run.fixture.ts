@@ -157,13 +157,14 @@ print(json.dumps({"artifacts": state, "checkpoints": it.kept}))
 /**
  * Saves files as the runtime does, by the runtime, and brings them to a store.
  * @param artifacts by their paths in the output directory; one whose name ends in `.sh` is executable.
- * @param checkpoints by their paths in the checkpoint directory.
+ * @param checkpoints by their paths in the checkpoint directory. @param node the one of several that saves them
  */
 export async function saveRun(
   store: Store,
   keys: StoreKeys,
   artifacts: Record<string, Buffer>,
   checkpoints: Record<string, Buffer> = {},
+  node: RunRecord['node'] = null,
 ): Promise<RunRecord> {
   const home = mkdtempSync(join(tmpdir(), 'nx-ec2-saved-'));
   try {
@@ -179,8 +180,11 @@ export async function saveRun(
     symlinkSync(remote, join(home, 'nx_ec2_runtime'));
     const said = execFileSync('python3', ['-B', '-c', SAVE, home, join(remote, 'tests')], { encoding: 'utf8' });
     for (const name of readdirSync(join(home, 'objects')))
-      await store.put(keys.run(RUN) + name.replace(/%/g, '/'), readFileSync(join(home, 'objects', name)));
-    const record = recordOf(JSON.parse(said) as Partial<RunRecord>);
+      await store.put(
+        keys.node(RUN, node?.rank ?? 0) + name.replace(/%/g, '/'),
+        readFileSync(join(home, 'objects', name)),
+      );
+    const record = recordOf({ ...(JSON.parse(said) as Partial<RunRecord>), node });
     await putRecord(store, keys, record);
     return record;
   } finally {

@@ -9,6 +9,7 @@ from .metric_line import COUNTERS, counts_progress, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ..system.documents import RunRecordMetricsProgress
     from .metric_line import Numbers
 
 # The last word of a name, by which of several counters one is taken: the first of these.
@@ -53,7 +54,7 @@ class Progress:
         while len(self.samples) > 2 and at - self.samples[1][0] >= WINDOW_MS:
             self.samples.popleft()
 
-    def latest(self) -> dict[str, str | float | None] | None:
+    def latest(self) -> RunRecordMetricsProgress | None:
         """As the record has it; None where the training counts nothing."""
         if self.name is None or not self.samples:
             return None
