@@ -6,6 +6,7 @@ import { sanitizeForTerminal } from '../report/terminal-text';
 import { resolveRun } from '../run/find/find-run';
 import { followRun } from '../run/follow/follow';
 import { describeOutcome } from '../run/status/outcome';
+import { isEnded } from '../run/record/liveness';
 import type { RunRecord } from '../run/record/record';
 import { createRunContext } from '../context/context';
 import { showLogs } from '../run/status/show-logs';
@@ -76,7 +77,7 @@ export function runsLogs(run: string | undefined, options: RunsLogsOptions, prin
 function reportEnd(run: RunRecord, printer: Printer): object {
   const { id, instance, outcome, exitCode, signal, startedAt, endedAt } = run;
   const facts = { run: id, instance, outcome, exitCode, signal, startedAt, endedAt };
-  if (outcome === null) return facts;
+  if (!isEnded(run)) return { ...facts, outcome: null };
   printer.line(`The training ${id} ${describeOutcome(run)}`);
   process.exitCode = exitCodeOf(run);
   return { ...facts, success: outcome === 'succeeded' };

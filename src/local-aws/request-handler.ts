@@ -118,7 +118,7 @@ export class RequestHandler {
       const request = this.verify(exchange, body, asked);
       // S3 knows by itself which permission a request needs.
       if (asked.name !== 's3') allow(request.identity, `${asked.name}:${asked.action}`);
-      const fault = faults.take(asked.name, asked.action, exchange.linkName, request.headers);
+      const fault = faults.take(asked.name, asked.action, exchange.linkName, exchange.request);
       if (fault?.delay) await pause(fault.delay);
       if (fault?.cut === 'before') return null;
       const error = fault && faultError(fault);

@@ -2,6 +2,7 @@ import type { ExecutorContext } from '@nx/devkit';
 import { sanitizeForTerminal } from '../../report/terminal-text';
 import { describeOutcome, assertSucceeded } from '../../run/status/outcome';
 import { createRunContext } from '../../context/context';
+import { isEnded } from '../../run/record/liveness';
 import { showLogs } from '../../run/status/show-logs';
 import { runTarget } from '../lib/run-target';
 import type { ExecutorOptions } from '../../config/schema/executor-options';
@@ -17,7 +18,7 @@ export default function remoteLogs(
     const runContext = createRunContext(configuration, project, context.root, printer);
     try {
       const run = await showLogs(runContext, options, signal);
-      if (run.outcome === null) {
+      if (!isEnded(run)) {
         printer.detail(`${run.id} continues.`);
       } else {
         assertSucceeded(run, project);

@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http';
 import type { ServiceRequest } from '../protocol/service';
 import { AwsError } from '../protocol/aws-error';
 
@@ -11,6 +12,8 @@ export interface Fault {
   link?: 'client' | 'instance';
   /** Only requests that have one of these headers, in lower case. */
   headers?: string[];
+  /** S3: only objects whose path has this in it. */
+  path?: string;
   /** Requests of that kind that pass before. */
   after?: number;
   /** How many go wrong; absent: one. */
@@ -53,7 +56,7 @@ export class Faults {
     service: string,
     action: string,
     link: 'client' | 'instance' = 'client',
-    headers: Record<string, unknown> = {},
+    { headers, url = '' }: Pick<IncomingMessage, 'headers' | 'url'> = { headers: {} },
   ): Fault | undefined {
     return this.first(
       (fault) =>
@@ -61,6 +64,7 @@ export class Faults {
         (!fault.service || fault.service === service) &&
         (!fault.action || fault.action === action) &&
         (!fault.link || fault.link === link) &&
+        (!fault.path || url.includes(fault.path)) &&
         (!fault.headers || fault.headers.some((name) => headers[name] !== undefined)),
     );
   }

@@ -9,7 +9,7 @@ export function assertSaved(record: RunRecord, project: string): void {
   const { artifacts } = record;
   if (artifacts?.state === 'saved') return;
   // A run without an output directory has left nothing.
-  if (artifacts === null && record.trouble === null && record.heartbeat > 0) return;
+  if (artifacts === null && record.state === 'ended' && record.trouble === null && record.heartbeat > 0) return;
   const error = artifacts?.error;
   throw new Problem(
     'COLLECT_FAILED',

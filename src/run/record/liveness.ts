@@ -4,9 +4,22 @@ import type { Problem } from '../../report/problem';
 /** A record that was not written for so long is of a run that may be gone, ms; it is written every 10 s. */
 export const HEARTBEAT_TIMEOUT_MS = 40_000;
 
-/** A run whose instance is gone. */
+/**
+ * A run whose instance is gone. One whose training has succeeded is lost as well unless its record says that it has ended:
+ * until then its results were still being saved.
+ */
 export function lost(record: RunRecord, why: Problem): RunRecord {
-  if (record.outcome !== null) return { ...record, state: 'ended' };
-  const failure = { code: why.code, message: why.message.split('\n')[0], exitCode: null };
-  return { ...record, state: 'ended', outcome: 'lost', failure };
+  const { state, outcome } = record;
+  if (state === 'ended' || (outcome !== null && outcome !== 'succeeded')) return { ...record, state: 'ended' };
+  const [reason] = why.message.split('\n');
+  const message = outcome === null ? reason : `${RESULTS_LOST} (${reason.replace(/\.$/, '')})`;
+  return { ...record, state: 'ended', outcome: 'lost', failure: { code: why.code, message, exitCode: null } };
+}
+
+/** Why a run is lost whose training has succeeded. */
+const RESULTS_LOST = 'its training succeeded, but its instance ended before the results were saved';
+
+/** Whether all that a run has left is in the store: its outcome is final then. */
+export function isEnded({ state, outcome }: Pick<RunRecord, 'state' | 'outcome'>): boolean {
+  return state === 'ended' && outcome !== null;
 }

@@ -88,8 +88,9 @@ async function statusOf(context: RunContext, { record, age }: FoundRun, signal: 
   const heard = Math.max(0, age);
   if (record.state === 'ended' || age < HEARTBEAT_TIMEOUT_MS) return { ...record, heard, silent: false };
   try {
-    const { run } = await pollRun(context, record, record.log.size, signal);
-    return { ...record, ...run, state: recordOf(run).state, heard, silent: false };
+    const { run, report } = await pollRun(context, record, record.log.size, signal);
+    const state = run.outcome !== null && !report?.saved ? 'saving' : recordOf(run).state;
+    return { ...record, ...run, state, heard, silent: false };
   } catch (error) {
     if (signal.aborted) throw error;
     if ((error as Problem).code === 'INSTANCE_GONE') return { ...lost(record, error as Problem), heard, silent: false };

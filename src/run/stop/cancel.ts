@@ -1,6 +1,7 @@
 import type { RunFacts, RunState } from '../../command/plan';
 import { formatDuration } from '../../report/units';
 import { followRun } from '../follow/follow';
+import { isEnded } from '../record/liveness';
 import type { RunRecord } from '../record/record';
 import type { RunContext } from '../../context/types';
 
@@ -29,7 +30,7 @@ export async function cancelRun(
 ): Promise<{ run: RunRecord | RunState; already: boolean }> {
   const { gracePeriod: grace } = context.configuration.train;
   const asked = await requestStop(context, run, grace, signal).catch((error: unknown) => {
-    if (signal?.aborted || !('outcome' in run) || run.outcome === null) throw error;
+    if (signal?.aborted || !('state' in run) || !isEnded(run)) throw error;
     return { run, already: true };
   });
   if (asked.already) return asked;

@@ -20,6 +20,8 @@ CANCEL = "cancel"
 FINISH = "finish"
 HAND_OVER = "hand over"
 ABANDON = "abandon"
+# How a run ends by itself without results.
+FAILED = ("failed", "cancelled", "timed-out", "setup-failed")
 # The reasons for a stop that concern the machine, and not the run.
 RECLAIM_REASONS = ("interruption", "shutdown")
 
@@ -35,6 +37,9 @@ def next_step(
         return FINISH
     if record is not None and record["state"] != "ended" and (age or 0) < LEASE_S:
         return HAND_OVER if interrupted else WAIT
+    if record is not None and record["outcome"] in FAILED:
+        # Its instance is gone while it saved what the run had left.
+        return FINISH
     if stopped:
         return CANCEL
     if interrupted:
@@ -54,14 +59,16 @@ def unverified_step(age: float, interrupted: bool, stopped: bool) -> str:
 
 
 def lost_in_a_row(record: RunRecord) -> int:
-    """The number of last attempts that ended without an exit code and without a checkpoint."""
+    """The number of last attempts that were lost without a checkpoint. One that exited with 0 was
+    lost before its results were saved.
+    """
     saved = {each["attempt"] for each in record["checkpoints"]}
     ends = [
-        (each["n"], each["exitCode"] is None and not each.get("stopped"))
+        (each["n"], each["exitCode"] in (None, 0) and not each.get("stopped"))
         for each in record["attempts"]
     ]
     if not ends or ends[-1][0] != record["attempt"]:
-        ends.append((record["attempt"], record["outcome"] in (None, "lost")))
+        ends.append((record["attempt"], record["outcome"] in (None, "lost", "succeeded")))
     count = 0
     for n, lost in reversed(ends):
         if not lost or n in saved:

@@ -686,6 +686,13 @@ class NextStepTest(unittest.TestCase):
         self.assertEqual(self.step("lost", interrupted=True), "hand over")
         self.assertEqual(self.step("lost", stopped=True), "cancel")
 
+    def test_a_run_whose_instance_is_gone_while_it_saved_is_resumed_only_if_it_has_succeeded(self):
+        for outcome, wanted in (("succeeded", "resume"), ("lost", "resume"), ("failed", "finish")):
+            self.assertEqual(self.step(outcome, state="saving", age=59), "wait")
+            self.assertEqual(self.step(outcome, state="saving", age=61), wanted)
+        self.assertEqual(self.step("cancelled", state="saving", age=61, stopped=True), "finish")
+        self.assertEqual(self.step("interrupted", "interruption", state="saving", age=61), "resume")
+
     def test_a_run_whose_record_is_recent_is_waited_for(self):
         self.assertEqual(self.step(age=59), "wait")
         self.assertEqual(self.step(age=59, stopped=True), "wait")
@@ -701,6 +708,7 @@ class NextStepTest(unittest.TestCase):
             (0, 4, "interrupted", {"attempts": [ended(1), ended(2), ended(3)]}),
             (2, 4, "lost", {"attempts": [ended(1), ended(2, stopped=True), ended(3)]}),
             (2, 4, "lost", {"attempts": [ended(1), ended(2, code=1), ended(3)]}),
+            (4, 4, "succeeded", {"attempts": [ended(n, code=0) for n in (1, 2, 3, 4)]}),
             (
                 1,
                 4,
