@@ -16,13 +16,14 @@ import { environmentOfNx, WorkspaceVariables } from './workspace-variables';
 import type { Configuration } from './settings/types';
 
 /**
- * A name that may hold secrets, and git's directory: its `config` holds the token with which a CI job has fetched the
- * repository. Where case does not count, `.ENV` is the same file.
+ * A name that may hold secrets: `.env*`, and the other files that Nx loads as such (`.local.env`, `.<target>.env`); and git's
+ * directory: its `config` holds the token with which a CI job has fetched the repository. Where case does not count,
+ * `.ENV` is the same file.
  */
-const CREDENTIAL_FILE = /^(\.env|\.git$)/i;
+const CREDENTIAL_FILE = /^\.(env|git$|.*\.env$)/is;
 
 /** The same in a path that holds no character to be ignored. */
-const CREDENTIAL_IN_PATH = /(^|\/)\.(env|git(\/|$))/i;
+const CREDENTIAL_IN_PATH = /(^|\/)\.(env|git(\/|$)|[^/]*\.env(\/|$))/i;
 const PLAIN = /^[ -~]*$/;
 
 /** Whether a path is that of a credential file, or in a directory of such a name. HFS+ ignores unseen characters. */

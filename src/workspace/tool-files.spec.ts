@@ -219,7 +219,18 @@ describe('a file that programs act on', () => {
   it('is one whose name NTFS or Windows reads as another', () => {
     for (const name of ['GITIGN~1', 'gitmod~1', 'gi7eba~1', 'a/gitatt~2'])
       expect(toolFile(name, 'linux')?.always).toBe(true);
-    for (const name of ['PROJEC~1.JSO', 'a/train.py.', 'train.py ', 'train.py::$DATA', 'a/nul', 'COM1.txt', 'a~1'])
+    for (const name of [
+      'PROJEC~1.JSO',
+      'a/train.py.',
+      'train.py ',
+      'train.py::$DATA',
+      'a/nul',
+      'COM1.txt',
+      'a~1',
+      'COM¹',
+      'lpt².txt',
+      'CONIN$',
+    ])
       expect(toolFile(name, 'win32')?.always).toBe(true);
     for (const name of ['train.py', 'nullable.txt', 'epoch=1.ckpt', 'a.b/c~d'])
       expect(toolFile(name, 'win32')).toBeNull();

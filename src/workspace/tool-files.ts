@@ -35,7 +35,7 @@ const IGNORE_FILES = new Set(['.gitignore', '.nxignore', '.gitattributes', '.git
 /** The short names that NTFS gives these. */
 const SHORT_IGNORE_FILES = /^(gitign|nxigno|gitatt|gitmod|(gi|nx)[0-9a-f]{4})~\d+$/;
 /** What Windows takes for the name of another file, or of a device. */
-const ALIASED_ON_WINDOWS = /:|[. ]$|^[^.]{1,8}~\d|^(con|prn|aux|nul|com\d|lpt\d) *(\.|$)/is;
+const ALIASED_ON_WINDOWS = /:|[. ]$|^[^.]{1,8}~\d|^(con|prn|aux|nul|com\d|lpt\d|conin\$|conout\$) *(\.|$)/is;
 
 /** Names with a dot at their beginning that no tool acts on. */
 const INERT = new Set(['.hydra', '.gitkeep', '.keep', '.ipynb_checkpoints', '.ds_store']);
@@ -211,7 +211,7 @@ export function toolFile(path: string, platform: NodeJS.Platform = process.platf
     const name = foldName(part);
     const control = CONTROL.get(/^\.?([^]*?)(~\d+)?$/.exec(name)![1]);
     if (control && /^\.|~\d+$/.test(name)) return { why: control, always: true, control: true, directory };
-    if (platform === 'win32' && ALIASED_ON_WINDOWS.test(part))
+    if (platform === 'win32' && (ALIASED_ON_WINDOWS.test(part) || ALIASED_ON_WINDOWS.test(part.normalize('NFKC'))))
       return { why: 'Windows takes it for the name of another file', always: true, directory };
     if (IGNORE_FILES.has(name) || SHORT_IGNORE_FILES.test(name))
       return { why: 'it changes what git or Nx ignores, or how git reads files', always: true, directory };

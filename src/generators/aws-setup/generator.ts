@@ -5,14 +5,14 @@ import { Problem } from '../../report/problem';
 import { registerPlugin } from '../init/generator';
 import { INSTANCE_TAG, MANAGED_TAG } from '../../aws/permissions/statement';
 import { readOptions, type SetupOptions } from './options';
-import { withoutStack } from '../without-stack';
+import { runGenerator } from '../run-generator';
 import type { AwsSetupGeneratorSchema } from './schema';
 import { setupTemplate } from './template';
 import { commandLine } from '../../report/shell-words';
 
 /** Writes the CloudFormation template and puts the bucket into nx.json; nothing is made in AWS. */
 export default function awsSetup(tree: Tree, options: AwsSetupGeneratorSchema): Promise<() => void> {
-  return withoutStack(() => generate(tree, options));
+  return runGenerator(tree, () => generate(tree, options));
 }
 
 async function generate(tree: Tree, options: AwsSetupGeneratorSchema): Promise<() => void> {

@@ -3,7 +3,7 @@ import { TRAINING_INPUT } from '../../config/targets/targets';
 import { shellWord } from '../../report/shell-words';
 import { connectionShape } from '../../config/schema/schema';
 import { Problem } from '../../report/problem';
-import { withoutStack } from '../without-stack';
+import { runGenerator } from '../run-generator';
 import type { InitGeneratorSchema } from './schema';
 
 const PLUGIN = 'nx-ec2';
@@ -15,7 +15,7 @@ const GUIDE = 'node_modules/nx-ec2/PLUGIN.md';
  * @returns a callback that reports which values in nx.json were kept, and prints the next commands.
  */
 export default function init(tree: Tree, options: InitGeneratorSchema): Promise<GeneratorCallback> {
-  return withoutStack(async () => {
+  return runGenerator(tree, async () => {
     const reportKept = await registerPlugin(tree, options);
     tellAssistants(tree);
     const bucket = registeredBucket(tree) ?? 'acme-training';

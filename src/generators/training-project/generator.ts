@@ -10,7 +10,7 @@ import {
 import { directoriesUp, dependencyFilesIn } from '../../config/environment/dependency-files';
 import { Problem } from '../../report/problem';
 import trainingTargets from '../training-targets/generator';
-import { withoutStack } from '../without-stack';
+import { runGenerator } from '../run-generator';
 import type { TrainingProjectGeneratorSchema } from './schema';
 import { nxRun, shellWord } from '../../report/shell-words';
 
@@ -18,7 +18,7 @@ const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 
 /** Scaffolds a project that trains at once; run again, it adds what is missing and keeps what is there. */
 export default function trainingProject(tree: Tree, options: TrainingProjectGeneratorSchema): Promise<() => void> {
-  return withoutStack(() => generate(tree, options));
+  return runGenerator(tree, () => generate(tree, options));
 }
 
 async function generate(tree: Tree, options: TrainingProjectGeneratorSchema): Promise<() => void> {

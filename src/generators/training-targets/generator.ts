@@ -30,7 +30,7 @@ import { Problem } from '../../report/problem';
 import { sanitizeForTerminal, printablePath } from '../../report/terminal-text';
 import { runGit } from '../../workspace/git/run-git';
 import { registerPlugin } from '../init/generator';
-import { withoutStack } from '../without-stack';
+import { runGenerator } from '../run-generator';
 import { detect, type Detection } from './detect/detect';
 import type { Finding } from './detect/findings';
 import { projectFiles, type ProjectFiles } from './detect/project-files';
@@ -44,7 +44,7 @@ import { describeWanted } from './wanted-instance';
  * training; says what was found, and where. What is there already is kept.
  */
 export default function trainingTargets(tree: Tree, options: TrainingTargetsGeneratorSchema): Promise<void> {
-  return withoutStack(() => generate(tree, options));
+  return runGenerator(tree, () => generate(tree, options));
 }
 
 async function generate(tree: Tree, options: TrainingTargetsGeneratorSchema): Promise<void> {

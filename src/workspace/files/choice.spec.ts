@@ -11,7 +11,20 @@ const name = fc.oneof(
     ...['a', 'b', 'tests', 'test_a.py', 'a_test.py', 'test_.py', 'nb.ipynb', 'README.md', 'LICENSE.txt', 'x.py'],
   ),
   fc.constantFrom(
-    ...['.env', '.ENV.local', '.e\u200cnv', '.git', '.GIT', '.git\u200c', '.gitignore', '.nxignore', 'x.env'],
+    ...[
+      '.env',
+      '.ENV.local',
+      '.e\u200cnv',
+      '.git',
+      '.GIT',
+      '.git\u200c',
+      '.gitignore',
+      '.nxignore',
+      'x.env',
+      '.local.env',
+      '.remote-train.Env',
+      '.x.env.y',
+    ],
   ),
   fc.constantFrom(...NEVER.keys(), 'ec2.config.json', 'README', 'é', 'a\nb', '-'),
 );
@@ -19,7 +32,7 @@ const path = fc.array(name, { minLength: 1, maxLength: 6 }).map((names) => names
 const paths = fc.array(path, { minLength: 1, maxLength: 30 });
 
 function isCredential(part: string): boolean {
-  return /^(\.env|\.git$)/i.test(part.replace(/\p{Default_Ignorable_Code_Point}/gu, ''));
+  return /^\.(env|git$|.*\.env$)/is.test(part.replace(/\p{Default_Ignorable_Code_Point}/gu, ''));
 }
 
 describe('what is decided of each path, once for each directory,', () => {
