@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Instances } from './instances';
 import { limited } from './limited';
 import type { LocalInstance } from './record';
-import { Timers } from './timers';
+import { orSay, Timers } from './timers';
 
 /** Where the output of user data goes, on the instance's disk. */
 export const USER_DATA_LOG = join('var', 'log', 'cloud-init-output.log');
@@ -38,7 +38,7 @@ export class CloudInit {
     const disk = this.instances.disk(id);
     const home = join(disk, 'cloud');
     const tell = (status: string) => {
-      if (existsSync(home)) writeFileSync(join(home, 'status'), status);
+      if (existsSync(home)) orSay(() => writeFileSync(join(home, 'status'), status));
     };
     mkdirSync(home, { recursive: true });
     mkdirSync(join(disk, 'var', 'log'), { recursive: true });

@@ -200,8 +200,12 @@ export class Instances {
   }
 
   private changed(instance: LocalInstance, event: InstanceEvent): void {
-    this.save();
-    for (const watcher of this.watchers) watcher(instance, event);
+    try {
+      this.save();
+    } finally {
+      // It has changed, also where the disk is full.
+      for (const watcher of this.watchers) watcher(instance, event);
+    }
   }
 
   private freeAddress(name: string): string {

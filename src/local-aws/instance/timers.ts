@@ -1,7 +1,7 @@
 /** The longest that a timer of Node's takes, ms. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
-/** One thing that is to happen at a time, for each name. */
+/** One thing that is to happen at a time, for each name. Where it fails later (the disk is full), it is only said. */
 export class Timers {
   private readonly waiting = new Map<string, NodeJS.Timeout>();
 
@@ -14,7 +14,7 @@ export class Timers {
     const timer = setTimeout(
       () => {
         this.waiting.delete(name);
-        this.at(name, at, act);
+        orSay(() => this.at(name, at, act));
       },
       Math.min(left, MAX_TIMER_MS),
     );
@@ -30,5 +30,14 @@ export class Timers {
   close(): void {
     for (const timer of this.waiting.values()) clearTimeout(timer);
     this.waiting.clear();
+  }
+}
+
+/** Nobody waits for what a timer does: an error of it would end local AWS with all that its instances run. */
+export function orSay(act: () => void): void {
+  try {
+    act();
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : error);
   }
 }

@@ -48,6 +48,23 @@ describe('a process of the agent', () => {
     expect(await commands.run('true')).toMatchObject({ Status: 'Success' });
   });
 
+  it('fails if its script can not be written, and the server goes on', async () => {
+    const other = await startFixture();
+    const { run } = commandsOf(other);
+    const ssm = join(other.aws.instances.disk(other.aws.named.get('box')!.id), 'ssm');
+    writeFileSync(ssm, '');
+    // More than run at once: each gives its slot back.
+    for (let each = 0; each < 6; each++)
+      expect(await run('true')).toMatchObject({
+        Status: 'Failed',
+        ResponseCode: 1,
+        StandardErrorContent: expect.stringMatching(/^failed to run commands: failed to write the script: E/),
+      });
+    rmSync(ssm);
+    expect(await run('true')).toMatchObject({ Status: 'Success' });
+    await other.close();
+  });
+
   it('may open 1,024 files, and more if it raises its soft limit', async () => {
     const { StandardOutputContent: out } = await commands.run(
       'ulimit -S -n; ulimit -H -n; ulimit -S -n "$(ulimit -H -n)"; ulimit -S -n',

@@ -1,5 +1,5 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { isAbsolute, join } from 'node:path';
+import { dirname, isAbsolute, join } from 'node:path';
 import type { Instances } from '../instance/instances';
 import { end, endByExit, type Exit, type Invocation } from './invocation';
 import { goJsonSize } from './output';
@@ -97,11 +97,19 @@ export class Agent {
 
   private run(invocation: Invocation, done: () => void, before = { stdout: '', stderr: '' }, runs = 1): void {
     const { instance, commandId, workingDirectory } = invocation;
-    const home = join(this.instances.disk(instance), 'ssm', commandId);
-    mkdirSync(home, { recursive: true });
-    const file = join(home, '_script.sh');
-    writeFileSync(file, `${invocation.script}\n`, { mode: 0o700 });
+    const file = join(this.instances.disk(instance), 'ssm', commandId, '_script.sh');
     invocation.started ??= Date.now();
+    try {
+      mkdirSync(dirname(file), { recursive: true });
+      writeFileSync(file, `${invocation.script}\n`, { mode: 0o700 });
+    } catch (error) {
+      const why = `failed to write the script: ${(error as Error).message}`;
+      setImmediate(() => {
+        this.reply(invocation, { ...before, code: 1, why });
+        done();
+      });
+      return;
+    }
     const options = {
       cwd: isAbsolute(workingDirectory) ? workingDirectory : DIRECTORY,
       timeout: invocation.executionTimeout,
