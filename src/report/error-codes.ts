@@ -224,6 +224,8 @@ const RUNTIME_CODES = {
   PATH_BLOCKED: 'Something that no sync wrote is in the place of a file or directory.',
   PLAN_MISMATCH: 'The plan is not the one that the command names.',
   RANK_FAILED: 'One of the processes of the training failed.',
+  RAY_MISSING: "The training's environment lacks Ray, which `train.launcher` needs.",
+  RAY_NOT_STARTED: 'Ray did not start on a node, or not all nodes joined in time.',
   REBOOTED: 'The instance was rebooted during the run.',
   RECORD_UNVERIFIED: 'A run record has no valid signature, is older than one that was seen, or is missing.',
   RECOVERY_REFUSED: 'The instance of a fleet may not delete its fleet, so it does not start the run.',

@@ -135,13 +135,13 @@ export const runSpec = z.object({
   resources,
   launcher: z
     .object({
-      name: text.describe('`torchrun` or `accelerate`.'),
+      name: text.describe('`torchrun`, `accelerate` or `ray`.'),
       processes: z.union([count, z.literal('gpu')]).describe('`gpu`: one for each GPU of the run.'),
       option: z
         .object({ position: count, name: text })
         .nullable()
         .describe(
-          'An option of `command` that gets their number, and its position; null: the runtime starts torchrun.',
+          'An option of `command` that gets their number, and its position; null: the runtime starts torchrun, or Ray.',
         ),
     })
     .nullable()

@@ -112,10 +112,10 @@ export const trainShape = {
       'Arguments of the script or command: a string that is split into words like in a shell, or a list of words.',
     ),
   launcher: z
-    .enum(['auto', 'torchrun', 'none'])
+    .enum(['auto', 'torchrun', 'ray', 'none'])
     .default('auto')
     .describe(
-      'What starts the processes of the training. torchrun: several processes, each of which runs the script or command. none: one process. auto: the command decides; one that begins with torchrun or accelerate launch starts as many processes as "processes" says.',
+      'What starts the processes of the training. torchrun: several processes, each of which runs the script or command. ray: the script or command runs once, on the first node, and uses the Ray cluster of all nodes. none: one process. auto: the command decides; one that begins with torchrun or accelerate launch starts as many processes as "processes" says.',
     ),
   processes: z
     .union([z.literal('gpu'), z.int().min(1).max(1024)])
@@ -129,7 +129,7 @@ export const trainShape = {
     .max(64)
     .default(1)
     .describe(
-      'Number of instances that the training runs on together. All of them are launched at once, or none; each runs the script or command, and the run succeeds if it does on all. Needs an "instance" with a "type", and a role that may read the store.',
+      'Number of instances that the training runs on together. All of them are launched at once, or none; each runs the script or command (with the launcher ray, the first one), and the run succeeds if it does on all. Needs an "instance" with a "type", and a role that may read the store.',
     ),
   env: z
     .record(variable, z.union([withoutNul, z.number().transform(String), z.boolean().transform(String)]))

@@ -59,6 +59,14 @@ describe('launcherOf', () => {
     expect(() => launcherOf(torchrun, ['accelerate', 'launch', 'train.py'])).toThrow('already starts accelerate');
   });
 
+  it('runs the script or command once on a Ray cluster, whose workers the script asks for', () => {
+    const ray = { launcher: 'ray' as const };
+    expect(launcherOf(ray, null)).toEqual({ name: 'ray', processes: 1, option: null });
+    expect(launcherOf({ ...ray, nodes: 3 }, ['python', '-m', 'pkg.tune'])).toMatchObject({ name: 'ray' });
+    expect(() => launcherOf({ ...ray, processes: 2 }, null)).toThrow('the script itself asks Ray for its workers');
+    expect(() => launcherOf(ray, ['torchrun', 'train.py'])).toThrow('already starts torchrun, and "launcher" is ray');
+  });
+
   it('gives Accelerate its options on several nodes, and leaves torchrun to its variables', () => {
     const accelerate = ['accelerate', 'launch', 'train.py'];
     expect(launcherOf({ launcher: 'auto', nodes: 2 }, accelerate)).toEqual({

@@ -2,15 +2,15 @@ import { Problem } from '../../report/problem';
 
 /** What starts the processes of a training. */
 export interface Launcher {
-  name: 'torchrun' | 'accelerate';
+  name: 'torchrun' | 'accelerate' | 'ray';
   /** `gpu`: one for each GPU of the run. */
   processes: number | 'gpu';
-  /** An option of the command that gets their number, and its position; null: the runtime starts torchrun. */
+  /** An option of the command that gets their number, and its position; null: the runtime starts torchrun, or Ray. */
   option: { position: number; name: string } | null;
 }
 
 interface LauncherSettings {
-  launcher: 'auto' | 'torchrun' | 'none';
+  launcher: 'auto' | 'torchrun' | 'ray' | 'none';
   processes?: number | 'gpu';
   nodes?: number;
 }
@@ -30,13 +30,24 @@ export function launcherOf(
   command: string[] | null,
 ): Launcher | null {
   const own = command && launcherInCommand(command);
-  if (launcher === 'torchrun') {
+  if (launcher === 'torchrun' || launcher === 'ray') {
     if (own)
-      throw new Problem('CONFIG_INVALID', `"train.command" already starts ${own.name}, and "launcher" is torchrun.`, {
+      throw new Problem('CONFIG_INVALID', `"train.command" already starts ${own.name}, and "launcher" is ${launcher}.`, {
         next: 'Remove "launcher"; "processes" then sets the number of processes of the command.',
         settings: ['train.launcher', 'train.command'],
       });
-    return { name: 'torchrun', processes: processes ?? 'gpu', option: null };
+    if (launcher === 'torchrun') return { name: 'torchrun', processes: processes ?? 'gpu', option: null };
+    if (processes !== undefined)
+      throw new Problem(
+        'CONFIG_INVALID',
+        '"train.processes" is set, and "launcher" is ray: the script itself asks Ray for its workers.',
+        {
+          next: 'Remove "processes". The script sets the number, for example with ScalingConfig(num_workers=…) of Ray Train.',
+          settings: ['train.processes', 'train.launcher'],
+        },
+      );
+    // The training itself, on the first node.
+    return { name: 'ray', processes: 1, option: null };
   }
   if (processes === undefined) {
     // torchrun reads the nodes from variables; Accelerate takes them as options, beside the number of processes of all.

@@ -186,6 +186,7 @@ export function describeRun(run: RunStatus): string {
 
 function launcherOf({ launcher }: RunStatus): string | null {
   if (!launcher) return null;
+  if (launcher.name === 'ray') return launcher.name;
   return launcher.processes === 1 ? `${launcher.name}, 1 process` : `${launcher.name}, ${launcher.processes} processes`;
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from ..system.wall_clock import Start, now_ms
-from . import failure_cause, launcher, training_variables
+from . import failure_cause, launcher, ray_launch, training_variables
 from .attempt_end import AttemptEnd
 from .child_process import NO_LIMITS, CanNotStart
 from .node_checkpoints import NodeCheckpoints
@@ -42,7 +42,7 @@ class Attempts:
     def train(self, command: list[str], variables: dict[str, str]) -> None:
         """Trains, again after each exit that is to be retried."""
         run, spec = self.run, self.run.spec
-        self._assert_torch(command, variables)
+        self._assert_launcher(command, variables)
         while True:
             nodes = self.nodes.wait_until_ready() if self.nodes else None
             if nodes and spec["timeout"]:
@@ -54,7 +54,7 @@ class Attempts:
                 spec, run.record, run_dir=run.run_dir, project=run.project, nodes=nodes
             )
             words = command
-            self.launch = launcher.of(spec, run.record, nodes)
+            self.launch = ray_launch.of(spec, run.record, nodes)
             if self.launch:
                 others.update(self.launch.variables())
                 words = self._prepare_launch(self.launch, command)
@@ -62,19 +62,23 @@ class Attempts:
                 others.update(nodes.for_any_launcher(launcher.id_of(spec, run.record)))
             merged = training_variables.in_local_instance({**others, **variables, **ours})
             words = words + (spec["resumeArgs"] if self._is_continuation() else [])
-            if not self._attempt(words, merged):
+            try:
+                is_retried = self._attempt(words, merged)
+            finally:
+                if self.launch:
+                    self.launch.clean()
+            if not is_retried:
                 return
 
-    def _assert_torch(self, command: list[str], variables: dict[str, str]) -> None:
-        """Raises Failed where torchrun is to start the training and its environment has no
-        torch.
-        """
+    def _assert_launcher(self, command: list[str], variables: dict[str, str]) -> None:
+        """Raises Failed where the training's environment lacks the package of its launcher."""
         run, spec = self.run, self.run.spec
         wanted = spec.get("launcher")
         if not wanted or wanted["option"]:
             return
+        package = "ray" if wanted["name"] == "ray" else "torch"
         try:
-            line = launcher.torch_check(spec, command)
+            line = launcher.package_check(spec, command, package)
             child = self.commands.start(line, variables, run.project, limits=NO_LIMITS)
         except CanNotStart as error:
             raise Failed("START_FAILED", str(error))
@@ -82,7 +86,8 @@ class Attempts:
         self.stops.raise_if_stopped(child)
         if code:
             where = failure_cause.where_to_add(spec)
-            raise Failed("TORCH_MISSING", '"train.launcher" needs the package torch; ' + where)
+            how = '"train.launcher" needs the package %s; %s' % (package, where)
+            raise Failed(package.upper() + "_MISSING", how)
 
     def _prepare_launch(self, launch: Launch, command: list[str]) -> list[str]:
         run = self.run
@@ -178,7 +183,9 @@ class Attempts:
         self, child: Child, code: int, *, kills: int | None, since_ns: int
     ) -> RunStateFailure | None:
         run, failure = self.run, None
-        if not child.stopped:
+        if self.launch and code and not child.stopped:
+            failure = self.launch.failure(run.run_dir, run.account)
+        if not child.stopped and not failure:
             failure = failure_cause.failure_of(
                 child, code, kills=kills, log=run.log, run_dir=run.run_dir
             )

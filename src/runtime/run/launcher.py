@@ -17,9 +17,10 @@ from .training_variables import gpu_count
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import pwd
+    from types import ModuleType
     from typing import Any, Mapping
 
-    from ..system.documents import RunSpec, RunSpecLauncher
+    from ..system.documents import RunSpec, RunSpecLauncher, RunStateFailure
     from .node_variables import Nodes
 
 # The name by which `leader` knows the program.
@@ -65,8 +66,9 @@ class Launch:
         nodes: Nodes | None = None,
     ) -> None:
         self.spec, self.name, self.option = spec, launcher["name"], launcher["option"]
+        self.gpus = gpu_count(record)
         wanted = launcher["processes"]
-        self.count = max(1, gpu_count(record)) if wanted == "gpu" else int(wanted)
+        self.count = max(1, self.gpus) if wanted == "gpu" else int(wanted)
         self.nodes = nodes
         self.total = self.count * (nodes.count if nodes else 1)
         self.first = self.count * nodes.rank if nodes else 0
@@ -143,13 +145,8 @@ class Launch:
             return
         ranks = os.path.join(run_dir, "ranks")
         os.makedirs(ranks, exist_ok=True)
-        loader: Any = rank_program.__loader__
-        source: str = loader.get_source(rank_program.__name__)
-        atomic_files.write_atomically(os.path.join(ranks, PROGRAM), source.encode())
-        records = os.path.join(ranks, self.id)
-        shutil.rmtree(records, ignore_errors=True)
-        os.mkdir(records, 0o700)
-        accounts.own(records, account)
+        write_program(os.path.join(ranks, PROGRAM), rank_program)
+        make_records(os.path.join(ranks, self.id), account)
 
     def ended(self, run_dir: str, account: pwd.struct_passwd) -> list[Rank]:
         """The processes that have ended, as far as they have recorded it."""
@@ -159,10 +156,31 @@ class Launch:
         found = (read_rank(records, number, account) for number in range(self.total))
         return [each for each in found if each]
 
+    def failure(self, run_dir: str, account: pwd.struct_passwd) -> RunStateFailure | None:
+        """Why the launcher has not started the training."""
+        return None
+
+    def clean(self) -> None:
+        """Deletes what the launcher has left outside the run's directory."""
+
 
 def of(spec: RunSpec, record: Mapping[str, Any], nodes: Nodes | None = None) -> Launch | None:
     launcher = spec.get("launcher")
     return Launch(spec, launcher, record, nodes=nodes) if launcher else None
+
+
+def write_program(path: str, module: ModuleType) -> None:
+    """Writes the source of a module of the runtime."""
+    loader: Any = module.__loader__
+    source: str = loader.get_source(module.__name__)
+    atomic_files.write_atomically(path, source.encode())
+
+
+def make_records(path: str, account: pwd.struct_passwd) -> None:
+    """Makes the directory in which the processes of an attempt record their ends."""
+    shutil.rmtree(path, ignore_errors=True)
+    os.mkdir(path, 0o700)
+    accounts.own(path, account)
 
 
 def id_of(spec: RunSpec, record: Mapping[str, Any]) -> str:
@@ -189,9 +207,14 @@ def entering_words(spec: RunSpec, command: list[str]) -> list[str]:
     return command[: len(command) - len(program_words(spec))]
 
 
-def torch_check(spec: RunSpec, command: list[str]) -> list[str]:
-    """A command line that fails if the training's environment has no torch. It does not load it."""
-    program = "import importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is None)"
+def package_check(spec: RunSpec, command: list[str], package: str) -> list[str]:
+    """A command line that fails if the training's environment lacks a package. It does not load
+    it. A directory of that name in the project is none.
+    """
+    program = (
+        "import importlib.util, sys; sys.path = [each for each in sys.path if each]; "
+        "found = importlib.util.find_spec(%r); sys.exit(not (found and found.origin))" % package
+    )
     return [*entering_words(spec, command), python_of(spec), "-c", program]
 
 

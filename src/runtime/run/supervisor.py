@@ -44,6 +44,7 @@ SETUP_CODES = (
     "SETUP_FAILED",
     "TOOL_MISSING",
     "TORCH_MISSING",
+    "RAY_MISSING",
     "SECRET_FAILED",
     "DATA_FAILED",
     "NO_ROLE",

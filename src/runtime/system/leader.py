@@ -42,6 +42,8 @@ WRAPPERS = {
     "nsys",
     # src/runtime/run/rank_program.py.
     "nx_ec2_rank",
+    # src/runtime/run/ray_program.py.
+    "nx_ec2_ray",
     "pdm",
     "pipenv",
     "pixi",

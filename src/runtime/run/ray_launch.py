@@ -1,0 +1,135 @@
+"""Trainings on a Ray cluster: ray_program.py starts Ray on each node, and the training on the first
+one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+
+from ..system import account as accounts
+from ..system import bounded, safe_walk
+from . import failure_cause, launcher, ray_program
+from .node_address import free_port, node_address
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import pwd
+    from typing import Any, Mapping
+
+    from ..system.documents import RunSpec, RunStateFailure
+    from .node_variables import Nodes
+
+# The name by which `leader` knows the program.
+PROGRAM = "nx_ec2_ray.py"
+# How long Ray of the nodes may take to find each other.
+JOIN_TIMEOUT_S = 300
+# The path of a socket has 107 bytes at most, of which Ray appends more than 70 to its directory.
+TEMPORARY = "/tmp"
+# In the project: Ray's own logs of a node whose training has failed.
+LOGS = "ray-logs"
+MAX_RECORD_BYTES = 65536
+MAX_FAILURE_LENGTH = 2000
+
+
+class RayLaunch(launcher.Launch):
+    """One attempt of a training on a Ray cluster. `temp`: the directory of Ray's sessions, while
+    the attempt lasts.
+    """
+
+    temp: str | None = None
+
+    def variables(self) -> dict[str, str]:
+        return {}
+
+    def prepare(self, run_dir: str, account: pwd.struct_passwd) -> None:
+        directory = os.path.join(run_dir, "ray")
+        os.makedirs(directory, exist_ok=True)
+        launcher.write_program(os.path.join(directory, PROGRAM), ray_program)
+        launcher.make_records(os.path.join(directory, self.id), account)
+        self.temp = tempfile.mkdtemp(prefix="nx-ec2-ray-", dir=TEMPORARY)
+        accounts.own(self.temp, account)
+
+    def line(self, command: list[str], run_dir: str) -> list[str]:
+        before = launcher.entering_words(self.spec, command)
+        program = os.path.join(run_dir, "ray", PROGRAM)
+        settings = json.dumps(self.settings(run_dir))
+        python = launcher.python_of(self.spec)
+        return [*before, python, "-I", program, settings, *command[len(before) :]]
+
+    def settings(self, run_dir: str) -> dict[str, Any]:
+        """What the program is told."""
+        nodes = self.nodes
+        addresses = nodes.addresses if nodes else [node_address()]
+        host = addresses[0]
+        port = nodes.rendezvous["port"] if nodes else free_port(host)
+        address = "%s:%d" % ("[%s]" % host if ":" in host else host, port)
+        rank = nodes.rank if nodes else 0
+        return {
+            "rank": rank,
+            "addresses": addresses,
+            "address": address,
+            "options": self._options(rank, addresses[rank], address),
+            # Of the server for clients outside the cluster, which Ray starts where it can.
+            "clientPort": nodes.rendezvous["masterPort"] if nodes else free_port(host),
+            # Draining is for services: when Ray is ended, the training has ended.
+            "variables": {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"},
+            "grace": self.spec["gracePeriod"],
+            "joinTimeout": JOIN_TIMEOUT_S,
+            "temp": self.temp,
+            "record": os.path.join(run_dir, "ray", self.id),
+            "logs": os.path.join(run_dir, "work", self.spec["projectRoot"], LOGS),
+        }
+
+    def _options(self, rank: int, own_address: str, address: str) -> list[str]:
+        """The options of `ray start`. Two runs on one instance must not meet at a port: Ray takes
+        one that is free where 0 is said.
+        """
+        cores = self.spec["limits"]["cores"] or len(os.sched_getaffinity(0))
+        if rank:
+            own = ["--address=" + address]
+        else:
+            own = [
+                "--head",
+                "--port=" + address.rpartition(":")[2],
+                "--dashboard-host=127.0.0.1",
+            ]
+        return [
+            *own,
+            "--node-ip-address=" + own_address,
+            "--num-cpus=%d" % cores,
+            "--num-gpus=%d" % self.gpus,
+            '--resources={"%s%d": 1}' % (ray_program.NODE_RESOURCE, rank),
+            *("--min-worker-port=0", "--max-worker-port=0", "--dashboard-agent-listen-port=0"),
+            "--temp-dir=%s" % self.temp,
+            "--disable-usage-stats",
+            "--block",
+        ]
+
+    def ended(self, run_dir: str, account: pwd.struct_passwd) -> list[launcher.Rank]:
+        return []
+
+    def failure(self, run_dir: str, account: pwd.struct_passwd) -> RunStateFailure | None:
+        directory = os.path.join(run_dir, "ray", self.id)
+        try:
+            descriptor = safe_walk.open_file(directory, "failure.json", account)
+            with open(descriptor, "rb") as file:
+                found: Any = bounded.parse(file.read(MAX_RECORD_BYTES))
+            message = str(found["failure"])[:MAX_FAILURE_LENGTH]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return failure_cause.failure("RAY_NOT_STARTED", message, 1)
+
+    def clean(self) -> None:
+        if self.temp:
+            shutil.rmtree(self.temp, ignore_errors=True)
+
+
+def of(spec: RunSpec, record: Mapping[str, Any], nodes: Nodes | None = None) -> launcher.Launch | None:
+    """How a training is launched; None where its command is run as it is."""
+    wanted = spec.get("launcher")
+    if wanted and wanted["name"] == "ray":
+        return RayLaunch(spec, wanted, record, nodes=nodes)
+    return launcher.of(spec, record, nodes)

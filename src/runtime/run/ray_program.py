@@ -1,0 +1,508 @@
+"""A node of a Ray cluster: starts Ray, on the first node also the training, and ends Ray after it.
+
+    nx_ec2_ray.py <settings, JSON> <command> …
+
+It runs as the training's user, with the Python of the run's environment: it imports nothing of the
+runtime, which writes it to a file.
+
+On the first node, Ray is below a process of its own that is no child of this one: what a stop
+signals first is the training, as without a launcher.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import json
+import os
+import resource
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, NoReturn
+
+    Settings = dict[str, Any]
+
+# Signals that end it, or that it leaves to the training.
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+# PR_SET_CHILD_SUBREAPER of Linux.
+SET_CHILD_SUBREAPER = 36
+POLL_S = 0.2
+# How long the first node gets to answer, and between two looks whether it does.
+ANSWER_TIMEOUT_S, ANSWER_POLL_S = 2.0, 0.5
+# How often Ray is started again on a node other than the first.
+RESTARTS = 3
+# What `ray start` prints when it has started.
+STARTED = b"Ray runtime started"
+# The resource of each node that tells which one it is.
+NODE_RESOURCE = "nx_ec2_node_"
+# So much of the end of what Ray has printed is shown.
+MAX_LINES, MAX_LINE_LENGTH, LINES_WITHIN_BYTES = 12, 1000, 65536
+# How long a process that was killed has to be gone.
+KILL_TIMEOUT_S = 5.0
+NOT_FOUND = 127
+# Python puts the current directory first, where a file may be named as a module that Ray imports.
+WITHOUT_CURRENT_DIRECTORY = "import sys\nsys.path = [each for each in sys.path if each]\n"
+START = WITHOUT_CURRENT_DIRECTORY + "from ray.scripts.scripts import main\nmain()"
+# Prints the resources of the nodes that are alive, until it is ended.
+PROBE = """
+import json, time
+import ray
+ray.init(address=sys.argv[1], namespace="nx-ec2", log_to_driver=False, logging_level="ERROR")
+while True:
+    alive = [name for node in ray.nodes() if node["Alive"] for name in node["Resources"]]
+    print(json.dumps(alive), flush=True)
+    time.sleep(0.5)
+"""
+
+
+class Failed(Exception):
+    """Ray can't be had: the training is not started."""
+
+
+class Told:
+    """Whether this process was told to end."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        # A training that is running, which gets the signal.
+        self.training: subprocess.Popen[bytes] | None = None
+        for each in ENDING:
+            signal.signal(each, self._on_signal)
+
+    def _on_signal(self, number: int, _: object) -> None:
+        self.number = number
+        if self.training:
+            self.training.send_signal(number)
+
+    def leave_to_training(self) -> None:
+        for each in ENDING:
+            signal.signal(each, signal.SIG_IGN)
+
+
+class Ray:
+    """`ray start` and what it starts."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.log = os.path.join(settings["temp"], "start-%d.log" % settings["rank"])
+        # Of the `ray start` that runs.
+        self.pid: int | None = None
+        self.begin = 0
+
+    def start(self) -> None:
+        variables = dict(os.environ, **self.settings["variables"])
+        # The address of the cluster is for the training.
+        variables.pop("RAY_ADDRESS", None)
+        options = list(self.settings["options"])
+        if not self.settings["rank"] and importlib.util.find_spec("grpc"):
+            options.append("--ray-client-server-port=%d" % self.settings["clientPort"])
+        with open(self.log, "ab") as log:
+            self.begin = log.tell()
+            # Its end is noticed by `reap`.
+            self.pid = subprocess.Popen(
+                [sys.executable, "-c", START, "start", *options],
+                env=variables,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=default_signals,
+            ).pid
+
+    def has_started(self) -> bool:
+        return STARTED in self._printed()
+
+    def last_lines(self) -> list[str]:
+        text = self._printed()[-LINES_WITHIN_BYTES:].decode("utf-8", "replace")
+        lines = [line for line in text.splitlines() if line.strip()]
+        return [line[:MAX_LINE_LENGTH] for line in lines[-MAX_LINES:]]
+
+    def _printed(self) -> bytes:
+        with open(self.log, "rb") as log:
+            log.seek(self.begin)
+            return log.read()
+
+    def reap(self) -> None:
+        """Takes leave of the processes that have ended, also of those whose parents have."""
+        try:
+            while True:
+                pid, _ = os.waitpid(-1, os.WNOHANG)
+                if not pid:
+                    return
+                if pid == self.pid:
+                    self.pid = None
+        except ChildProcessError:
+            self.pid = None
+
+    def end(self) -> None:
+        """SIGTERM, the grace period, and SIGKILL for all that is left."""
+        if self.pid:
+            os.kill(self.pid, signal.SIGTERM)
+        deadline = time.monotonic() + self.settings["grace"]
+        while self.pid and time.monotonic() < deadline:
+            time.sleep(POLL_S / 4)
+            self.reap()
+        self.kill()
+
+    def kill(self) -> None:
+        """Kills all below this process: what loses its parent becomes our child."""
+        deadline = time.monotonic() + KILL_TIMEOUT_S
+        while time.monotonic() < deadline:
+            self.reap()
+            left = children()
+            if not left:
+                return
+            for pid in left:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            time.sleep(POLL_S / 10)
+
+
+class Keeper:
+    """The process above Ray on the first node. It ends Ray when this process has ended or says so."""
+
+    def __init__(self, ray: Ray) -> None:
+        self.ray = ray
+        hold, self.hold = os.pipe()
+        self.news, tell = os.pipe()
+        self.said = b""
+        child = os.fork()
+        if not child:
+            try:
+                os.close(self.hold)
+                os.close(self.news)
+                os.setsid()
+                if not os.fork():
+                    self._keep(hold, tell)
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        os.close(hold)
+        os.close(tell)
+
+    def _keep(self, hold: int, tell: int) -> None:
+        for each in ENDING:
+            signal.signal(each, signal.SIG_IGN)
+        adopt_orphans()
+        self.ray.start()
+        is_known = False
+        while not select.select([hold], [], [], POLL_S)[0]:
+            self.ray.reap()
+            if not self.ray.pid:
+                self.ray.kill()
+                return
+            if not is_known and self.ray.has_started():
+                os.write(tell, b"started\n")
+                is_known = True
+        self.ray.end()
+
+    def has_ended(self, timeout_s: float = 0.0) -> bool:
+        while select.select([self.news], [], [], timeout_s)[0]:
+            data = os.read(self.news, 100)
+            if not data:
+                return True
+            self.said += data
+        return False
+
+    def end(self) -> None:
+        os.close(self.hold)
+        self.has_ended(self.ray.settings["grace"] + KILL_TIMEOUT_S)
+
+
+class FirstNode:
+    def __init__(self, settings: Settings, command: list[str]) -> None:
+        self.settings, self.command = settings, command
+        self.told = Told()
+        self.ray = Ray(settings)
+        self.keeper = Keeper(self.ray)
+        self.is_warned = False
+
+    def run(self) -> int:
+        try:
+            self._wait_for_nodes()
+            code = self._train()
+        except Failed as failed:
+            code = fail(self.settings, str(failed), self.ray)
+        self.keeper.end()
+        if code:
+            keep_logs(self.settings)
+        return code
+
+    def _wait_for_nodes(self) -> None:
+        deadline = time.monotonic() + self.settings["joinTimeout"]
+        while b"started" not in self.keeper.said and not self.told.number:
+            if self.keeper.has_ended(POLL_S):
+                raise Failed("Ray did not start on this node")
+            if time.monotonic() > deadline:
+                raise Failed("Ray has not started within %d s" % self.settings["joinTimeout"])
+        if self.told.number:
+            return
+        probe = Probe(self.settings)
+        try:
+            while not self.told.number and self._missing(probe, deadline):
+                pass
+        finally:
+            probe.end()
+
+    def _missing(self, probe: Probe, deadline: float) -> list[int]:
+        """The nodes that have not joined yet."""
+        names = probe.look()
+        addresses = self.settings["addresses"]
+        count = len(addresses)
+        missing = [rank for rank in range(count) if NODE_RESOURCE + str(rank) not in names]
+        if not missing:
+            say("Ray has %d node%s at %s" % (count, "s"[: count > 1], self.settings["address"]))
+        elif self.keeper.has_ended():
+            raise Failed("Ray ended on this node before the others had joined")
+        elif time.monotonic() > deadline:
+            shown = ["node %d (%s)" % (rank, addresses[rank]) for rank in missing]
+            raise Failed(
+                "%d of %d nodes have not joined Ray within %d s: %s. Their logs may tell why "
+                "(remote-logs --node=%d)"
+                % (len(missing), count, self.settings["joinTimeout"], ", ".join(shown), missing[0])
+            )
+        return missing
+
+    def _train(self) -> int:
+        """Runs the training. Returns its exit code, negative for a signal."""
+        variables = dict(os.environ, RAY_ADDRESS=self.settings["address"])
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+        if self.told.number or any(each in signal.sigpending() for each in ENDING):
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            return -(self.told.number or signal.SIGTERM)
+
+        def begin() -> None:
+            default_signals()
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+        try:
+            training = subprocess.Popen(self.command, env=variables, preexec_fn=begin)
+        except OSError as error:
+            print("%s can't be run: %s" % (self.command[0], error), flush=True)
+            return NOT_FOUND
+        self.told.training = training
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        # From here on, a stop signals the training itself.
+        self.told.leave_to_training()
+        while True:
+            try:
+                return training.wait(POLL_S)
+            except subprocess.TimeoutExpired:
+                self._warn_if_ended()
+
+    def _warn_if_ended(self) -> None:
+        if self.is_warned or not self.keeper.has_ended():
+            return
+        self.is_warned = True
+        show("Ray has ended on this node, without which the training can't use the others", self.ray)
+
+
+class Probe:
+    """Asks Ray for its nodes."""
+
+    def __init__(self, settings: Settings) -> None:
+        # A file: what Ray prints must not fill a pipe.
+        self.errors = os.path.join(settings["temp"], "probe.log")
+        with open(self.errors, "wb") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", WITHOUT_CURRENT_DIRECTORY + PROBE, settings["address"]],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                preexec_fn=default_signals,
+            )
+        assert self.process.stdout
+        self.output = self.process.stdout.fileno()
+        self.held = b""
+        self.names: list[str] = []
+
+    def look(self) -> list[str]:
+        """The resources of all nodes that are alive, as far as they are known after a while."""
+        if not select.select([self.output], [], [], POLL_S)[0]:
+            return self.names
+        data = os.read(self.output, 65536)
+        if not data:
+            with open(self.errors, encoding="utf-8", errors="replace") as errors:
+                lines = [line for line in errors.read().splitlines() if line.strip()]
+            raise Failed("Ray can't be asked for its nodes: %s" % " | ".join(lines[-MAX_LINES:]))
+        *lines, self.held = (self.held + data).split(b"\n")
+        for line in lines:
+            if line.startswith(b"["):
+                self.names = json.loads(line)
+        return self.names
+
+    def end(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(KILL_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+class OtherNode:
+    """It has Ray until that of the first node has ended, also when it is told to end: the training
+    then saves, for which it may need this node.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings, self.told, self.ray = settings, Told(), Ray(settings)
+        adopt_orphans()
+
+    def run(self) -> int:
+        try:
+            if self._first_answers():
+                self._keep()
+            code = 0
+        except Failed as failed:
+            code = fail(self.settings, str(failed), self.ray)
+        if self.ray.pid:
+            self.ray.end()
+        if code:
+            keep_logs(self.settings)
+        return code
+
+    def _first_answers(self) -> bool:
+        """Waits for Ray of the first node. False: this node was told to end meanwhile."""
+        deadline = time.monotonic() + self.settings["joinTimeout"]
+        while not self.told.number:
+            if answers(self.settings):
+                return True
+            if time.monotonic() > deadline:
+                raise Failed(
+                    "Ray of node 0 does not answer at %s. The nodes need a security group that "
+                    "lets them reach each other on all ports" % self.settings["address"]
+                )
+            time.sleep(ANSWER_POLL_S)
+        return False
+
+    def _keep(self) -> None:
+        starts, is_joined = 1, False
+        self.ray.start()
+        while not self._is_over():
+            time.sleep(ANSWER_POLL_S)
+            self.ray.reap()
+            if self.ray.pid:
+                if not is_joined and self.ray.has_started():
+                    say("Ray has joined that of node 0 at %s" % self.settings["address"])
+                    is_joined = True
+                continue
+            self.ray.kill()
+            if self._is_over():
+                return
+            if not is_joined:
+                raise Failed("Ray did not start on this node")
+            if starts <= RESTARTS:
+                show("Ray has ended on this node, and is started again", self.ray)
+                self.ray.start()
+            elif starts == RESTARTS + 1:
+                show("Ray has ended on this node once more: the training has one node less", self.ray)
+                keep_logs(self.settings)
+            starts += 1
+
+    def _is_over(self) -> bool:
+        """Whether Ray of the first node has ended. What does not answer may only be slow."""
+        found = answers(self.settings)
+        return found is False or (found is None and self.told.number is not None)
+
+
+def answers(settings: Settings) -> bool | None:
+    """Whether something listens at the address of the cluster; None where it does not tell."""
+    host, _, port = settings["address"].rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWER_TIMEOUT_S).close()
+        return True
+    except ConnectionRefusedError:
+        return False
+    except OSError:
+        return None
+
+
+def children() -> list[int]:
+    """Our children; on Linux."""
+    found: list[int] = []
+    try:
+        for task in os.listdir("/proc/self/task"):
+            with open("/proc/self/task/%s/children" % task) as file:
+                found += map(int, file.read().split())
+    except OSError:
+        pass
+    return found
+
+
+def adopt_orphans() -> None:
+    try:
+        ctypes.CDLL(None).prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    except (OSError, AttributeError):
+        pass
+
+
+def default_signals() -> None:
+    for each in ENDING:
+        signal.signal(each, signal.SIG_DFL)
+
+
+def say(text: str) -> None:
+    print("nx-ec2: " + text, flush=True)
+
+
+def show(text: str, ray: Ray) -> None:
+    say(text + ". Its last lines:")
+    for line in ray.last_lines():
+        say("[ray] " + line)
+
+
+def fail(settings: Settings, text: str, ray: Ray) -> int:
+    """Shows and records why there is no training. Returns the exit code."""
+    if ray.pid is None and not os.path.exists(ray.log):
+        say(text)
+    else:
+        show(text, ray)
+    path = os.path.join(settings["record"], "failure.json")
+    with open(path + ".new", "w") as file:
+        json.dump({"failure": text}, file)
+    os.replace(path + ".new", path)
+    return 1
+
+
+def keep_logs(settings: Settings) -> None:
+    """Copies Ray's own logs to where the run keeps them."""
+    for session in sorted(os.listdir(settings["temp"])):
+        logs = os.path.join(settings["temp"], session, "logs")
+        if session.startswith("session_20") and os.path.isdir(logs):
+            try:
+                target = os.path.join(settings["logs"], "node-%d" % settings["rank"])
+                shutil.copytree(logs, os.path.join(target, session), symlinks=True, dirs_exist_ok=True)
+                say("Ray's logs of this node are in %s" % os.path.relpath(target))
+            except (OSError, shutil.Error):
+                pass
+
+
+def end_like(code: int) -> NoReturn:
+    """Ends with that exit code, or by that signal."""
+    if code < 0:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        signal.signal(-code, signal.SIG_DFL) if -code != signal.SIGKILL else None
+        os.kill(os.getpid(), -code)
+        code = 128 - code
+    sys.exit(code)
+
+
+def main(text: str, *command: str) -> NoReturn:
+    settings: Settings = json.loads(text)
+    node = OtherNode(settings) if settings["rank"] else FirstNode(settings, list(command))
+    end_like(node.run())
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
