@@ -32,10 +32,14 @@ export function launcherOf(
   const own = command && launcherInCommand(command);
   if (launcher === 'torchrun' || launcher === 'ray') {
     if (own)
-      throw new Problem('CONFIG_INVALID', `"train.command" already starts ${own.name}, and "launcher" is ${launcher}.`, {
-        next: 'Remove "launcher"; "processes" then sets the number of processes of the command.',
-        settings: ['train.launcher', 'train.command'],
-      });
+      throw new Problem(
+        'CONFIG_INVALID',
+        `"train.command" already starts ${own.name}, and "launcher" is ${launcher}.`,
+        {
+          next: 'Remove "launcher"; "processes" then sets the number of processes of the command.',
+          settings: ['train.launcher', 'train.command'],
+        },
+      );
     if (launcher === 'torchrun') return { name: 'torchrun', processes: processes ?? 'gpu', option: null };
     if (processes !== undefined)
       throw new Problem(

@@ -10,8 +10,8 @@ import shutil
 import tempfile
 
 from ..system import account as accounts
-from ..system import bounded, safe_walk
-from . import failure_cause, launcher, ray_program
+from ..system import atomic_files, bounded, safe_walk
+from . import failure_cause, launcher, ray_processes, ray_program
 from .node_address import free_port, node_address
 
 TYPE_CHECKING = False
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from ..system.documents import RunSpec, RunStateFailure
     from .node_variables import Nodes
 
-# The name by which `leader` knows the program.
-PROGRAM = "nx_ec2_ray.py"
+# The name by which `leader` knows the program, a directory.
+PROGRAM = "nx_ec2_ray"
+MODULES = (ray_program, ray_processes)
+MAIN = b"import sys\nfrom node.ray_program import main\nmain(*sys.argv[1:])\n"
 # How long Ray of the nodes may take to find each other.
 JOIN_TIMEOUT_S = 300
 # The path of a socket has 107 bytes at most, of which Ray appends more than 70 to its directory.
@@ -46,8 +48,12 @@ class RayLaunch(launcher.Launch):
 
     def prepare(self, run_dir: str, account: pwd.struct_passwd) -> None:
         directory = os.path.join(run_dir, "ray")
-        os.makedirs(directory, exist_ok=True)
-        launcher.write_program(os.path.join(directory, PROGRAM), ray_program)
+        program = os.path.join(directory, PROGRAM)
+        os.makedirs(os.path.join(program, "node"), exist_ok=True)
+        atomic_files.write_atomically(os.path.join(program, "__main__.py"), MAIN)
+        for module in MODULES:
+            name = module.__name__.rpartition(".")[2] + ".py"
+            launcher.write_program(os.path.join(program, "node", name), module)
         launcher.make_records(os.path.join(directory, self.id), account)
         self.temp = tempfile.mkdtemp(prefix="nx-ec2-ray-", dir=TEMPORARY)
         accounts.own(self.temp, account)
@@ -74,8 +80,6 @@ class RayLaunch(launcher.Launch):
             "options": self._options(rank, addresses[rank], address),
             # Of the server for clients outside the cluster, which Ray starts where it can.
             "clientPort": nodes.rendezvous["masterPort"] if nodes else free_port(host),
-            # Draining is for services: when Ray is ended, the training has ended.
-            "variables": {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"},
             "grace": self.spec["gracePeriod"],
             "joinTimeout": JOIN_TIMEOUT_S,
             "temp": self.temp,
@@ -101,7 +105,7 @@ class RayLaunch(launcher.Launch):
             "--node-ip-address=" + own_address,
             "--num-cpus=%d" % cores,
             "--num-gpus=%d" % self.gpus,
-            '--resources={"%s%d": 1}' % (ray_program.NODE_RESOURCE, rank),
+            '--resources={"%s%d": 1}' % (ray_processes.NODE_RESOURCE, rank),
             *("--min-worker-port=0", "--max-worker-port=0", "--dashboard-agent-listen-port=0"),
             "--temp-dir=%s" % self.temp,
             "--disable-usage-stats",
@@ -127,7 +131,9 @@ class RayLaunch(launcher.Launch):
             shutil.rmtree(self.temp, ignore_errors=True)
 
 
-def of(spec: RunSpec, record: Mapping[str, Any], nodes: Nodes | None = None) -> launcher.Launch | None:
+def of(
+    spec: RunSpec, record: Mapping[str, Any], nodes: Nodes | None = None
+) -> launcher.Launch | None:
     """How a training is launched; None where its command is run as it is."""
     wanted = spec.get("launcher")
     if wanted and wanted["name"] == "ray":

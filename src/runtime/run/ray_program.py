@@ -1,9 +1,9 @@
 """A node of a Ray cluster: starts Ray, on the first node also the training, and ends Ray after it.
 
-    nx_ec2_ray.py <settings, JSON> <command> …
+    nx_ec2_ray <settings, JSON> <command> …
 
 It runs as the training's user, with the Python of the run's environment: it imports nothing of the
-runtime, which writes it to a file.
+runtime, which writes it and ray_processes.py to files.
 
 On the first node, Ray is below a process of its own that is no child of this one: what a stop
 signals first is the training, as without a launcher.
@@ -11,12 +11,9 @@ signals first is the training, as without a launcher.
 
 from __future__ import annotations
 
-import ctypes
-import importlib.util
 import json
 import os
 import resource
-import select
 import shutil
 import signal
 import socket
@@ -24,47 +21,31 @@ import subprocess
 import sys
 import time
 
+from .ray_processes import (
+    ENDING,
+    NODE_RESOURCE,
+    POLL_S,
+    Failed,
+    Keeper,
+    Probe,
+    Ray,
+    adopt_orphans,
+    default_signals,
+    say,
+    show,
+)
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, NoReturn
+    from typing import NoReturn
 
-    Settings = dict[str, Any]
+    from .ray_processes import Settings
 
-# Signals that end it, or that it leaves to the training.
-ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-# PR_SET_CHILD_SUBREAPER of Linux.
-SET_CHILD_SUBREAPER = 36
-POLL_S = 0.2
 # How long the first node gets to answer, and between two looks whether it does.
 ANSWER_TIMEOUT_S, ANSWER_POLL_S = 2.0, 0.5
 # How often Ray is started again on a node other than the first.
 RESTARTS = 3
-# What `ray start` prints when it has started.
-STARTED = b"Ray runtime started"
-# The resource of each node that tells which one it is.
-NODE_RESOURCE = "nx_ec2_node_"
-# So much of the end of what Ray has printed is shown.
-MAX_LINES, MAX_LINE_LENGTH, LINES_WITHIN_BYTES = 12, 1000, 65536
-# How long a process that was killed has to be gone.
-KILL_TIMEOUT_S = 5.0
 NOT_FOUND = 127
-# Python puts the current directory first, where a file may be named as a module that Ray imports.
-WITHOUT_CURRENT_DIRECTORY = "import sys\nsys.path = [each for each in sys.path if each]\n"
-START = WITHOUT_CURRENT_DIRECTORY + "from ray.scripts.scripts import main\nmain()"
-# Prints the resources of the nodes that are alive, until it is ended.
-PROBE = """
-import json, time
-import ray
-ray.init(address=sys.argv[1], namespace="nx-ec2", log_to_driver=False, logging_level="ERROR")
-while True:
-    alive = [name for node in ray.nodes() if node["Alive"] for name in node["Resources"]]
-    print(json.dumps(alive), flush=True)
-    time.sleep(0.5)
-"""
-
-
-class Failed(Exception):
-    """Ray can't be had: the training is not started."""
 
 
 class Told:
@@ -85,138 +66,6 @@ class Told:
     def leave_to_training(self) -> None:
         for each in ENDING:
             signal.signal(each, signal.SIG_IGN)
-
-
-class Ray:
-    """`ray start` and what it starts."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.log = os.path.join(settings["temp"], "start-%d.log" % settings["rank"])
-        # Of the `ray start` that runs.
-        self.pid: int | None = None
-        self.begin = 0
-
-    def start(self) -> None:
-        variables = dict(os.environ, **self.settings["variables"])
-        # The address of the cluster is for the training.
-        variables.pop("RAY_ADDRESS", None)
-        options = list(self.settings["options"])
-        if not self.settings["rank"] and importlib.util.find_spec("grpc"):
-            options.append("--ray-client-server-port=%d" % self.settings["clientPort"])
-        with open(self.log, "ab") as log:
-            self.begin = log.tell()
-            # Its end is noticed by `reap`.
-            self.pid = subprocess.Popen(
-                [sys.executable, "-c", START, "start", *options],
-                env=variables,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                preexec_fn=default_signals,
-            ).pid
-
-    def has_started(self) -> bool:
-        return STARTED in self._printed()
-
-    def last_lines(self) -> list[str]:
-        text = self._printed()[-LINES_WITHIN_BYTES:].decode("utf-8", "replace")
-        lines = [line for line in text.splitlines() if line.strip()]
-        return [line[:MAX_LINE_LENGTH] for line in lines[-MAX_LINES:]]
-
-    def _printed(self) -> bytes:
-        with open(self.log, "rb") as log:
-            log.seek(self.begin)
-            return log.read()
-
-    def reap(self) -> None:
-        """Takes leave of the processes that have ended, also of those whose parents have."""
-        try:
-            while True:
-                pid, _ = os.waitpid(-1, os.WNOHANG)
-                if not pid:
-                    return
-                if pid == self.pid:
-                    self.pid = None
-        except ChildProcessError:
-            self.pid = None
-
-    def end(self) -> None:
-        """SIGTERM, the grace period, and SIGKILL for all that is left."""
-        if self.pid:
-            os.kill(self.pid, signal.SIGTERM)
-        deadline = time.monotonic() + self.settings["grace"]
-        while self.pid and time.monotonic() < deadline:
-            time.sleep(POLL_S / 4)
-            self.reap()
-        self.kill()
-
-    def kill(self) -> None:
-        """Kills all below this process: what loses its parent becomes our child."""
-        deadline = time.monotonic() + KILL_TIMEOUT_S
-        while time.monotonic() < deadline:
-            self.reap()
-            left = children()
-            if not left:
-                return
-            for pid in left:
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
-            time.sleep(POLL_S / 10)
-
-
-class Keeper:
-    """The process above Ray on the first node. It ends Ray when this process has ended or says so."""
-
-    def __init__(self, ray: Ray) -> None:
-        self.ray = ray
-        hold, self.hold = os.pipe()
-        self.news, tell = os.pipe()
-        self.said = b""
-        child = os.fork()
-        if not child:
-            try:
-                os.close(self.hold)
-                os.close(self.news)
-                os.setsid()
-                if not os.fork():
-                    self._keep(hold, tell)
-            finally:
-                os._exit(0)
-        os.waitpid(child, 0)
-        os.close(hold)
-        os.close(tell)
-
-    def _keep(self, hold: int, tell: int) -> None:
-        for each in ENDING:
-            signal.signal(each, signal.SIG_IGN)
-        adopt_orphans()
-        self.ray.start()
-        is_known = False
-        while not select.select([hold], [], [], POLL_S)[0]:
-            self.ray.reap()
-            if not self.ray.pid:
-                self.ray.kill()
-                return
-            if not is_known and self.ray.has_started():
-                os.write(tell, b"started\n")
-                is_known = True
-        self.ray.end()
-
-    def has_ended(self, timeout_s: float = 0.0) -> bool:
-        while select.select([self.news], [], [], timeout_s)[0]:
-            data = os.read(self.news, 100)
-            if not data:
-                return True
-            self.said += data
-        return False
-
-    def end(self) -> None:
-        os.close(self.hold)
-        self.has_ended(self.ray.settings["grace"] + KILL_TIMEOUT_S)
 
 
 class FirstNode:
@@ -304,50 +153,9 @@ class FirstNode:
         if self.is_warned or not self.keeper.has_ended():
             return
         self.is_warned = True
-        show("Ray has ended on this node, without which the training can't use the others", self.ray)
-
-
-class Probe:
-    """Asks Ray for its nodes."""
-
-    def __init__(self, settings: Settings) -> None:
-        # A file: what Ray prints must not fill a pipe.
-        self.errors = os.path.join(settings["temp"], "probe.log")
-        with open(self.errors, "wb") as errors:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", WITHOUT_CURRENT_DIRECTORY + PROBE, settings["address"]],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                preexec_fn=default_signals,
-            )
-        assert self.process.stdout
-        self.output = self.process.stdout.fileno()
-        self.held = b""
-        self.names: list[str] = []
-
-    def look(self) -> list[str]:
-        """The resources of all nodes that are alive, as far as they are known after a while."""
-        if not select.select([self.output], [], [], POLL_S)[0]:
-            return self.names
-        data = os.read(self.output, 65536)
-        if not data:
-            with open(self.errors, encoding="utf-8", errors="replace") as errors:
-                lines = [line for line in errors.read().splitlines() if line.strip()]
-            raise Failed("Ray can't be asked for its nodes: %s" % " | ".join(lines[-MAX_LINES:]))
-        *lines, self.held = (self.held + data).split(b"\n")
-        for line in lines:
-            if line.startswith(b"["):
-                self.names = json.loads(line)
-        return self.names
-
-    def end(self) -> None:
-        self.process.terminate()
-        try:
-            self.process.wait(KILL_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        show(
+            "Ray has ended on this node, without which the training can't use the others", self.ray
+        )
 
 
 class OtherNode:
@@ -406,7 +214,9 @@ class OtherNode:
                 show("Ray has ended on this node, and is started again", self.ray)
                 self.ray.start()
             elif starts == RESTARTS + 1:
-                show("Ray has ended on this node once more: the training has one node less", self.ray)
+                show(
+                    "Ray has ended on this node once more: the training has one node less", self.ray
+                )
                 keep_logs(self.settings)
             starts += 1
 
@@ -426,40 +236,6 @@ def answers(settings: Settings) -> bool | None:
         return False
     except OSError:
         return None
-
-
-def children() -> list[int]:
-    """Our children; on Linux."""
-    found: list[int] = []
-    try:
-        for task in os.listdir("/proc/self/task"):
-            with open("/proc/self/task/%s/children" % task) as file:
-                found += map(int, file.read().split())
-    except OSError:
-        pass
-    return found
-
-
-def adopt_orphans() -> None:
-    try:
-        ctypes.CDLL(None).prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    except (OSError, AttributeError):
-        pass
-
-
-def default_signals() -> None:
-    for each in ENDING:
-        signal.signal(each, signal.SIG_DFL)
-
-
-def say(text: str) -> None:
-    print("nx-ec2: " + text, flush=True)
-
-
-def show(text: str, ray: Ray) -> None:
-    say(text + ". Its last lines:")
-    for line in ray.last_lines():
-        say("[ray] " + line)
 
 
 def fail(settings: Settings, text: str, ray: Ray) -> int:
@@ -482,7 +258,9 @@ def keep_logs(settings: Settings) -> None:
         if session.startswith("session_20") and os.path.isdir(logs):
             try:
                 target = os.path.join(settings["logs"], "node-%d" % settings["rank"])
-                shutil.copytree(logs, os.path.join(target, session), symlinks=True, dirs_exist_ok=True)
+                shutil.copytree(
+                    logs, os.path.join(target, session), symlinks=True, dirs_exist_ok=True
+                )
                 say("Ray's logs of this node are in %s" % os.path.relpath(target))
             except (OSError, shutil.Error):
                 pass
@@ -502,7 +280,3 @@ def main(text: str, *command: str) -> NoReturn:
     settings: Settings = json.loads(text)
     node = OtherNode(settings) if settings["rank"] else FirstNode(settings, list(command))
     end_like(node.run())
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

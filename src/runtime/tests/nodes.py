@@ -16,7 +16,7 @@ from nx_ec2_runtime import main
 from nx_ec2_runtime.run import runs
 from nx_ec2_runtime.system import process_group, processes
 
-PREFIX = "v2/projects/p/run/r/"
+PREFIX = "v2/projects/p/run/%s/"
 # What tells nodes apart in a script, and files by which it and a test wait for each other.
 SCRIPT = """
 import json, os, signal, sys, time
@@ -74,7 +74,7 @@ class Nodes(Trainings):
         return Store(directory)
 
     def prefix(self, rank):
-        return PREFIX + ("node/%d/" % rank if rank else "")
+        return PREFIX % self.run_id + ("node/%d/" % rank if rank else "")
 
     def instance(self, rank):
         return "i-%017x" % (rank + 1)

@@ -4,7 +4,6 @@ supervisors with addresses of loopback. The Python that NX_EC2_RAY_PYTHON names 
 
 import glob
 import os
-import re
 import signal
 import sys
 import unittest
@@ -72,7 +71,13 @@ class RayNodes(Nodes):
         self.run_id = "20260101-000000-p-%s%s" % (OURS, more.pop("run", "n"))
         self.addCleanup(self.kill_run, self.run_id)
         env = {"PATH": os.path.dirname(PYTHON) + ":/usr/bin:/bin"}
-        given = {"launcher": RAY, "rerun": True, "gracePeriod": GRACE_S, "env": env, "limits": {"memory": None, "cores": 1}}
+        given = {
+            "launcher": RAY,
+            "rerun": True,
+            "gracePeriod": GRACE_S,
+            "env": env,
+            "limits": {"memory": None, "cores": 1},
+        }
         self.start_all(count, DRIVER + script, **dict(given, **more))
 
     def kill_run(self, run_id):
@@ -110,7 +115,9 @@ class RealRay(RayNodes):
                 self.assert_nothing_left()
 
     def test_the_exit_code_of_the_driver_is_that_of_the_run_and_is_retried(self):
-        self.launch(2, "sys.exit(75 if attempt == 1 else 3)", retry={"exitCodes": [75], "attempts": 3})
+        self.launch(
+            2, "sys.exit(75 if attempt == 1 else 3)", retry={"exitCodes": [75], "attempts": 3}
+        )
         states = self.finish(2)
         self.assertEqual(["failed"] * 2, self.outcomes(states), self.told())
         self.assertEqual([75, 3], [each["exitCode"] for each in states[0]["attempts"]])
