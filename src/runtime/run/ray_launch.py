@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from ..system.documents import RunSpec, RunStateFailure
     from .node_variables import Nodes
+    from .ray_processes import Settings
 
 # The name by which `leader` knows the program, a directory.
 PROGRAM = "nx_ec2_ray"
@@ -65,7 +66,7 @@ class RayLaunch(launcher.Launch):
         python = launcher.python_of(self.spec)
         return [*before, python, "-I", program, settings, *command[len(before) :]]
 
-    def settings(self, run_dir: str) -> dict[str, Any]:
+    def settings(self, run_dir: str) -> Settings:
         """What the program is told."""
         nodes = self.nodes
         addresses = nodes.addresses if nodes else [node_address()]
@@ -82,7 +83,7 @@ class RayLaunch(launcher.Launch):
             "clientPort": nodes.rendezvous["masterPort"] if nodes else free_port(host),
             "grace": self.spec["gracePeriod"],
             "joinTimeout": JOIN_TIMEOUT_S,
-            "temp": self.temp,
+            "temp": self.temp or "",
             "record": os.path.join(run_dir, "ray", self.id),
             "logs": os.path.join(run_dir, "work", self.spec["projectRoot"], LOGS),
         }

@@ -16,9 +16,25 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import TypedDict
 
-    Settings = dict[str, Any]
+    class Settings(TypedDict):
+        """What the program is told. `grace` and `joinTimeout` are seconds; `temp` is the directory
+        of Ray's sessions, `record` that of the program's own record, and `logs` that in which the
+        logs of a failed training are kept.
+        """
+
+        rank: int
+        addresses: list[str]
+        address: str
+        options: list[str]
+        clientPort: int
+        grace: float
+        joinTimeout: float
+        temp: str
+        record: str
+        logs: str
+
 
 # Signals that end it, or that it leaves to the training.
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
