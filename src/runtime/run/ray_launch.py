@@ -78,7 +78,7 @@ class RayLaunch(launcher.Launch):
             "rank": rank,
             "addresses": addresses,
             "address": address,
-            "options": self._options(rank, addresses[rank], address),
+            "options": self._start_options(rank, addresses[rank], address),
             # Of the server for clients outside the cluster, which Ray starts where it can.
             "clientPort": nodes.rendezvous["masterPort"] if nodes else free_port(host),
             "grace": self.spec["gracePeriod"],
@@ -88,7 +88,7 @@ class RayLaunch(launcher.Launch):
             "logs": os.path.join(run_dir, "work", self.spec["projectRoot"], LOGS),
         }
 
-    def _options(self, rank: int, own_address: str, address: str) -> list[str]:
+    def _start_options(self, rank: int, own_address: str, address: str) -> list[str]:
         """The options of `ray start`. Two runs on one instance must not meet at a port: Ray takes
         one that is free where 0 is said.
         """
