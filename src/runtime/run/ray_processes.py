@@ -10,24 +10,26 @@ import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import TypedDict
+    from typing import Any, TypedDict
 
     class Settings(TypedDict):
         """What the program is told. `grace` and `joinTimeout` are seconds; `temp` is the directory
-        of Ray's sessions, `record` that of the program's own record, and `logs` that in which the
-        logs of a failed training are kept.
+        of Ray's sessions, `door` the host and port of the first node's door, `record` the directory
+        of the program's own record, and `logs` the one for Ray's logs of a failed training.
         """
 
         rank: int
         addresses: list[str]
         address: str
         options: list[str]
+        door: list[Any]
         clientPort: int
         grace: float
         joinTimeout: float
@@ -41,6 +43,8 @@ ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # PR_SET_CHILD_SUBREAPER of Linux.
 SET_CHILD_SUBREAPER = 36
 POLL_S = 0.2
+# How long the first node gets to answer.
+ANSWER_TIMEOUT_S = 2.0
 # What `ray start` prints when it has started.
 STARTED = b"Ray runtime started"
 # The resource of each node that tells which one it is.
@@ -151,7 +155,7 @@ class Ray:
             time.sleep(POLL_S / 10)
 
 
-class Keeper:
+class RayParent:
     """The process above Ray on the first node. It ends Ray when this one has ended or says so."""
 
     def __init__(self, ray: Ray) -> None:
@@ -166,14 +170,14 @@ class Keeper:
                 os.close(self.news)
                 os.setsid()
                 if not os.fork():
-                    self._keep(hold, tell)
+                    self._run(hold, tell)
             finally:
                 os._exit(0)
         os.waitpid(child, 0)
         os.close(hold)
         os.close(tell)
 
-    def _keep(self, hold: int, tell: int) -> None:
+    def _run(self, hold: int, tell: int) -> None:
         for each in ENDING:
             signal.signal(each, signal.SIG_IGN)
         adopt_orphans()
@@ -200,6 +204,43 @@ class Keeper:
     def end(self) -> None:
         os.close(self.hold)
         self.has_ended(self.ray.settings["grace"] + KILL_TIMEOUT_S)
+
+
+class Door:
+    """A port of the first node that is open from when Ray has started there until the training has
+    ended.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        host, port = settings["door"]
+        self.socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.setblocking(False)
+        self.socket.bind((host, port))
+        self.socket.listen(1024)
+
+    def greet(self) -> None:
+        """To be called often: takes leave of those that have looked whether it is open."""
+        try:
+            while True:
+                self.socket.accept()[0].close()
+        except OSError:
+            pass
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+def is_open(settings: Settings) -> bool | None:
+    """Whether the door of the first node is; None where nothing tells."""
+    host, port = settings["door"]
+    try:
+        socket.create_connection((host, port), ANSWER_TIMEOUT_S).close()
+        return True
+    except ConnectionRefusedError:
+        return False
+    except OSError:
+        return None
 
 
 class Probe:

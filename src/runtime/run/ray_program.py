@@ -16,7 +16,6 @@ import os
 import resource
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,12 +24,14 @@ from .ray_processes import (
     ENDING,
     NODE_RESOURCE,
     POLL_S,
+    Door,
     Failed,
-    Keeper,
     Probe,
     Ray,
+    RayParent,
     adopt_orphans,
     default_signals,
+    is_open,
     say,
     show,
 )
@@ -41,8 +42,8 @@ if TYPE_CHECKING:
 
     from .ray_processes import Settings
 
-# How long the first node gets to answer, and between two looks whether it does.
-ANSWER_TIMEOUT_S, ANSWER_POLL_S = 2.0, 0.5
+# Between two looks whether the door of the first node is open.
+DOOR_POLL_S = 0.5
 # How often Ray is started again on a node other than the first.
 RESTARTS = 3
 NOT_FOUND = 127
@@ -73,7 +74,8 @@ class FirstNode:
         self.settings, self.command = settings, command
         self.told = Told()
         self.ray = Ray(settings)
-        self.keeper = Keeper(self.ray)
+        self.parent = RayParent(self.ray)
+        self.door: Door | None = None
         self.is_warned = False
 
     def run(self) -> int:
@@ -82,20 +84,23 @@ class FirstNode:
             code = self._train()
         except Failed as failed:
             code = fail(self.settings, str(failed), self.ray)
-        self.keeper.end()
+        if self.door:
+            self.door.close()
+        self.parent.end()
         if code:
             keep_logs(self.settings)
         return code
 
     def _wait_for_nodes(self) -> None:
         deadline = time.monotonic() + self.settings["joinTimeout"]
-        while b"started" not in self.keeper.said and not self.told.number:
-            if self.keeper.has_ended(POLL_S):
+        while b"started" not in self.parent.said and not self.told.number:
+            if self.parent.has_ended(POLL_S):
                 raise Failed("Ray did not start on this node")
             if time.monotonic() > deadline:
                 raise Failed("Ray has not started within %d s" % self.settings["joinTimeout"])
         if self.told.number:
             return
+        self.door = Door(self.settings)
         probe = Probe(self.settings)
         try:
             while not self.told.number and self._missing(probe, deadline):
@@ -105,13 +110,14 @@ class FirstNode:
 
     def _missing(self, probe: Probe, deadline: float) -> list[int]:
         """The nodes that have not joined yet."""
+        self._greet()
         names = probe.look()
         addresses = self.settings["addresses"]
         count = len(addresses)
         missing = [rank for rank in range(count) if NODE_RESOURCE + str(rank) not in names]
         if not missing:
             say("Ray has %d node%s at %s" % (count, "s"[: count > 1], self.settings["address"]))
-        elif self.keeper.has_ended():
+        elif self.parent.has_ended():
             raise Failed("Ray ended on this node before the others had joined")
         elif time.monotonic() > deadline:
             shown = ["node %d (%s)" % (rank, addresses[rank]) for rank in missing]
@@ -121,6 +127,10 @@ class FirstNode:
                 % (len(missing), count, self.settings["joinTimeout"], ", ".join(shown), missing[0])
             )
         return missing
+
+    def _greet(self) -> None:
+        if self.door:
+            self.door.greet()
 
     def _train(self) -> int:
         """Runs the training. Returns its exit code, negative for a signal."""
@@ -147,10 +157,11 @@ class FirstNode:
             try:
                 return training.wait(POLL_S)
             except subprocess.TimeoutExpired:
+                self._greet()
                 self._warn_if_ended()
 
     def _warn_if_ended(self) -> None:
-        if self.is_warned or not self.keeper.has_ended():
+        if self.is_warned or not self.parent.has_ended():
             return
         self.is_warned = True
         show(
@@ -159,8 +170,8 @@ class FirstNode:
 
 
 class OtherNode:
-    """It has Ray until that of the first node has ended, also when it is told to end: the training
-    then saves, for which it may need this node.
+    """It has Ray until the training on the first node has ended, also when it is told to end: the
+    training then saves, for which it may need this node.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -181,24 +192,24 @@ class OtherNode:
         return code
 
     def _first_answers(self) -> bool:
-        """Waits for Ray of the first node. False: this node was told to end meanwhile."""
+        """Waits until Ray has started on the first node. False: told to end meanwhile."""
         deadline = time.monotonic() + self.settings["joinTimeout"]
         while not self.told.number:
-            if answers(self.settings):
+            if is_open(self.settings):
                 return True
             if time.monotonic() > deadline:
                 raise Failed(
-                    "Ray of node 0 does not answer at %s. The nodes need a security group that "
-                    "lets them reach each other on all ports" % self.settings["address"]
+                    "node 0 does not answer at %s, port %d. The nodes need a security group that "
+                    "lets them reach each other on all ports" % tuple(self.settings["door"])
                 )
-            time.sleep(ANSWER_POLL_S)
+            time.sleep(DOOR_POLL_S)
         return False
 
     def _keep(self) -> None:
         starts, is_joined = 1, False
         self.ray.start()
         while not self._is_over():
-            time.sleep(ANSWER_POLL_S)
+            time.sleep(DOOR_POLL_S)
             self.ray.reap()
             if self.ray.pid:
                 if not is_joined and self.ray.has_started():
@@ -221,21 +232,9 @@ class OtherNode:
             starts += 1
 
     def _is_over(self) -> bool:
-        """Whether Ray of the first node has ended. What does not answer may only be slow."""
-        found = answers(self.settings)
+        """Whether the training has ended. What does not answer may only be slow."""
+        found = is_open(self.settings)
         return found is False or (found is None and self.told.number is not None)
-
-
-def answers(settings: Settings) -> bool | None:
-    """Whether something listens at the address of the cluster; None where it does not tell."""
-    host, _, port = settings["address"].rpartition(":")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), ANSWER_TIMEOUT_S).close()
-        return True
-    except ConnectionRefusedError:
-        return False
-    except OSError:
-        return None
 
 
 def fail(settings: Settings, text: str, ray: Ray) -> int:

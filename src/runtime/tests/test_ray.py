@@ -49,6 +49,9 @@ class RayTest(Nodes):
         patch.start()
         self.addCleanup(patch.stop)
 
+    def wait(self, holds, seconds=300):
+        super().wait(holds, seconds)
+
     def launch(self, count, script, /, **more):
         env = dict({"PYTHONPATH": self.ray}, **more.pop("env", {}))
         given = {"launcher": RAY, "env": env, "gracePeriod": GRACE_S}
