@@ -80,8 +80,6 @@ class RayLaunch(launcher.Launch):
             "address": address,
             "options": self._start_options(rank, addresses[rank], address),
             "door": [host, nodes.rendezvous["masterPort"] if nodes else free_port(host)],
-            # Of the server for clients outside the cluster, which Ray starts where it can.
-            "clientPort": 0 if rank else free_port(host),
             "grace": self.spec["gracePeriod"],
             "joinTimeout": JOIN_TIMEOUT_S,
             "temp": self.temp or "",

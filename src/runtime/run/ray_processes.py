@@ -5,7 +5,6 @@ ray_program.py.
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 import json
 import os
 import select
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
         address: str
         options: list[str]
         door: list[Any]
-        clientPort: int
         grace: float
         joinTimeout: float
         temp: str
@@ -57,7 +55,16 @@ KILL_TIMEOUT_S = 5.0
 WITHOUT_DRAINING = {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}
 # Python puts the current directory first, where a file may be named as a module that Ray imports.
 WITHOUT_CURRENT_DIRECTORY = "import sys\nsys.path = [each for each in sys.path if each]\n"
-START = WITHOUT_CURRENT_DIRECTORY + "from ray.scripts.scripts import main\nmain()"
+# Ray starts a server for clients outside the cluster where it can: at a port that is the same for all
+# runs, and the end of this server would be that of Ray. No option prevents that.
+START = (
+    WITHOUT_CURRENT_DIRECTORY
+    + """
+from ray.scripts import scripts
+scripts.get_ray_client_dependency_error = lambda: "not wanted"
+scripts.main()
+"""
+)
 # Prints the resources of the nodes that are alive, until it is ended.
 PROBE = """
 import json, time
@@ -88,14 +95,11 @@ class Ray:
         variables = dict(os.environ, **WITHOUT_DRAINING)
         # The address of the cluster is for the training.
         variables.pop("RAY_ADDRESS", None)
-        options = list(self.settings["options"])
-        if not self.settings["rank"] and importlib.util.find_spec("grpc"):
-            options.append("--ray-client-server-port=%d" % self.settings["clientPort"])
         with open(self.log, "ab") as log:
             self.begin = log.tell()
             # Its end is noticed by `reap`.
             self.pid = subprocess.Popen(
-                [sys.executable, "-c", START, "start", *options],
+                [sys.executable, "-c", START, "start", *self.settings["options"]],
                 env=variables,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
