@@ -55,8 +55,8 @@ KILL_TIMEOUT_S = 5.0
 WITHOUT_DRAINING = {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}
 # Python puts the current directory first, where a file may be named as a module that Ray imports.
 WITHOUT_CURRENT_DIRECTORY = "import sys\nsys.path = [each for each in sys.path if each]\n"
-# Ray starts a server for clients outside the cluster where it can: at a port that is the same for all
-# runs, and the end of this server would be that of Ray. No option prevents that.
+# Ray starts a server for clients outside the cluster where it can: at a port that is the same for
+# all runs, and the end of this server would be that of Ray. No option prevents that.
 START = (
     WITHOUT_CURRENT_DIRECTORY
     + """
