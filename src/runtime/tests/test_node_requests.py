@@ -128,10 +128,13 @@ class RequestsTest(Trainings):
         self.assertLess(of_node, 3000, puts)
         lines = ["writes of a node in an hour: %s" % puts]
         for count in (16, 64, 1000):
-            reads = self.gets(0, count) + (count - 1) * self.gets(1, count)
+            first, second, third = (self.gets(rank, count) for rank in range(3))
+            reads = first + second + (count - 2) * third
             writes = count * of_node
-            # One by the first of each other node, and one by each other node of the first.
-            self.assertEqual(2 * (count - 1) * HOUR_S / node_records.RUNNING_POLL_S, reads)
+            # The first reads all others; each other one the first, and the one before it.
+            self.assertEqual(
+                ((count - 1) + 1 + 2 * (count - 2)) * HOUR_S / node_records.RUNNING_POLL_S, reads
+            )
             usd = (writes * PUT_USD + reads * GET_USD) / 1000
             lines.append(
                 "%4d nodes: %.1f PUT/s, %.1f GET/s, $%.2f an hour, $%.4f a node"
