@@ -97,7 +97,11 @@ const LAUNCH = [
   need('ec2:DescribeInstances', 'check whether one exists; follow the state of the new one'),
   need('ec2:RunInstances', 'launch the instance', 'none exists'),
   need('ec2:StartInstances', 'start the instance', 'it was stopped'),
-  need('ec2:DescribeSpotInstanceRequests', 'find requests of abandoned launch attempts', 'spot'),
+  need(
+    'ec2:DescribeSpotInstanceRequests',
+    'find requests of abandoned launch attempts; see which nodes are about to be taken away',
+    'spot',
+  ),
   need('ec2:CancelSpotInstanceRequests', 'cancel them', 'spot'),
   need('ec2:TerminateInstances', 'terminate duplicates, and instances that no training uses', 'there are any'),
 ];

@@ -2,6 +2,9 @@ import type { InstanceContext, RunContext } from '../../context/types';
 import type { RunFacts } from '../../command/plan';
 import type { Scanned } from '../../project/scan-project';
 import type { NextAttempt, PlannedRun } from '../../run/start/plan-run';
+import { mayBeResumed } from '../../run/record/lease';
+import { lookAtNodes } from '../../run/record/node-records';
+import type { ReadRecord, RunRecord } from '../../run/record/record';
 import { startOtherNodes } from '../../run/start/start-nodes';
 import type { StartedRun } from '../../run/start/start-run';
 import { cancelRun } from '../../run/stop/cancel';
@@ -31,10 +34,37 @@ export async function startOthers(
   await startOtherNodes(first, workspace, planned, run, { instances, scanned, signal, force, nextAttempt });
 }
 
-/** Whether a run that was found may lack nodes: the client that started it may have ended before it had started them all. */
-export async function mayLackNodes(runContext: RunContext, { run, attached }: StartedRun): Promise<boolean> {
-  const isStarting = attached === 'running' && run.nodes.length === 0 && run.attempt === 1;
-  return runContext.configuration.train.nodes > 1 && isStarting && run.caller === (await runContext.caller());
+/** How the nodes that a run lacks are started. */
+export interface LackingNodes {
+  /** On which instances the nodes are, or were in the attempt before, as far as it is known. */
+  known: RunRecord['nodes'];
+  nextAttempt?: NextAttempt;
+}
+
+/**
+ * Whether a run that was found lacks nodes: the client that started it, or its current attempt, may have ended before it
+ * had started them all.
+ * @returns null: it lacks none.
+ */
+export async function findLackingNodes(
+  runContext: RunContext,
+  { run, attached }: StartedRun,
+): Promise<LackingNodes | null> {
+  const count = runContext.configuration.train.nodes;
+  const { id, attempt, instance } = run;
+  const isStarting = attached === 'running' && run.nodes.length === 0;
+  if (count === 1 || !isStarting || run.caller !== (await runContext.caller())) return null;
+  const others = await lookAtNodes(runContext, id, count);
+  // One that goes into the attempt by itself, as after an exit code that is retried, has not ended.
+  const isLacking = (read: ReadRecord | null) => !read || (read.record.attempt < attempt && mayBeResumed(read));
+  if (!others.some(isLacking)) return null;
+  const known = others.flatMap((read, n) =>
+    read ? [{ rank: n + 1, instance: read.record.instance, address: '' }] : [],
+  );
+  return {
+    known: [{ rank: 0, instance, address: '' }, ...known],
+    nextAttempt: attempt === 1 ? undefined : { id, attempt, heartbeat: 0 },
+  };
 }
 
 /** Stops a run whose other nodes could not be started. @returns whether it was stopped. */

@@ -3,11 +3,16 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { MOVE } from '../../run/start/move-nodes';
 import { until } from '../../system/until.fixture';
+import { startOtherNodes } from '../../run/start/start-nodes';
 import { Workshop } from '../lib/executor-harness.fixture';
 
 // Node resolves the name of the built file.
 jest.mock('./start-on-launched-instance.js', () => jest.requireActual('./start-on-launched-instance'), {
   virtual: true,
+});
+jest.mock('../../run/start/start-nodes', () => {
+  const actual = jest.requireActual<{ startOtherNodes: typeof startOtherNodes }>('../../run/start/start-nodes');
+  return { startOtherNodes: jest.fn(actual.startOtherNodes) };
 });
 
 /**
@@ -201,6 +206,36 @@ describe('A training on several nodes', () => {
       expect(attempts).toBe(2);
       expect(launched('stay')).toHaveLength(3);
     });
+  });
+
+  it('replaces all nodes that got a spot notice, before it resumes', async () => {
+    const ends = { 0: '120', 1: '120', 2: '120' };
+    const training = train('notices', 3, ends, { instance: { spot: true } });
+    await shop.says(/node 0 waits/);
+    const before = launched('notices').map(({ id }) => id);
+    for (const id of before.slice(1)) shop.at.aws.interrupt(id);
+    const { attempts } = await training;
+    expect(attempts).toBe(2);
+    expect(shop.printed).toMatch(/AWS is about to take i-\w+ away as well: node [12] of \S+ gets another, too/);
+    expect(launched('notices')).toHaveLength(5);
+  });
+
+  it('starts the nodes of a later attempt that a killed client had not started', async () => {
+    const start = jest.mocked(startOtherNodes).mockClear();
+    const ends = { 0: '120', 1: '120', 2: '120' };
+    const training = train('later', 3, ends, { instance: { spot: true } });
+    await shop.says(/node 0 waits/);
+    // A client that does nothing any more, as one that was killed.
+    let end = () => {};
+    start.mockImplementationOnce(() => new Promise<void>((resolve) => (end = resolve)));
+    shop.at.aws.interrupt(launched('later')[1].id);
+    await until(() => start.mock.calls.length === 2);
+    const { attempts } = await train('later', 3, ends, { instance: { spot: true } });
+    expect(attempts).toBe(2);
+    expect(start).toHaveBeenCalledTimes(3);
+    expect(launched('later')).toHaveLength(4);
+    end();
+    await training;
   });
 
   it('stops all of them if it is cancelled', async () => {

@@ -3,7 +3,7 @@ import type { EnsuredInstance } from '../../instance/launch/ensure-instance';
 import { isAlive, describeInstance } from '../../instance/describe/describe-instances';
 import { readTags } from '../../instance/describe/tags';
 import { interruptedInstance } from '../../run/record/interruption';
-import { endInterrupted } from '../../run/start/end-interrupted';
+import { endInterrupted, endNoticed } from '../../run/start/end-interrupted';
 import { findDuplicateRun } from '../../run/find/find-run';
 import { launchOrMove } from '../../run/start/move-nodes';
 import { byRank } from '../../run/start/ranks';
@@ -20,7 +20,7 @@ import { targetCommand } from '../../workspace/invocation';
 import type { Target } from '../lib/run-target';
 import type { RunContext, InstanceContext } from '../../context/types';
 import { waitForLeaseExpiry } from '../../run/record/lease';
-import { mayLackNodes, startOthers, stopIncomplete, type NodesRequest } from './other-nodes';
+import { findLackingNodes, startOthers, stopIncomplete, type NodesRequest } from './other-nodes';
 import { planTraining } from './plan-training';
 import type { RunInstanceLifecycle, StartOptions } from './types';
 
@@ -114,12 +114,10 @@ class LaunchedStart implements Recovery {
     this.target.answerSignal(
       () => `Interrupted before ${gone.id} was resumed. To resume it: ${targetCommand(context, 'remote-train')}`,
     );
-    const before = await endInterrupted(
-      this.runs,
-      { ...gone, instance: interruptedInstance(gone) },
-      this.broughtUp,
-      signal,
-    );
+    const taken = interruptedInstance(gone);
+    const before = await endInterrupted(this.runs, { ...gone, instance: taken }, this.broughtUp, signal);
+    const others = gone.nodes.filter(({ instance }) => instance !== taken);
+    if (this.launchSpec.spot) await endNoticed(this.runs, gone, others, this.broughtUp, signal);
     const deadline = (before && readTags(before.tags).deadline) ?? this.instances[0]?.deadline ?? undefined;
     const instanceContext = await launchOrMove(
       this.runs,
@@ -243,12 +241,15 @@ class LaunchedStart implements Recovery {
     return started;
   }
 
-  /** Starts the other nodes of a run whose client ended before it had started them all. */
+  /** Starts the other nodes of a run whose client ended before it had started them all for the current attempt. */
   async completeNodes(started: StartedRun): Promise<void> {
-    if (!(await mayLackNodes(this.runs, started))) return;
-    const { run } = started;
-    const first = await this.makeReady(run.id, undefined, [{ rank: 0, instance: run.instance, address: '' }]);
-    await startOthers(first, started, this.nodesRequest());
+    const lacking = await findLackingNodes(this.runs, started);
+    if (!lacking) return;
+    const { id, instance } = started.run;
+    const at = await describeInstance(this.runs.aws, instance, this.target.signal);
+    const deadline = (at && readTags(at.tags).deadline) ?? undefined;
+    const first = await this.makeReady(id, deadline, lacking.known);
+    await startOthers(first, started, this.nodesRequest(lacking.nextAttempt));
   }
 
   private nodesRequest(nextAttempt?: NextAttempt): NodesRequest {

@@ -22,7 +22,7 @@ interface Place {
  * @throws Problem where one is missing or can't be verified: what its node has saved is not known then.
  */
 export async function readOtherNodes(at: Place, run: RunRecord): Promise<RunRecord[]> {
-  const found = await lookAtNodes(at, run);
+  const found = await lookAtNodes(at, run.id, run.nodes.length);
   return found.map((read, n) => {
     if (read) return read.record;
     throw new Problem('RECORD_UNVERIFIED', `The store has no record of node ${n + 1} of ${run.id}.`, {
@@ -42,7 +42,7 @@ export async function waitForOtherNodes(
   const began = steadyNow();
   let said = false;
   for (;;) {
-    const found = await lookAtNodes(at, run);
+    const found = await lookAtNodes(at, run.id, run.nodes.length);
     const left = found.flatMap((read, n) => (read?.record.state === 'ended' ? [] : [{ rank: n + 1, read }]));
     if (!left.length) return;
     const silent = left.filter(({ read }) => (read?.age ?? steadyNow() - began) > HEARTBEAT_TIMEOUT_MS);
@@ -58,8 +58,9 @@ export async function waitForOtherNodes(
   }
 }
 
-async function lookAtNodes({ store, keys }: Place, { id, nodes }: RunRecord): Promise<(ReadRecord | null)[]> {
-  const found = new Array<ReadRecord | null>(Math.max(0, nodes.length - 1)).fill(null);
+/** The records of the nodes but for the first, as they are now. @param count how many the run has */
+export async function lookAtNodes({ store, keys }: Place, id: string, count: number): Promise<(ReadRecord | null)[]> {
+  const found = new Array<ReadRecord | null>(Math.max(0, count - 1)).fill(null);
   await mapConcurrent(found.keys(), CONCURRENCY, async (n) => {
     found[n] = await readNodeRecord(store, keys, id, n + 1);
   });

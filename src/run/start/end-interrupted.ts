@@ -1,4 +1,5 @@
 import { isAlive, describeInstance } from '../../instance/describe/describe-instances';
+import { listNoticed } from '../../instance/describe/spot-notice';
 import { isRefusal } from '../../instance/stop/required-tags';
 import { managedInstance, type ManagedInstance } from '../../instance/stop/managed';
 import { isResourceId } from '../../instance/stop/resource-id';
@@ -9,6 +10,7 @@ import { requiredRunTags, requiredTags } from '../../context/required-tags';
 import { Waiting } from '../../instance/describe/wait-message';
 import { steadyNow } from '../../system/moment';
 import { sleep } from '../../system/sleep';
+import { waitForLeaseExpiry } from '../record/lease';
 import type { RunRecord } from '../record/record';
 import type { RunContext } from '../../context/types';
 
@@ -47,6 +49,31 @@ export async function endInterrupted(
       next: 'To train on another instance, run the same command with --rerun. If the instance is yours, run remote-down and then the same command.',
       cause: error,
     });
+  }
+}
+
+/**
+ * Terminates the instances of other nodes of an interrupted run that AWS has given notice to, too: the next attempt would
+ * be interrupted there as well. What they have saved is in the store by then.
+ * @param nodes of the interrupted attempt.
+ */
+export async function endNoticed(
+  context: RunContext,
+  run: Pick<RunRecord, 'id' | 'endedAt'>,
+  nodes: readonly { rank: number; instance: string }[],
+  own: readonly string[],
+  signal: AbortSignal,
+): Promise<void> {
+  const noticed = await listNoticed(
+    context.aws,
+    nodes.map(({ instance }) => instance),
+    signal,
+  );
+  for (const { rank, instance } of nodes) {
+    if (!noticed.includes(instance)) continue;
+    context.printer.line(`AWS is about to take ${instance} away as well: node ${rank} of ${run.id} gets another, too.`);
+    await waitForLeaseExpiry(context, run.id, signal, rank);
+    await endInterrupted(context, { ...run, instance }, own, signal);
   }
 }
 

@@ -34,7 +34,9 @@ export async function startOtherNodes(
   const start = async (rank: number) => {
     const instance = instances[rank];
     const context = { ...first, ...first.at(instance), instance, instances: [instance] };
-    const before = nextAttempt && (await waitForLeaseExpiry(first, run.id, signal, rank));
+    const attempt = nextAttempt?.attempt;
+    const before = nextAttempt && (await waitForLeaseExpiry(first, run.id, signal, rank, attempt));
+    if (attempt !== undefined && before && before.record.attempt >= attempt) return;
     const next = nextAttempt && { ...nextAttempt, heartbeat: before?.record.heartbeat ?? 0 };
     await push<TrainReply>(context, workspace, {
       signal,
