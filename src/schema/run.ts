@@ -43,7 +43,7 @@ const nodeEnd = {
 /** What a node of a run on several nodes says of itself. */
 export const nodeState = z.object({
   rank: count,
-  count: count.describe('How many nodes the run has.'),
+  count: count.max(1000).describe('How many nodes the run has.'),
   address: text().describe('The private address of its instance.'),
   phase: z
     .enum(['preparing', 'ready', 'running', 'exited'])

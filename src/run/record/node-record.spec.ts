@@ -21,6 +21,12 @@ describe('the record of a node of a run on several', () => {
   const node = (rank: number, heartbeat = 1) => recordOf({ heartbeat, node: nodeStateOf(rank, 3) });
   const read = async (rank: number) => (await readNodeRecord(at.store, keys, RUN, rank))?.record;
 
+  it('of more nodes than any run has is not read: whoever looks at each would not end', async () => {
+    const many = recordOf({ heartbeat: 1, node: { ...nodeStateOf(0, 3)!, count: 1e9 } });
+    await putRecord(at.store, keys, many);
+    await expect(readRecord(at.store, keys, RUN)).rejects.toMatchObject({ code: 'RECORD_INVALID' });
+  });
+
   it("is read by its rank, and that of the first node is the run's", async () => {
     for (const rank of [0, 1, 2]) await putRecord(at.store, keys, node(rank));
     for (const rank of [0, 1, 2]) expect((await read(rank))?.node?.address).toBe(`10.0.0.${rank}`);
