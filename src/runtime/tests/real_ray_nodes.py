@@ -4,9 +4,12 @@ supervisors with addresses of loopback. The Python that NX_EC2_RAY_PYTHON names 
 
 import glob
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import unittest
+from unittest import mock
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from nodes import SCRIPT, Nodes
@@ -66,6 +69,15 @@ say("saved")
 
 
 class RayNodes(Nodes):
+    def setUp(self):
+        super().setUp()
+        # A short path: sockets are in it.
+        self.temporary = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+        self.addCleanup(shutil.rmtree, self.temporary, ignore_errors=True)
+        patch = mock.patch("nx_ec2_runtime.run.ray_launch.TEMPORARY", self.temporary)
+        patch.start()
+        self.addCleanup(patch.stop)
+
     def launch(self, count, script, /, **more):
         """`run`: a letter that tells runs of a test apart."""
         self.run_id = "20260101-000000-p-%s%s" % (OURS, more.pop("run", "n"))
@@ -97,7 +109,7 @@ class RayNodes(Nodes):
 
     def assert_nothing_left(self):
         self.assertEqual([], self.of_run(), self.told())
-        self.assertEqual([], glob.glob("/tmp/nx-ec2-ray-*"), self.told())
+        self.assertEqual([], os.listdir(self.temporary), self.told())
 
     def until_trains(self):
         self.wait(lambda: os.path.exists(os.path.join(self.shared, "trains")), STARTS_S)
