@@ -170,7 +170,7 @@ class RealRay(RayNodes):
         more = {"launcher": RAY, "gracePeriod": GRACE_S, "limits": {"memory": None, "cores": 2}}
         env = {"PATH": os.path.dirname(PYTHON) + ":/usr/bin:/bin", "SHARED": self.shared}
         run = self.start(SCRIPT + DRIVER + "sys.exit(4)", env=env, **more)
-        state, log = self.end(run["id"])
+        state, log = self.until(run["id"], lambda state, _: state["outcome"], STARTS_S)
         self.assertEqual(("failed", 4), (state["outcome"], state["exitCode"]), log)
         self.assertIn(b"ranks 0 sum 1", log)
         self.run_id = run["id"]

@@ -52,6 +52,9 @@ class RayTest(Nodes):
     def wait(self, holds, seconds=300):
         super().wait(holds, seconds)
 
+    def end(self, run_id):
+        return self.until(run_id, lambda state, _: state["outcome"], 300)
+
     def launch(self, count, script, /, **more):
         env = dict({"PYTHONPATH": self.ray}, **more.pop("env", {}))
         given = {"launcher": RAY, "env": env, "gracePeriod": GRACE_S}
