@@ -15,7 +15,7 @@ import urllib.parse
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import package  # noqa: F401
 
-from nx_ec2_runtime.run.masking import Mask, forms
+from nx_ec2_runtime.run.masking import Mask, Seen, forms
 
 
 def through(mask, data, cuts):
@@ -348,6 +348,55 @@ class MaskTest(unittest.TestCase):
             for at in range(len(data)):
                 mask.feed(data[at : at + 1])
                 self.assertLess(len(mask.held), longest)
+
+    def test_masks_a_value_with_what_no_terminal_shows_in_it(self):
+        rng = random.Random(12)
+        unseen = (
+            *("\0", "\x07", "\x1b[0m", "\x1b[1;38;5;9m", "\x1b]0;title\x07"),
+            *("\x1b]8;;https://x\x1b\\", "\x1bPq\x1b\\", "\x1b(B", "\x1b[?25l\x08"),
+        )
+        for _ in range(2000):
+            value = rng.choice(("Sup3r-Secret/Value", "aabaab", "\xe4\xe4o" * 3))
+            place = range(1, len(value))
+            where = sorted(rng.sample(place, rng.randint(1, min(4, len(place)))))
+            printed, at = "", 0
+            for cut in [*where, len(value)]:
+                printed += value[at:cut] + rng.choice(unseen) * rng.randint(0, 2)
+                at = cut
+            text = rng.choice(("before ", "a", "")) + printed + rng.choice((" behind\n", ""))
+            data = text.encode()
+            cuts = [rng.randint(0, len(data)) for _ in range(rng.randint(0, 8))]
+            shown = through(Mask([value]), data, cuts)
+            self.assertNotIn(value.encode(), Seen(shown).data, (data, cuts))
+            self.assertIn(b"***", shown, (data, cuts))
+            self.assertEqual(shown, through(Mask([value]), data, []), (data, cuts))
+            self.assertEqual(Mask([value]).cover(text).encode(), shown)
+            # Nothing else is masked, lost or delayed.
+            self.assertEqual(through(Mask(["something else"]), data, cuts), data)
+
+    def test_masks_json_as_python_urls_and_html_show_it(self):
+        value = 'Sup3r-"Secret"\\Value\xe9'
+        body = json.dumps({"token": value})
+        for shown in (repr(body), urllib.parse.quote(body), html.escape(body)):
+            masked = through(Mask([value]), shown.encode(), [])
+            self.assertIn(b"***", masked, shown)
+            self.assertNotIn(b"Sup3r", masked, shown)
+
+    def test_masks_a_value_in_utf_16(self):
+        for encoding in ("utf-16-le", "utf-16-be"):
+            shown = through(Mask(["Sup3r-Secret"]), "a Sup3r-Secret b".encode(encoding), [7])
+            self.assertNotIn(b"Sup3r", Seen(shown).data)
+
+    def test_the_colors_behind_a_value_stay(self):
+        data = b"\x1b[32mse\x1b[1mcret\x1b[0m, and more"
+        self.assertEqual(through(Mask(["secret"]), data, []), b"\x1b[32m***\x1b[0m, and more")
+
+    def test_what_is_never_shown_is_not_held_back_without_a_limit(self):
+        mask = Mask(["secret"])
+        for _ in range(300):
+            mask.feed(b"sec" + b"\x1b[0m" * 1000)
+            mask.feed(b"\x1b]0;" + b"x" * 1000)
+            self.assertLess(len(mask.seen_held), 80_000)
 
 
 if __name__ == "__main__":
