@@ -70,6 +70,7 @@ describe('nx-ec2 runs diff and runs checkout', () => {
         sha256: sha256(JSON.stringify(list)),
         files: 1,
         bytes: model.length,
+        unsaved: 0,
         extra: null,
         error: null,
       },

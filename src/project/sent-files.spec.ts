@@ -58,6 +58,7 @@ describe('an edited local file, if the list of artifacts is forged,', () => {
       sha256: hash('sha256', list),
       files: 2,
       bytes: 8,
+      unsaved: 0,
       extra: null,
       error: null,
     };

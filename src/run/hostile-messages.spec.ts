@@ -32,6 +32,7 @@ const FULL: RunRecord = recordOf({
     sha256: null,
     files: null,
     bytes: null,
+    unsaved: 0,
     extra: null,
     error: { code: 'x', message: 'x', detail: { x: 'x' } },
   },

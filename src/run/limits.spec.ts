@@ -157,7 +157,15 @@ describe('limits', () => {
     await put(`${at.keys().run(RUN)}record.json`, large(MB));
     await expect(readRecord(at.store, at.keys(), RUN)).rejects.toMatchObject({ code: 'STORE_TOO_LARGE' });
     const list = Buffer.from(`[${'[],'.repeat(9 * MB)}0]`);
-    const artifacts = { state: 'saved', sha256: sha256(list), files: 1, bytes: 1, extra: null, error: null } as const;
+    const artifacts = {
+      state: 'saved',
+      sha256: sha256(list),
+      files: 1,
+      bytes: 1,
+      unsaved: 0,
+      extra: null,
+      error: null,
+    } as const;
     const checkpoints = [{ n: 1, unit: 'u', sha256: sha256(list), size: 1, files: 1, at: 1, attempt: 1 }];
     const record = recordOf({ artifacts, checkpoints });
     await putRecord(at.store, at.keys(), record);

@@ -257,31 +257,6 @@ describe.each(['store', 'archive'] as const)('a sync and a run, by the transport
     await expect(collectArtifacts(pipe.context, run)).rejects.toMatchObject({ code: 'GIT_FAILED' });
   });
 
-  it('says how to get below the limit if the instance refuses artifacts', async () => {
-    pipe.write('model/train.py', '');
-    const { run } = await pipe.follow((await pipe.train()).run);
-    const failed = (limit: string, checkpoints: unknown[] = []) =>
-      collectArtifacts(pipe.context, {
-        ...run,
-        checkpoints: checkpoints as typeof run.checkpoints,
-        artifacts: {
-          state: 'failed',
-          sha256: null,
-          files: 0,
-          bytes: 0,
-          extra: null,
-          error: { code: 'LIMIT', message: 'too many', detail: { limit } },
-        },
-      });
-    await expect(failed('files')).rejects.toThrow(/At most 100,000 files .* archive/);
-    await expect(failed('bytes')).rejects.toThrow(
-      /train\.maxArtifactSize.* are not saved any more\. To train again from the start: nx run \S.*:remote-train'?\.$/m,
-    );
-    await expect(failed('bytes', [{}])).rejects.toThrow(
-      new RegExp(`last checkpoint instead: nx run .*remote-train'? --resumeFrom=${run.id}$`, 'm'),
-    );
-  });
-
   it('downloads the artifacts of one run for all clients that wait for it', async () => {
     pipe.write(
       'model/train.py',

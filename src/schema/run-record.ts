@@ -103,6 +103,7 @@ export const runRecord = z.object({
       sha256: sha256.nullable().default(null).describe('Of `artifacts.json`.'),
       files: count.nullable().default(null),
       bytes: count.nullable().default(null),
+      unsaved: count.default(0).describe('Files of outputs that are on the instance alone.'),
       extra: z.object({ files: count, bytes: count, unsaved: count }).nullable().default(null),
       error: z
         .object({ code: text(), message: text(65536), detail: z.record(text(), shown).default({}) })

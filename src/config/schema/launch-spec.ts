@@ -76,7 +76,7 @@ export const launchSpecSchema = z.strictObject({
   onFinish: z
     .strictObject({
       success: finish.default('terminate').describe('After a run that succeeded.'),
-      failure: finish.default('keep 30m').describe('After a run that failed.'),
+      failure: finish.default('keep 30m').describe('After a run that failed, or whose results could not all be saved.'),
     })
     .prefault({})
     .describe(

@@ -175,7 +175,9 @@ export const trainShape = {
     ),
   maxArtifactSize: size
     .prefault('100GB')
-    .describe('Maximum total size of the artifacts; more is an error (ARTIFACTS_TOO_LARGE).'),
+    .describe(
+      'Maximum total size of the outputs that are saved, the smallest files first; if there are more, the target fails, and its instance is kept.',
+    ),
   timeout: duration.optional().describe('Time limit of the training, over all attempts, e.g. "8h". Default: none.'),
   gracePeriod: duration.prefault('30s').describe('Time between SIGTERM and SIGKILL.'),
   passEnv: z

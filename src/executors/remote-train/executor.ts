@@ -3,6 +3,7 @@ import { collectArtifacts, type Collected } from '../../run/artifacts/collect';
 import { sanitizeForTerminal } from '../../report/terminal-text';
 import { costOf, describeCost } from '../../run/status/cost';
 import { reportWarnings } from '../../run/follow/run-warnings';
+import { assertOutputsSaved } from '../../run/artifacts/assert-saved';
 import { assertCacheable } from '../../run/artifacts/extra-files';
 import { assertOutputsOfRun } from '../../run/artifacts/nx-outputs';
 import { describeOutcome, assertSucceeded } from '../../run/status/outcome';
@@ -16,6 +17,7 @@ import { detachOnSignal } from '../lib/detach-on-signal';
 import { assertDataIsHashed } from '../lib/refuse-stale-cache-hit';
 import { runTarget } from '../lib/run-target';
 import type { StartedRun } from '../../run/start/start-run';
+import { isAllSaved } from '../../run/record/all-saved';
 import type { RunRecord } from '../../run/record/record';
 import { startTraining } from '../training/start-training';
 import type { ExecutorOptions } from '../../config/schema/executor-options';
@@ -47,12 +49,15 @@ export default function remoteTrain(
       );
       const cost = describeCost(ended);
       if (cost) printer.line(`The training has cost ${sanitizeForTerminal(cost)}`);
-      if (ended.outcome !== 'succeeded') await made?.waitForShutdown(ended);
+      // Its results are downloaded first, unless the instance is kept for those that are there alone.
+      const isKept = ended.outcome !== 'succeeded' || !isAllSaved(ended);
+      if (isKept) await made?.waitForShutdown(ended);
       reportWarnings(printer, ended);
       assertSucceeded(ended, project);
       printer.line(`The training ${describeOutcome(ended)}`);
       const collected = await collectArtifacts(runContext, ended, signal);
-      await made?.waitForShutdown(ended);
+      if (!isKept) await made?.waitForShutdown(ended);
+      assertOutputsSaved(ended, project, collected.skipped);
       keyCheck.rejectCaching(ended, collected.directory);
       if (context.target?.cache) {
         assertCacheable(ended, runContext, collected);
@@ -88,7 +93,7 @@ function describeResult(ended: RunRecord, attached: StartedRun['attached'], coll
       bytes: collected.bytes,
       heldBack: collected.heldBack,
       extra: collected.extra.map(({ name, size }) => ({ name, size })),
-      unsaved: collected.unsaved,
+      unsaved: collected.unsaved.map(({ name, why, size }) => ({ name, why, size })),
     },
   };
 }

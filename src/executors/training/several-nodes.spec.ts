@@ -65,6 +65,11 @@ if isinstance(ends, int) and ends:
 for name, text in [("shard-%d" % rank, "of %d" % rank), ("same", "of all"), ("own", "of %d" % rank)]:
     with open("artifacts/" + name, "w") as file:
         file.write(text)
+# A file on the first node is a directory on the others, and the other way round.
+os.makedirs("artifacts/" + ("inner" if rank == 0 else "outer"), exist_ok=True)
+for name in ["outer", "inner/x"] if rank == 0 else ["outer/%d" % rank, "inner"]:
+    with open("artifacts/" + name, "w") as file:
+        file.write("of %d" % rank)
 `;
 
 describe('A training on several nodes', () => {
@@ -101,7 +106,11 @@ describe('A training on several nodes', () => {
     expect(shop.printed).toContain('heard of node 1 node 2\n');
     expect(['shard-0', 'shard-1', 'shard-2'].map(artifact)).toEqual(['of 0', 'of 1', 'of 2']);
     expect([artifact('same'), artifact('own')]).toEqual(['of all', 'of 0']);
-    expect(shop.printed).toMatch(/2 files of nodes 1, 2 stay in the store, .* path: artifacts\/own\. .*--node=1/);
+    expect([artifact('outer'), artifact('inner/x')]).toEqual(['of 0', 'of 0']);
+    expect(shop.printed).toMatch(/6 files of nodes 1, 2 stay in the store, .* same path: .*--node=1/);
+    expect(/same path: (.*?)\. To fetch/.exec(shop.printed)![1].split(', ').sort()).toEqual(
+      ['inner', 'outer/1', 'outer/2', 'own'].map((name) => `artifacts/${name}`),
+    );
     expect(states('success')).toEqual(['terminated', 'terminated', 'terminated']);
     for (const { id } of launched('success')) expect(shop.printed).toContain(`${id} is terminated.\n`);
 

@@ -1,4 +1,5 @@
 import { FLEET_ID } from '../describe/ownership';
+import { keptAfter } from '../describe/kept-after';
 import { formatDuration } from '../../report/units';
 import type { Inventory, Kind, InventoryResource, InventoryFleet, InventoryInstance } from './inventory';
 import { endOf, readTags, type ReadTags } from '../describe/tags';
@@ -8,7 +9,8 @@ import { endOf, readTags, type ReadTags } from '../describe/tags';
  * was written lately and can't be verified, so anybody may have written it; or the store has more runs than were looked at.
  */
 export type RunState =
-  { is: 'active' | 'quiet' | 'missing' | 'unreadable' } | { is: 'ended'; at: number; succeeded: boolean };
+  | { is: 'active' | 'quiet' | 'missing' | 'unreadable' }
+  | { is: 'ended'; at: number; succeeded: boolean; allSaved: boolean };
 
 /** What is known of runs: of one that a tag names (null: of another store, or of none), and of those on an instance. */
 export interface RunStates {
@@ -133,10 +135,14 @@ function pastItsTime({ since }: InventoryResource, tags: ReadTags, now: number):
   return end && now > end.at + MARGIN_MS ? `${formatDuration(now - end.at)} past its ${end.by}` : null;
 }
 
-/** By what becomes of it after the last run that has ended there. */
+/** By what becomes of it after the last run that has ended there, and after each of which it has files that are not saved. */
 function afterItsRun(runs: RunState[], { finish }: ReadTags, now: number): string | null {
   const ended = runs.flatMap((run) => (run.is === 'ended' ? [run] : [])).sort((one, other) => other.at - one.at);
-  const kept = finish && (ended[0].succeeded ? finish.success : finish.failure);
-  if (kept === null || now <= ended[0].at + kept + MARGIN_MS) return null;
+  const isKept = ended.some(({ at, succeeded, allSaved }, n) => {
+    if (n > 0 && allSaved) return false;
+    const kept = finish && keptAfter(finish, succeeded, allSaved);
+    return kept === null || now <= at + kept + MARGIN_MS;
+  });
+  if (isKept) return null;
   return `its run ended ${formatDuration(now - ended[0].at)} ago`;
 }

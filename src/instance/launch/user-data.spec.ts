@@ -112,7 +112,7 @@ describe('user data', () => {
     expect(() => userData(config, `#!/bin/sh\n: ${noise}`)).toThrow(
       /The user data is \d+ bytes too large: EC2 takes 16384/,
     );
-    expect(userData(config).length).toBeLessThan(MAX_USER_DATA_BYTES - 5500);
+    expect(userData(config).length).toBeLessThan(MAX_USER_DATA_BYTES - 5400);
     // With what starts the run of a fleet at the boot: names as long as they can be, and a key that does not compress.
     const place = { bucket: 'b'.repeat(63), region: 'ap-southeast-1', endpoint: null, pathStyle: false, owner: null };
     const objectKey = `${'prefix/'.repeat(20)}v2/projects/project/run/20260101-000000-p-aaaaaa/boot/${'0'.repeat(64)}`;

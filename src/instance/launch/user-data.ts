@@ -52,6 +52,7 @@ const WATCHDOG = [
   'system/processes',
   'system/host_stats',
   'system/used_roots',
+  'run_dir/saved_run',
   'run_dir/stop_request',
   'watchdog/idle',
   'watchdog/activity',

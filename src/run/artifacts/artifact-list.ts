@@ -4,7 +4,13 @@ import type { Store } from '../../store/store';
 import { assertArtifactList } from './artifact-paths';
 import { readOtherNodes } from '../record/node-records';
 import { prefixOfRecord, type RunRecord } from '../record/record';
-import { readArtifactList, readCheckpoint, type ArtifactList, type StoredFile } from '../record/file-lists';
+import {
+  directoriesOf,
+  readArtifactList,
+  readCheckpoint,
+  type ArtifactList,
+  type StoredFile,
+} from '../record/file-lists';
 
 /** Where files that a run wrote outside of its project are written, project-relative. */
 const OUTSIDE = `${OUTPUT_DIRECTORY}/workspace`;
@@ -20,8 +26,17 @@ export interface ListedArtifact extends StoredFile {
   sentAs?: string;
 }
 
+/** Where a run's directory is. */
+export interface OnInstance {
+  instance: string;
+  directory: string;
+}
+
+/** What of outputs is not saved. Without `unsaved`, nothing is lost by that. */
+export type SkippedFile = ArtifactList['skipped'][number] & OnInstance;
+
 /** A file that a run wrote outside its outputs and that is not in the store. */
-export interface UnsavedFile {
+export interface UnsavedFile extends OnInstance {
   name: string;
   why: string;
   size: number;
@@ -34,14 +49,15 @@ export interface Artifacts {
   /** Nodes that have saved no list, as one that was lost. */
   missing: number[];
   unsaved: UnsavedFile[];
-  /** Of outputs, what can't be saved. Paths are project-relative. */
-  skipped: ArtifactList['skipped'];
+  /** Paths are project-relative. */
+  skipped: SkippedFile[];
 }
 
 /**
  * The artifacts of a run, of all its nodes. What is an output, the configuration of today decides: an extra file of the
  * run is one as soon as `train.outputs` names it, and so is a file of its last checkpoint in the project. Of the files
- * that several nodes have saved under one path, that of the lowest rank is listed.
+ * that several nodes have saved under one path, that of the lowest rank is listed; so is a file of it rather than a
+ * directory of the same path, and the other way round.
  * @returns null where none were saved.
  * @throws Problem `LIST_MISMATCH`, `ARTIFACT_UNSAFE`, `RECORD_UNVERIFIED`
  */
@@ -55,11 +71,17 @@ export async function listArtifacts(
   if (others.length === 0) return first;
   const all: Artifacts = { files: [], hidden: [], missing: first ? [] : [0], unsaved: [], skipped: [] };
   const taken = new Map<string, ListedArtifact>();
+  const directories = new Set<string>();
   const add = (list: Artifacts, rank: number, prefix?: string) => {
     for (const file of list.files) {
       const before = taken.get(file.name);
-      if (!before) taken.set(file.name, prefix === undefined ? file : { ...file, prefix });
-      else if (before.sha256 !== file.sha256) all.hidden.push({ node: rank, name: file.name });
+      const parents = directoriesOf(file.name);
+      const isBlocked = directories.has(file.name) || parents.some((parent) => taken.has(parent));
+      if (isBlocked || (before && before.sha256 !== file.sha256)) all.hidden.push({ node: rank, name: file.name });
+      else if (!before) {
+        taken.set(file.name, prefix === undefined ? file : { ...file, prefix });
+        for (const parent of parents) directories.add(parent);
+      }
     }
     all.unsaved.push(...list.unsaved);
     all.skipped.push(...list.skipped);
@@ -117,12 +139,13 @@ async function listOfNode(
     if (artifact.output && !named.has(artifact.name)) files.push(artifact);
   }
   assertNoDuplicates(files);
+  const { instance, directory } = record;
   return {
     files,
     hidden: [],
     missing: [],
-    unsaved: list.unsaved.map(({ path, ...rest }) => ({ name: nameOf(path), ...rest })),
-    skipped: list.skipped,
+    unsaved: list.unsaved.map(({ path, ...rest }) => ({ name: nameOf(path), ...rest, instance, directory })),
+    skipped: list.skipped.map((each) => ({ ...each, instance, directory })),
   };
 }
 

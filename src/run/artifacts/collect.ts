@@ -7,7 +7,13 @@ import { sanitizeForTerminal } from '../../report/terminal-text';
 import { formatCount, formatSize } from '../../report/units';
 import type { FoldNames } from '../../workspace/name-folding';
 import { makeScratch } from '../../workspace/scratch';
-import { listArtifacts, type Artifacts, type ListedArtifact, type UnsavedFile } from './artifact-list';
+import {
+  listArtifacts,
+  type Artifacts,
+  type ListedArtifact,
+  type SkippedFile,
+  type UnsavedFile,
+} from './artifact-list';
 import { assertArtifactSize } from './artifact-paths';
 import { screenArtifacts } from './write/screen-artifacts';
 import { findBlocking, type Blocking } from './write/blocking';
@@ -21,7 +27,7 @@ import { reportHeldBack, reportNodes, reportSkipped } from './held-back';
 import { assertNoSymlinkInPath } from '../../workspace/no-symlinks';
 import { formatPointer, pointerPath, pointerTo } from './pointer';
 import { prefixOfRecord, type RunRecord } from '../record/record';
-import type { ArtifactList, StoredFile } from '../record/file-lists';
+import type { StoredFile } from '../record/file-lists';
 import { SentFiles } from '../../project/sent-files';
 import { hasContent } from './write/same-content';
 import { Standing } from './write/standing';
@@ -46,7 +52,7 @@ export interface Collected {
   /** Those that are not. */
   unsaved: UnsavedFile[];
   /** What of the outputs the instance could not save, and why. */
-  skipped: ArtifactList['skipped'];
+  skipped: SkippedFile[];
   /** What is in the outputs now, for `assertOutputsOfRun`. */
   delivered: Delivered;
 }

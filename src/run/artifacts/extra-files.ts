@@ -5,7 +5,8 @@ import { OUTPUT_DIRECTORY, outputFinder } from '../../config/settings/outputs';
 import { Problem } from '../../report/problem';
 import { sanitizeForTerminal, printablePath } from '../../report/terminal-text';
 import { formatCount, formatSize } from '../../report/units';
-import { projectPath, type Artifacts, type ListedArtifact, type UnsavedFile } from './artifact-list';
+import { projectPath, type ListedArtifact, type UnsavedFile } from './artifact-list';
+import { describeUnsaved, EXTRA_ADVICE, NOT_CACHED } from './assert-saved';
 import { nxRun } from '../../report/shell-words';
 import type { RunRecord } from '../record/record';
 import type { Configuration } from '../../config/settings/types';
@@ -47,46 +48,23 @@ export function reportExtra(
         `The training wrote ${formatCount(unsaved.length, 'file')} outside its outputs that ${unsaved.length === 1 ? 'was' : 'were'} not saved (${reasons}):`,
         ...namedWithSizes(unsaved),
         ...advice(configuration, unsavedNames, suggest(unsavedNames)),
-        `They are on ${record.instance} in ${sanitizeForTerminal(record.directory)} as long as it runs. To save more, raise "train.extraLimit".`,
+        describeUnsaved(project, record.id, unsaved),
+        EXTRA_ADVICE,
       ].join('\n'),
     );
   }
 }
 
 /**
- * Refuses to call a run a success that Nx caches, where an output of it is not in the store because it still changed, or
- * where it has no output and has written files elsewhere, which `reportExtra` has named, or has left a checkpoint.
+ * Refuses to call a run a success that Nx caches, where it has no output and has written files elsewhere, which
+ * `reportExtra` has named, or has left a checkpoint.
  * @throws Problem `NOT_CACHED`
  */
 export function assertCacheable(
   { id, checkpoints }: Pick<RunRecord, 'id' | 'checkpoints'>,
   { project, configuration }: Pick<RunContext, 'project' | 'configuration'>,
-  {
-    artifacts,
-    extra,
-    unsaved,
-    skipped,
-  }: { artifacts: readonly unknown[]; extra: readonly unknown[]; unsaved: readonly unknown[] } & Pick<
-    Artifacts,
-    'skipped'
-  >,
+  { artifacts, extra, unsaved }: Record<'artifacts' | 'extra' | 'unsaved', readonly unknown[]>,
 ): void {
-  const changed = skipped.filter((each) => each.changed);
-  if (changed.length > 0) {
-    throw new Problem(
-      'NOT_CACHED',
-      `The training ${id} succeeded, but ${formatCount(changed.length, 'output')} still changed after its end and could not be saved: ${changed
-        .slice(0, MAX_NAMED)
-        .map(({ path }) => printablePath(path))
-        .join(', ')}${changed.length > MAX_NAMED ? ', …' : ''}.`,
-      {
-        next: [
-          `${NOT_CACHED} Find out which program writes to it after the end of the command, for example on another machine with the same network file system.`,
-          `To train again: ${nxRun(project, 'remote-train', '--rerun')}`,
-        ].join('\n'),
-      },
-    );
-  }
   const count = extra.length + unsaved.length;
   const last = checkpoints.at(-1);
   if (artifacts.length > 0) return;
@@ -94,7 +72,12 @@ export function assertCacheable(
     throw new Problem(
       'NOT_CACHED',
       `The training ${id} succeeded, but wrote none of its ${formatCount(count, 'file')} to an output.`,
-      { next: `${NOT_CACHED} Name them in "train.outputs" as said above, ${SAME_RESULT}` },
+      {
+        next:
+          unsaved.length === 0
+            ? `${NOT_CACHED} Name them in "train.outputs" as said above, ${SAME_RESULT}`
+            : `${NOT_CACHED} Name them in "train.outputs" as said above. Those that were not saved are on the instance alone.\nTo train again: ${nxRun(project, 'remote-train', '--rerun')}`,
+      },
     );
   }
   if (last) {
@@ -111,7 +94,6 @@ export function assertCacheable(
   }
 }
 
-const NOT_CACHED = 'The target is reported as failed so that Nx does not cache a result without its files.';
 const SAME_RESULT = 'and run the same command again: it takes this result, without another training.';
 
 function checkpointAdvice(configuration: Configuration, unit: string): string {

@@ -76,6 +76,6 @@ export function reportNodes(
   const of = `${nodes.length === 1 ? 'node' : 'nodes'} ${nodes.join(', ')}`;
   const output = `--output=${join(tmpdir(), `${run}-node-${first.node}`)}`;
   printer.warn(
-    `${formatCount(hidden.length, 'file')} of ${of} ${hidden.length === 1 ? 'stays' : 'stay'} in the store, because a node of a lower rank has saved a different file of the same path: ${names.slice(0, MAX_NAMED).join(', ')}${more}. To fetch the files of one node, for example of node ${first.node}: ${nxRun(project, 'remote-pull', `--run=${run}`, `--node=${first.node}`, output)}`,
+    `${formatCount(hidden.length, 'file')} of ${of} ${hidden.length === 1 ? 'stays' : 'stay'} in the store, because a node of a lower rank has saved something else at the same path: ${names.slice(0, MAX_NAMED).join(', ')}${more}. To fetch the files of one node, for example of node ${first.node}: ${nxRun(project, 'remote-pull', `--run=${run}`, `--node=${first.node}`, output)}`,
   );
 }

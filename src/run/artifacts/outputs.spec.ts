@@ -2,6 +2,7 @@ import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Fixture } from '../../local-aws/local-aws.fixture';
 import { collectArtifacts } from './collect';
+import { assertOutputsSaved } from './assert-saved';
 import { assertCacheable, suggestedOutputs } from './extra-files';
 import type { Problem } from '../../report/problem';
 import { listed, Pipeline, startPipeline } from '../pipeline.fixture';
@@ -133,22 +134,33 @@ describe('a file that a training writes', () => {
     expect(said).toContain('add them to "train.outputs" in model/ec2.config.json: "notes.txt", "scores.csv" (or');
   });
 
-  it('is not cached if an output still changed after the end, and the message names it', async () => {
-    writing('artifacts/model.bin');
-    const run = await train();
-    const collected = await collectArtifacts(pipe.context, run);
-    expect(collected.skipped).toEqual([]);
-    expect(() => assertCacheable(run, pipe.context, collected)).not.toThrow();
-    const skipped = [
-      { path: 'artifacts/l\u001b[31mog', why: 'it changed each time that it was read', changed: true as const },
-      { path: 'artifacts/pipe', why: 'a special file' },
-    ];
-    expect(() => assertCacheable(run, pipe.context, { ...collected, skipped })).toThrow(
+  it('fails the target if an output could not be saved, and the message names it, its place and what to change', () => {
+    const at = (instance: string) => ({ instance, directory: `/root/runs/x` });
+    const of = (path: string, unsaved?: 'changed' | 'files' | 'bytes', instance = 'i-0') => ({
+      path,
+      why: `of ${unsaved}`,
+      ...(unsaved && { unsaved }),
+      ...at(instance),
+    });
+    const run = { id: '20261128-154338-names-74hvaw', checkpoints: [] };
+    expect(() => assertOutputsSaved(run, 'names', [of('artifacts/pipe')])).not.toThrow();
+    const skipped = [of('l\u001b[31mog', 'changed'), of('pipe'), of('many', 'files', 'i-1'), of('big', 'bytes', 'i-1')];
+    const refused = (checkpoints: never[] = []) =>
+      expect(() => assertOutputsSaved({ ...run, checkpoints }, 'names', skipped));
+    refused().toThrow(
       expect.objectContaining({
-        code: 'NOT_CACHED',
-        message: expect.stringContaining('could not be saved: artifacts/l\\u{1b}[31mog.\n'),
-        next: expect.stringMatching(/^To train again: nx run .*:remote-train --rerun$/m),
+        code: 'COLLECT_FAILED',
+        message: expect.stringContaining(
+          'could not be saved: l\\u{1b}[31mog (of changed), many (of files), big (of bytes).\n',
+        ),
+        next: expect.stringMatching(/^To train again: nx run names:remote-train --rerun$/m),
       }),
+    );
+    refused().toThrow(/on i-0 in \/root\/runs\/x, and on i-1 in \S+ as long .*names:remote-shell --run=20261128-/);
+    refused().toThrow(/At most 100,000 files come back.* archive/);
+    refused().toThrow(/raise "train\.maxArtifactSize"/);
+    refused([{} as never]).toThrow(
+      new RegExp(`last checkpoint: nx run names:remote-train --resumeFrom=${run.id}$`, 'm'),
     );
   });
 
@@ -205,7 +217,7 @@ describe('a file that a training writes', () => {
     await pipe.open({ extraLimit: '5B' });
     const run = await train();
     const collected = await collectArtifacts(pipe.context, run);
-    expect(collected.unsaved).toEqual([{ name: 'out/model.pt', why: 'over the limit', size: 10 }]);
+    expect(collected.unsaved).toMatchObject([{ name: 'out/model.pt', why: 'over the limit', size: 10 }]);
     expect(pipe.said.join('\n')).toMatch(
       /1 file outside its outputs that was not saved \(over the limit\):\n {2}out\/model\.pt/,
     );

@@ -86,7 +86,15 @@ describe('pulling a run', () => {
     const bytes = Buffer.from(JSON.stringify({ v: 1, files: whole, skipped: [] }));
     await at.store.put(`${at.keys().run(RUN)}artifacts.json`, bytes);
     return recordOf({
-      artifacts: { state: 'saved', sha256: hash('sha256', bytes), files: 1, bytes: 1, extra: null, error: null },
+      artifacts: {
+        state: 'saved',
+        sha256: hash('sha256', bytes),
+        files: 1,
+        bytes: 1,
+        unsaved: 0,
+        extra: null,
+        error: null,
+      },
     });
   };
 

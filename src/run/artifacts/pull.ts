@@ -1,14 +1,4 @@
-import {
-  closeSync,
-  constants,
-  existsSync,
-  fchmodSync,
-  fstatSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  rmSync,
-} from 'node:fs';
+import { closeSync, constants, existsSync, fchmodSync, fstatSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { Problem } from '../../report/problem';
 import type { Printer } from '../../report/printer';
@@ -29,6 +19,7 @@ import { parsePointer, pointerPath } from './pointer';
 import { assertNotHome } from './pull-target';
 import { selectFiles, type PullSelection } from './pull-selection';
 import { prefixOfRecord, type RunRecord } from '../record/record';
+import { makeDirectory } from './write/place';
 import { hasContent } from './write/same-content';
 import { SentFiles } from '../../project/sent-files';
 import { Standing } from './write/standing';
@@ -80,7 +71,7 @@ export async function pullRun(
   );
   const present = await compareWithPresent(accepted, { output, sent, collected }, fold);
   if (!options.overwrite) assertSameArtifacts(output, present.differ);
-  mkdirSync(output, { recursive: true });
+  makeDirectory(output);
   for (const directory of new Set(accepted.map(({ path }) => dirname(join(output, path)))))
     recoverUnfinished(directory);
 

@@ -4,6 +4,7 @@ import { readTags, type ReadTags } from '../../instance/describe/tags';
 import { mapConcurrent } from '../../system/side-by-side';
 import { storeBase, StoreKeys, storeNames } from '../../store/keys';
 import type { Store } from '../../store/store';
+import { isAllSaved } from '../record/all-saved';
 import { awaitsReplacement } from '../record/interruption';
 import { isUnreadable, listRunsSince, readRecord, type ReadRecord } from '../record/record';
 import { RecordUnverified } from '../record/signed-record';
@@ -95,11 +96,14 @@ async function runStateOf(
     throw error;
   }
   if (!read) return { state: { is: 'missing' }, instance: null };
-  const { record, age } = read;
+  const { record, age, written } = read;
   const { instance } = record;
   if (record.state !== 'ended' || awaitsReplacement(record))
     return { state: { is: age < HEARTBEAT_TIMEOUT_MS ? 'active' : 'quiet' }, instance };
-  return { state: { is: 'ended', at: record.endedAt ?? 0, succeeded: record.outcome === 'succeeded' }, instance };
+  const allSaved = isAllSaved(record);
+  // The instance is kept for what could not be saved since it has found that out.
+  const at = allSaved ? (record.endedAt ?? 0) : written;
+  return { state: { is: 'ended', at, succeeded: record.outcome === 'succeeded', allSaved }, instance };
 }
 
 /** What ids of runs that were started then begin with. */

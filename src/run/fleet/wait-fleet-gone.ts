@@ -1,10 +1,12 @@
 import { sleep } from '../../system/sleep';
 import type { LaunchSpec } from '../../config/schema/launch-spec';
 import { findFleet, instancesOf } from '../../instance/fleet/find-fleet';
+import { keptAfter } from '../../instance/describe/kept-after';
 import { isRefusal } from '../../instance/stop/required-tags';
 import { deleteFleet, terminateLeft } from '../../instance/stop/delete-fleet';
 import { formatDuration } from '../../report/units';
 import { requiredRunTags } from '../../context/required-tags';
+import { isAllSaved } from '../record/all-saved';
 import type { RunRecord } from '../record/record';
 import { steadyNow } from '../../system/moment';
 import type { RunContext } from '../../context/types';
@@ -19,13 +21,14 @@ const FLEET_POLL_MS = 2_000;
  */
 export async function waitForFleetDeletion(
   context: RunContext,
-  { id, outcome }: Pick<RunRecord, 'id' | 'outcome'>,
+  { id, outcome, artifacts }: Pick<RunRecord, 'id' | 'outcome' | 'artifacts'>,
   { onFinish }: Pick<LaunchSpec, 'onFinish'>,
   signal?: AbortSignal,
   timeoutMs = FLEET_DELETION_TIMEOUT_MS,
 ): Promise<void> {
   const { aws, printer } = context;
-  const kept = (outcome === 'succeeded' ? onFinish.success : onFinish.failure) ?? 0;
+  const { success = null, failure = null } = onFinish;
+  const kept = keptAfter({ success, failure }, outcome === 'succeeded', isAllSaved({ artifacts })) ?? 0;
   const until = steadyNow() + timeoutMs;
   for (;;) {
     const [{ fleets, template }, instances] = await Promise.all([

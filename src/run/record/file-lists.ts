@@ -33,6 +33,9 @@ const storedFile = z
   })
   .refine(({ size, parts }) => parts.length === Math.ceil(size / PART_BYTES), 'the sizes of its parts do not add up');
 
+/** Why a result is on the instance alone. */
+const unsavedBecause = z.enum(['changed', 'bytes', 'files', 'link', 'name', 'unreadable']);
+
 const artifactList = z.object({
   v: z.literal(1),
   files: z.array(storedFile).max(MAX_FILES),
@@ -41,7 +44,7 @@ const artifactList = z.object({
     .array(z.object({ path: text(), why: text(), size: z.number().int().nonnegative() }))
     .max(MAX_FILES)
     .default([]),
-  skipped: z.array(z.object({ path: text(), why: text(), changed: z.literal(true).optional() })).max(MAX_FILES),
+  skipped: z.array(z.object({ path: text(), why: text(), unsaved: unsavedBecause.optional() })).max(MAX_FILES),
 });
 
 const checkpoint = z
@@ -79,7 +82,7 @@ export type ArtifactList = z.infer<typeof artifactList>;
 export type Checkpoint = z.infer<typeof checkpoint>;
 
 /** The directories that a path is in. */
-function directoriesOf(path: string): string[] {
+export function directoriesOf(path: string): string[] {
   const parts = path.split('/');
   return parts.slice(1).map((_, at) => parts.slice(0, at + 1).join('/'));
 }

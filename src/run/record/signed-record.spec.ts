@@ -70,7 +70,7 @@ describe("a run's record", () => {
       { heartbeat: 8 },
       { runKey: 'other' },
       { snapshot: sha256 },
-      { artifacts: { state: 'saved', sha256, files: 1, bytes: 1, extra: null, error: null } },
+      { artifacts: { state: 'saved', sha256, files: 1, bytes: 1, unsaved: 0, extra: null, error: null } },
       { checkpoints: [{ n: 1, unit: 'step', sha256, size: 1, files: 1, at: 1, attempt: 1 }] },
       { log: { size: 11, training: 5, truncated: false, hashes: null } },
       { restoredFrom: { run: OTHER, n: 1, unit: 'step' } },

@@ -7,6 +7,7 @@ import { isRefusal } from '../../instance/stop/required-tags';
 import { managedInstance, NEW_INSTANCE_LAG_MS } from '../../instance/stop/managed';
 import { isResourceId } from '../../instance/stop/resource-id';
 import { stopAndWait } from '../../instance/stop/stop-and-wait';
+import { keptAfter } from '../../instance/describe/kept-after';
 import { readTags } from '../../instance/describe/tags';
 import { Waiting } from '../../instance/describe/wait-message';
 import { sleep } from '../../system/sleep';
@@ -15,8 +16,9 @@ import { formatDuration } from '../../report/units';
 import { pollRun } from '../follow/poll-instance';
 import { requiredRunTags, requiredTags } from '../../context/required-tags';
 import { isKnownActive } from '../find/find-run';
-import { waitForOtherNodes } from '../record/node-records';
-import { readRecord, type RunRecord } from '../record/record';
+import { isAllSaved } from '../record/all-saved';
+import { lookAtNodes, waitForOtherNodes } from '../record/node-records';
+import { readNodeRecord, readRecord, type RunRecord } from '../record/record';
 import { runsOn } from '../find/runs-on-instance';
 import { listActiveRuns } from '../find/active-runs';
 import { steadyNow } from '../../system/moment';
@@ -137,7 +139,11 @@ export async function waitForShutdown(
   await waitForOtherNodes(context, run, signal);
   const nodes =
     run.nodes.length > 0 ? run.nodes.map(({ instance }) => instance) : own.length > 1 ? own : [run.instance];
-  for (const instance of nodes) await waitForOne(context, { ...run, instance }, own.includes(instance), signal);
+  const others = await lookAtNodes(context, run.id, run.nodes.length);
+  for (const [rank, instance] of nodes.entries()) {
+    const { artifacts } = rank === 0 ? run : (others[rank - 1]?.record ?? { artifacts: null });
+    await waitForOne(context, { ...run, instance, artifacts }, own.includes(instance), signal);
+  }
 }
 
 async function waitForOne(context: RunContext, run: RunRecord, own: boolean, signal: AbortSignal): Promise<void> {
@@ -149,12 +155,15 @@ async function waitForOne(context: RunContext, run: RunRecord, own: boolean, sig
   const { finish } = readTags(instance.tags);
   if (!finish || (await wasStartedSince(context, run, instance))) return;
   const { id } = instance;
-  const after = run.outcome === 'succeeded' ? finish.success : finish.failure;
+  const allSaved = isAllSaved(run);
+  const after = keptAfter(finish, run.outcome === 'succeeded', allSaved);
   const down = `To terminate it now: ${nxRun(context.project, 'remote-down')}`;
+  const why = allSaved ? '' : ', because it has files that could not be saved';
   if (after === null)
-    return printer.line(`${id} is kept: it shuts itself down at its idle timeout or maximum lifetime. ${down}`);
+    return printer.line(`${id} is kept${why}: it shuts itself down at its idle timeout or maximum lifetime. ${down}`);
   const done = finish.shutdown === 'stop' ? 'stopped' : 'terminated';
-  if (after > 0) return printer.line(`${id} is kept for ${formatDuration(after)} and then ${done}. ${down}`);
+  if (after > 0)
+    return printer.line(`${id} is kept${await keptUntil(context, run, after)}${why}, and then ${done}. ${down}`);
   const waiting = new Waiting(printer, `${id} is being ${done}`);
   try {
     for (const until = steadyNow() + SHUTDOWN.timeout; steadyNow() < until; await sleep(SHUTDOWN_POLL_MS, signal)) {
@@ -167,6 +176,21 @@ async function waitForOne(context: RunContext, run: RunRecord, own: boolean, sig
     waiting.end();
   }
   await shutDown(context, run, own, finish.shutdown, signal);
+}
+
+/** For how long an instance is kept after a run, and until when, by this machine's time zone and S3's clock. */
+async function keptUntil({ store, keys }: RunContext, run: RunRecord, after: number): Promise<string> {
+  const read = await readNodeRecord(
+    store,
+    keys,
+    run.id,
+    Math.max(
+      0,
+      run.nodes.findIndex(({ instance }) => instance === run.instance),
+    ),
+  ).catch(() => null);
+  const until = read && new Date(read.written + after);
+  return ` for ${formatDuration(after)}${until ? `, until ${until.toTimeString().slice(0, 5)}` : ''}`;
 }
 
 /**

@@ -79,7 +79,7 @@ describe('the nodes of a run in its status', () => {
 
   it('counts the artifacts that all have saved', async () => {
     const saved = (files: number) =>
-      ({ state: 'saved', sha256: null, files, bytes: 1000 * files, extra: null, error: null }) as const;
+      ({ state: 'saved', sha256: null, files, bytes: 1000 * files, unsaved: 0, extra: null, error: null }) as const;
     await put(0, 3, { artifacts: saved(1) });
     await put(1, 3, { artifacts: saved(4) });
     await put(2, 3, { ...active });

@@ -1,3 +1,4 @@
+import { isAllSaved } from '../record/all-saved';
 import { HEARTBEAT_TIMEOUT_MS } from '../record/liveness';
 import { isUnreadable, readNodeRecord, type RunRecord } from '../record/record';
 import type { RunContext } from '../../context/types';
@@ -163,5 +164,8 @@ export function describeArtifacts(nodes: readonly Pick<NodeStatus, 'rank' | 'art
     ...(saved ? [saved === nodes.length ? 'saved' : `saved by ${saved} of ${nodes.length} nodes`] : []),
     ...(failed.length ? [nodes.length === 1 ? 'failed' : `failed on node ${failed.join(', ')}`] : []),
   ];
-  return `${formatCount(files, 'file')}, ${formatSize(bytes)}, ${states.join(', ')}`;
+  const left = told.every((artifacts) => artifacts.state === 'failed' || isAllSaved({ artifacts }))
+    ? ''
+    : '; others are on the instance alone';
+  return `${formatCount(files, 'file')}, ${formatSize(bytes)}, ${states.join(', ')}${left}`;
 }

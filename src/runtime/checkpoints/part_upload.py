@@ -61,13 +61,14 @@ class Parts:
 
     def save_all(
         self,
-        base: str | int,
+        base: str | int | Callable[[str], int],
         paths: list[str],
         *,
         progress: Callable[[int], object] | None = None,
         changed: list[str] | None = None,
     ) -> list[dict[str, Any]]:
-        """The entries of several files, as `save` has them.
+        """The entries of several files, as `save` has them. `base` may also be a function that
+        opens a path.
 
         `changed`: a list that takes the paths of those that changed while they were read, which
         have no entry; None: the first of them raises Changed.
@@ -86,9 +87,14 @@ class Parts:
     def close(self) -> None:
         self.file.close()
 
-    def _read(self, base: str | int, path: str, sending: _Sending) -> dict[str, Any]:
+    def _open(self, base: str | int | Callable[[str], int], path: str) -> int:
+        return base(path) if callable(base) else safe_walk.open_file(base, path, self.account)
+
+    def _read(
+        self, base: str | int | Callable[[str], int], path: str, sending: _Sending
+    ) -> dict[str, Any]:
         try:
-            descriptor = safe_walk.open_file(base, path, self.account)
+            descriptor = self._open(base, path)
         except OSError as error:
             if error.errno in safe_walk.GONE + (errno.EACCES,):
                 raise Changed(path)
@@ -117,9 +123,11 @@ class Parts:
             "parts": names,
         }
 
-    def _now(self, base: str | int, path: str) -> tuple[int, int, int, int] | None:
+    def _now(
+        self, base: str | int | Callable[[str], int], path: str
+    ) -> tuple[int, int, int, int] | None:
         try:
-            descriptor = safe_walk.open_file(base, path, self.account)
+            descriptor = self._open(base, path)
         except OSError:
             return None
         try:

@@ -8,6 +8,7 @@ import os
 import re
 import stat
 
+from ..run_dir import saved_run
 from ..run_dir.run_id import RUN_ID
 from ..system import atomic_files
 
@@ -182,7 +183,7 @@ def is_saved(path: str) -> bool:
     record = atomic_files.read_object(os.path.join(path, "run.json"))
     if record.get("kind") == "exec":
         return record.get("state") == "ended"
-    return atomic_files.read_object(os.path.join(path, "report.json")).get("saved") is True
+    return saved_run.is_all_saved(path)
 
 
 def is_directory(path: str) -> bool:

@@ -12,6 +12,7 @@ import time
 from ..aws.bucket import Bucket
 from ..aws.metadata import Absent, Metadata
 from ..run import failure_cause, runs
+from ..run_dir import saved_run
 from ..system import atomic_files
 from ..system.errors import Failure
 from ..system.file_lock import held
@@ -282,8 +283,9 @@ class Fleet:
     def _finish(self, record: RunRecord) -> None:
         """Deletes the fleet; its instances too, unless this one has had the run and is kept."""
         finish = self.config["finish"]
-        is_kept = finish and finish["success" if record["outcome"] == "succeeded" else "failure"]
         was_here = os.path.exists(os.path.join(self.run_dir, "run.json"))
+        is_success = record["outcome"] == "succeeded" and saved_run.is_all_saved(self.run_dir)
+        is_kept = finish and finish["success" if is_success else "failure"]
         self.fleet.delete(terminate=not is_kept or not was_here)
 
     def _log_trouble(self, failure: Failure) -> None:

@@ -170,9 +170,9 @@ class Reporter:
         is_finished = self._upload_state(store.bucket, record)
         store.succeeded()
         if is_finished:
-            if self.saver:
-                self.saver.parts.close()
-            self.report.save(saved=True)
+            assert self.saver
+            self.saver.parts.close()
+            self.report.save(saved=True, unsaved=self.saver.unsaved)
         return is_finished
 
     def _upload_state(self, bucket: Fenced, record: dict[str, Any]) -> bool:

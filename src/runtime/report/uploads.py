@@ -59,6 +59,19 @@ class Saver:
         self.settled, self.done = settled, False
         self.thread, self.failure = None, None
 
+    @property
+    def unsaved(self) -> bool:
+        """Whether the run has left files that can't be saved."""
+        found = self.artifacts
+        if found is None:
+            return False
+        extra = found["extra"]
+        return (
+            found["state"] != "saved"
+            or found["unsaved"] > 0
+            or (extra is not None and extra["unsaved"] > 0)
+        )
+
     def look(self, record: dict[str, Any], ended: bool) -> None:
         """Continues the uploads. Raises the failure of the last ones."""
         if self.thread is not None and self.thread.is_alive():
@@ -192,6 +205,7 @@ class Saver:
             "sha256": None,
             "files": 0,
             "bytes": 0,
+            "unsaved": 0,
             "extra": None,
             "error": {
                 "code": failure.code,

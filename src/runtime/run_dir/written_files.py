@@ -21,9 +21,17 @@ if TYPE_CHECKING:
 
     RuleName = Literal["outputs", "scratch", "checkpoints"]
 
-    class Skipped(TypedDict):
+    class Skipped(TypedDict, total=False):
+        """`unsaved`: of a result that is on this instance alone, the kind of its cause."""
+
         path: str
         why: str
+        unsaved: str
+
+    class Unsaved(TypedDict):
+        path: str
+        why: str
+        size: int
 
 
 SENT, BASELINE = "sent", "baseline.json"
@@ -164,14 +172,15 @@ class Written:
     extra: list[tuple[str, os.stat_result]]
     checkpoints: list[tuple[str, os.stat_result]]
     skipped: list[Skipped]
+    unsaved: list[Unsaved]
 
     def __init__(self) -> None:
         # [(path, stat result)]
         self.outputs, self.extra = [], []
         # The same of checkpoints that are no outputs, relative to the run's directory.
         self.checkpoints = []
-        # [{"path", "why"}], of outputs.
-        self.skipped = []
+        # Of outputs, and of extra files, what can't be saved under its name.
+        self.skipped, self.unsaved = [], []
 
 
 def keep_sent(home: str, entries: snapshot.Entries) -> None:
@@ -211,6 +220,16 @@ def look(
     files.
     """
     written, outputs, scratch = Written(), Outputs(spec), Outputs(spec, "scratch")
+
+    def is_extra(path: str, found: os.stat_result) -> bool:
+        own = below(spec, path)
+        return not (
+            inputs.since is None
+            or CACHE_NAMES.fullmatch(path.rpartition("/")[2])
+            or (own is not None and scratch.match(own))
+            or inputs.was(work, path, found=found, account=account)[1]
+        )
+
     for path, found in walk(work, spec, outputs, account=account):
         own = below(spec, path)
         output = own if own is not None and outputs.match(own) else None
@@ -219,19 +238,21 @@ def look(
             # Whether anything in a directory would have matched can not be told.
             is_link = stat.S_ISLNK(found.st_mode)
             if own is not None and (output or (not is_link and outputs.may_hold(own))):
-                written.skipped.append({"path": safe_walk.shown(own), "why": why})
+                entry: Skipped = {"path": safe_walk.shown(own), "why": why}
+                if not is_link and why != safe_walk.SPECIAL:
+                    entry["unsaved"] = "name" if why == safe_walk.NOT_UTF8 else "unreadable"
+                written.skipped.append(entry)
+            elif stat.S_ISREG(found.st_mode) and is_extra(path, found):
+                size = found.st_size
+                written.unsaved.append({"path": safe_walk.shown(path), "why": why, "size": size})
         elif stat.S_ISDIR(found.st_mode):
             continue
         elif output is not None:
             was_sent, is_same = inputs.was(work, path, found=found, account=account)
             if not (was_sent and is_same):
                 written.outputs.append((output, found))
-        elif inputs.since is not None and not (
-            CACHE_NAMES.fullmatch(path.rpartition("/")[2])
-            or (own is not None and scratch.match(own))
-        ):
-            if not inputs.was(work, path, found=found, account=account)[1]:
-                (written.checkpoints if own in checkpoints else written.extra).append((path, found))
+        elif is_extra(path, found):
+            (written.checkpoints if own in checkpoints else written.extra).append((path, found))
     return written
 
 

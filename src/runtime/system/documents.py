@@ -518,6 +518,7 @@ if TYPE_CHECKING:
         sha256: str | None
         files: int | None
         bytes: int | None
+        unsaved: int
         extra: RunRecordArtifactsExtra | None
         error: RunRecordArtifactsError | None
 

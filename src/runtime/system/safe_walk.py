@@ -39,6 +39,8 @@ OUT_OF_REACH = (
 )
 # The stat result of what can not be looked at; its mode is that of no file.
 UNREACHABLE = os.stat_result([0] * 10, {"st_mtime_ns": 0, "st_ctime_ns": 0})
+# Why something can't be kept.
+LINK, SPECIAL, NOT_UTF8 = "a symbolic link", "a special file", "its name is not UTF-8"
 # Directories in each other that are entered.
 MAX_DEPTH = 200
 
@@ -218,18 +220,18 @@ def what_else(
     be listed.
     """
     if stat.S_ISLNK(found.st_mode):
-        return "a symbolic link"
+        return LINK
     if found.st_mode == UNREACHABLE.st_mode:
         return "it can't be reached"
     if stat.S_ISDIR(found.st_mode) and is_too_deep(path):
         return "directories are nested too deep in it"
     if not stat.S_ISDIR(found.st_mode):
         if not stat.S_ISREG(found.st_mode):
-            return "a special file"
+            return SPECIAL
         try:
             path.encode("utf-8")
         except UnicodeEncodeError:
-            return "its name is not UTF-8"
+            return NOT_UTF8
     if account is None or may_read(found, account):
         return None
     return f"the user {account.pw_name} can't read it"

@@ -235,6 +235,10 @@ class PartsTest(Files):
 
 
 class ArtifactsTest(Files):
+    def setUp(self):
+        super().setUp()
+        self.home = os.path.join(self.base, "no-home")
+
     def save(self, bucket=None, patterns=("artifacts",), progress=None, **limits):
         part = {
             "projectRoot": ".",
@@ -250,7 +254,7 @@ class ArtifactsTest(Files):
         state = artifacts.save_artifacts(
             part,
             self.base,
-            written_files.Inputs(os.path.join(self.base, "no-home")),
+            written_files.Inputs(self.home),
             parts=self.parts(bucket),
             bucket=bucket,
             progress=progress,
@@ -286,14 +290,21 @@ class ArtifactsTest(Files):
             },
         )
         self.assertEqual(
+            [(each["path"], each["unsaved"]) for each in listed["skipped"] if "unsaved" in each],
+            [("artifacts/?", "name")],
+        )
+        self.assertEqual(
             (state["state"], state["files"], state["bytes"], seen[-1]),
             ("saved", 3, 10001, (5001, 5001)),
         )
 
-    def test_a_link_to_an_artifact_is_saved_as_a_copy_and_other_links_are_skipped(self):
+    def test_a_link_is_saved_as_a_copy_of_the_file_that_it_leads_to(self):
         self.write("artifacts/epoch=1.ckpt", b"one")
         self.write("artifacts/left-out", b"no")
         self.write("secret", b"secret")
+        scratch = os.path.join(os.path.dirname(self.known), "weights.bin")
+        with open(scratch, "wb") as file:
+            file.write(b"weights")
         links = {
             "last.ckpt": "epoch=1.ckpt",
             "deep/last": "../last.ckpt",
@@ -305,23 +316,59 @@ class ArtifactsTest(Files):
             "unmatched": "left-out",
             "gone": "nothing",
             "dir": "deep",
+            "up": "../artifacts",
+            "by-up": "up/last.ckpt",
+            "elsewhere": scratch,
+            "elsewhere-dir": os.path.dirname(scratch),
+            "null": "/dev/null",
+            "input": "../data/a.csv",
+            "inputs": os.path.join(self.base, "data"),
         }
         os.mkdir(os.path.join(self.base, "artifacts/deep"))
+        self.write("data/a.csv", b"sent")
+        self.home = os.path.dirname(self.known)
+        sent = ("file", False, 4, hashlib.sha256(b"sent").hexdigest())
+        written_files.keep_sent(self.home, {b"data/a.csv": sent})
         for name, to in links.items():
             os.symlink(to, os.path.join(self.base, "artifacts", name))
         bucket = Bucket()
-        _, listed = self.save(bucket, patterns=("artifacts/(?!left-out).*",))
+        state, listed = self.save(bucket, patterns=("artifacts/(?!left-out).*",))
         by_path = {entry["path"][len("artifacts/") :]: entry["sha256"] for entry in listed["files"]}
         one = hashlib.sha256(b"one").hexdigest()
         self.assertEqual(
             by_path,
-            dict.fromkeys(("epoch=1.ckpt", "last.ckpt", "deep/last", "deep/dotted"), one),
+            {
+                **dict.fromkeys(
+                    ("epoch=1.ckpt", "last.ckpt", "deep/last", "deep/dotted", "absolute", "by-up"),
+                    one,
+                ),
+                # Of files elsewhere, too: on a disk for large files, for example.
+                "out": hashlib.sha256(b"secret").hexdigest(),
+                "elsewhere": hashlib.sha256(b"weights").hexdigest(),
+                "unmatched": hashlib.sha256(b"no").hexdigest(),
+                "input": hashlib.sha256(b"sent").hexdigest(),
+            },
         )
+        left = {
+            each["path"][len("artifacts/") :]: each.get("unsaved") for each in listed["skipped"]
+        }
         self.assertEqual(
-            sorted(each["path"][len("artifacts/") :] for each in listed["skipped"]),
-            ["absolute", "dir", "gone", "loop", "loop2", "out", "unmatched"],
+            left,
+            {
+                "elsewhere-dir": "link",
+                # These lose nothing.
+                **dict.fromkeys(("dir", "gone", "loop", "loop2", "null", "inputs", "up"), None),
+            },
         )
-        self.assertEqual({each["why"] for each in listed["skipped"]}, {"a symbolic link"})
+        self.assertEqual(state["unsaved"], 1)
+        self.assertEqual(
+            {each["why"] for each in listed["skipped"]},
+            {
+                "a symbolic link",
+                "a symbolic link to artifacts, whose files come back",
+                "a symbolic link to a directory outside the outputs",
+            },
+        )
         # A link to a directory whose files come back by themselves, as wandb/latest-run is, says
         # so.
         self.write("artifacts/deep/er/model.pt", b"model")
@@ -331,9 +378,14 @@ class ArtifactsTest(Files):
             (why["artifacts/dir"], why["artifacts/gone"]),
             ("a symbolic link to artifacts/deep, whose files come back", "a symbolic link"),
         )
-        self.assertEqual(len([name for name in bucket.puts if name.startswith("part/")]), 1)
-        with self.assertRaises(Failure):
-            self.save(files=3)
+        self.assertEqual(len([name for name in bucket.puts if name.startswith("part/")]), 5)
+        # Each copy counts as a file.
+        state, listed = self.save(files=3)
+        self.assertEqual(state["files"], 3)
+        self.assertIn(
+            {"path": "artifacts/last.ckpt", "why": artifacts.OVER_LIMIT, "unsaved": "files"},
+            listed["skipped"],
+        )
 
     def test_a_path_that_a_client_could_not_read_is_skipped(self):
         deep = "artifacts"
@@ -359,20 +411,22 @@ class ArtifactsTest(Files):
         os.symlink("secret", os.path.join(self.base, "artifacts"))
         self.assertEqual(self.save()[1]["files"], [])
 
-    def test_more_than_the_limits_is_refused_before_anything_is_sent(self):
+    def test_over_a_limit_the_smallest_files_are_saved_and_the_others_are_named(self):
         for size in (10, 30, 20):
             self.write("artifacts/%d" % size, b"x" * size)
-        for limits, limit, value in (({"files": 2}, "files", 3), ({"bytes": 59}, "bytes", 60)):
-            bucket = Bucket()
-            with self.assertRaises(Failure) as raised:
-                self.save(bucket, **limits)
-            detail = raised.exception.detail
-            self.assertEqual(
-                (raised.exception.code, detail["limit"], detail["value"], bucket.puts),
-                ("LIMIT", limit, value, []),
-            )
-        self.assertEqual(detail["largest"][0], {"path": "artifacts/30", "size": 30})
-        self.save(files=3, bytes=60)
+        for limits, saved, left in (
+            ({"files": 2}, ["10", "20"], [("30", "files")]),
+            ({"bytes": 59}, ["10", "20"], [("30", "bytes")]),
+            ({"bytes": 9}, [], [("30", "bytes"), ("20", "bytes"), ("10", "bytes")]),
+            ({"files": 3, "bytes": 60}, ["10", "20", "30"], []),
+        ):
+            with self.subTest(**limits):
+                state, listed = self.save(**limits)
+                self.assertEqual([each["path"][10:] for each in listed["files"]], saved)
+                self.assertEqual(
+                    [(each["path"][10:], each["unsaved"]) for each in listed["skipped"]], left
+                )
+                self.assertEqual((state["state"], state["unsaved"]), ("saved", len(left)))
 
     def test_a_file_that_always_changes_is_reported(self):
         path = self.write("artifacts/busy", b"x" * 5000)
@@ -392,7 +446,7 @@ class ArtifactsTest(Files):
         self.assertEqual((state["state"], state["files"]), ("saved", 0))
         self.assertEqual(
             listed["skipped"],
-            [{"path": "artifacts/busy", "why": artifacts.CHANGED, "changed": True}],
+            [{"path": "artifacts/busy", "why": artifacts.CHANGED, "unsaved": "changed"}],
         )
         once = iter([lambda: os.utime(path, (1, 1))])
         self.assertEqual(save(lambda: next(once, lambda: None)())[0]["files"], 1)
@@ -423,10 +477,10 @@ class ArtifactsTest(Files):
             ["artifacts/a", "artifacts/z", "artifacts/other"],
         )
         self.assertEqual(
-            [(each["path"], each.get("changed")) for each in listed["skipped"]],
+            [(each["path"], each.get("unsaved")) for each in listed["skipped"]],
             [
-                ("artifacts/busy", True),
-                ("artifacts/link", True),
+                ("artifacts/busy", "changed"),
+                ("artifacts/link", "changed"),
             ],
         )
         self.assertEqual(
@@ -445,7 +499,7 @@ class ArtifactsTest(Files):
         ):
             _, listed = self.save()
         self.assertEqual(
-            [each["path"] for each in listed["skipped"] if each.get("changed")],
+            [each["path"] for each in listed["skipped"] if each.get("unsaved") == "changed"],
             ["artifacts/zz-busy"],
         )
 

@@ -174,8 +174,8 @@ class WatchdogTest(unittest.TestCase):
         if saved:
             self.saved(run)
 
-    def saved(self, run):
-        self.write(run, "report.json", {"saved": True})
+    def saved(self, run, unsaved=False):
+        self.write(run, "report.json", {"saved": True, "unsaved": unsaved})
         self.free(run, "report.lock")
 
     def stop_of(self, run):
@@ -416,6 +416,30 @@ class WatchdogTest(unittest.TestCase):
         it, run = self.watchdog(finish={"success": 60, "failure": 600}), self.begin()
         self.finish(run)
         self.assertEqual(self.pass_time(it, 500), 60)
+
+    def test_the_instance_is_kept_as_after_a_failure_if_not_all_is_saved(self):
+        for finish, kept in (
+            ({"success": 0, "failure": 600}, 600),
+            ({"success": 0, "failure": None}, None),
+        ):
+            with self.subTest(**finish):
+                self.setUp()
+                it, run = self.watchdog(finish=finish), self.begin()
+                self.finish(run, saved=False)
+                # It took longer to find out than the instance is kept.
+                self.pass_time(it, 1000)
+                self.saved(run, unsaved=True)
+                self.assertEqual(self.pass_time(it, 2000), kept and 1000 + kept)
+
+    def test_a_later_run_does_not_shorten_the_time_for_files_that_are_not_saved(self):
+        it, run = self.watchdog(finish={"success": 0, "failure": 600}), self.begin()
+        self.finish(run, saved=False)
+        self.saved(run, unsaved=True)
+        self.pass_time(it, 100)
+        later = self.begin()
+        self.pass_time(it, 100)
+        self.finish(later)
+        self.assertAlmostEqual(self.pass_time(it, 1000), 600, delta=5)
 
     def test_a_node_is_kept_for_the_next_attempt_if_another_node_was_interrupted(self):
         node = {"rank": 1, "count": 2}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
-from ..run_dir import stop_request
+from ..run_dir import saved_run, stop_request
 from ..system import atomic_files, processes
 from ..system.file_lock import held
 
@@ -42,6 +42,11 @@ class Run:
     @property
     def succeeded(self) -> bool:
         return self.record.get("outcome") == "succeeded"
+
+    @property
+    def all_saved(self) -> bool:
+        """Whether nothing that it wrote is on this instance alone."""
+        return saved_run.is_all_saved(self.run_dir) or not self.plan.get("store")
 
     @property
     def awaits_next_attempt(self) -> bool:

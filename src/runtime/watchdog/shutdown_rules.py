@@ -104,7 +104,8 @@ class ShutdownRules:
     def _find_ended(self, trainings: Collection[Run], now: float) -> None:
         ended: dict[str, float] = {}
         for run in trainings:
-            if not run.is_active:
+            # One that is being saved has not ended: the files that it can't save are to be fetched.
+            if not run.is_active and not run.reports:
                 # Since the last look. When exactly, the run says, if its clock was not set since.
                 at = max(self.polled, min(now, now - (self.wall() - run.ended)))
                 ended[run.id] = self.ended.get(run.id, at)
@@ -129,15 +130,16 @@ class ShutdownRules:
         if not finish or not trainings:
             return False
         last = max(trainings, key=lambda run: (self.ended[run.id], run.ended))
-        kept = finish["success" if last.succeeded else "failure"]
-        if kept is None:
-            return False
-        if last.awaits_next_attempt:
-            kept = max(kept, NEXT_ATTEMPT_S)
-        due = self.ended[last.id] + kept
+        due = 0.0
         for run in trainings:
             settles = run.settles()
-            if settles is None:
+            kept: float | None = 0.0
+            # The last run decides, and each of which files are on this instance alone.
+            if run is last or not run.all_saved:
+                kept = finish["success" if run.succeeded and run.all_saved else "failure"]
+            if kept is None or settles is None:
                 return False
-            due = max(due, self.ended[run.id] + settles)
+            if run is last and run.awaits_next_attempt:
+                kept = max(kept, NEXT_ATTEMPT_S)
+            due = max(due, self.ended[run.id] + max(kept, settles))
         return self.clock() >= due

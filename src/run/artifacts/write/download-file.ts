@@ -1,5 +1,5 @@
 import { createHash, hash } from 'node:crypto';
-import { constants, copyFileSync, mkdirSync, readdirSync, renameSync, rmSync, type Stats } from 'node:fs';
+import { constants, copyFileSync, readdirSync, renameSync, rmSync, type Stats } from 'node:fs';
 import { lutimes, open, rename, unlink, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { readAgain } from '../../../store/objects/read-again';
@@ -12,6 +12,7 @@ import { flush } from '../../../system/flush';
 import { Semaphore } from '../../../system/semaphore';
 import { lookUp } from '../../../workspace/look-up';
 import { hasEnded, processMark } from '../../../workspace/scratch';
+import { makeDirectory } from './place';
 
 /** What a file is called until all of it is there ends so. */
 export const UNFINISHED = '.nx-ec2-part';
@@ -124,7 +125,7 @@ async function fetchInto(source: FileSource, target: string, options: FetchOptio
   const { entry } = source;
   const { check } = options;
   await check?.();
-  mkdirSync(dirname(target), { recursive: true });
+  makeDirectory(dirname(target));
   const own = take(unfinished(target));
   try {
     const file = await openAlone(own);

@@ -1,4 +1,4 @@
-import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { POINTER } from '../../../config/settings/outputs';
 import { assertNoSymlinkInPath } from '../../../workspace/no-symlinks';
@@ -6,6 +6,7 @@ import type { StoredFile } from '../../record/file-lists';
 import type { RunRecord } from '../../record/record';
 import { blockedBy, blockedProblem, filesAt, removeFiles, type Blocking } from './blocking';
 import { COLLECTED, type CollectedContent, type CollectedFiles } from './collected';
+import { makeDirectory, moveIntoPlace } from './place';
 import type { Standing } from './standing';
 
 /** Files that are complete in a directory beside the project's own, and are to take their places. */
@@ -51,8 +52,8 @@ export function switchIn(staged: StagedArtifacts): string[] {
     assertNoSymlinkInPath(root, dirname(path));
     if (standing.hasChanged(path)) left.add(path);
     if (left.has(path)) continue;
-    mkdirSync(dirname(join(root, path)), { recursive: true });
-    renameSync(join(stage, path), join(root, path));
+    makeDirectory(dirname(join(root, path)));
+    moveIntoPlace(join(stage, path), join(root, path));
     standing.renew(path);
   }
   if (replaced.length > 0) writeCollected(staged);
@@ -92,6 +93,6 @@ function writeCollected(
   };
   const file = join(stage, POINTER);
   writeFileSync(file, `${JSON.stringify(collected, null, 2)}\n`);
-  mkdirSync(join(root, dirname(COLLECTED)), { recursive: true });
-  renameSync(file, join(root, COLLECTED));
+  makeDirectory(join(root, dirname(COLLECTED)));
+  moveIntoPlace(file, join(root, COLLECTED));
 }
