@@ -183,7 +183,7 @@ def is_saved(path: str) -> bool:
     record = atomic_files.read_object(os.path.join(path, "run.json"))
     if record.get("kind") == "exec":
         return record.get("state") == "ended"
-    return saved_run.is_all_saved(path)
+    return saved_run.is_all_saved(atomic_files.read_object(os.path.join(path, "report.json")))
 
 
 def is_directory(path: str) -> bool:

@@ -284,7 +284,8 @@ class Fleet:
         """Deletes the fleet; its instances too, unless this one has had the run and is kept."""
         finish = self.config["finish"]
         was_here = os.path.exists(os.path.join(self.run_dir, "run.json"))
-        is_success = record["outcome"] == "succeeded" and saved_run.is_all_saved(self.run_dir)
+        report = atomic_files.read_object(os.path.join(self.run_dir, "report.json"))
+        is_success = record["outcome"] == "succeeded" and saved_run.is_all_saved(report)
         is_kept = finish and finish["success" if is_success else "failure"]
         self.fleet.delete(terminate=not is_kept or not was_here)
 

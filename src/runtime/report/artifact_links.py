@@ -13,13 +13,13 @@ from ..system.open_as import open_as
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import pwd
-    from typing import Iterable, Mapping, Sequence
+    from typing import Iterable, Mapping, Optional, Sequence
 
     from ..run_dir.written_files import Inputs, Skipped
     from ..system.documents import RunSpec
 
     # By the path of a link in the project, where it leads, relative to the project.
-    Targets = Mapping[str, str | None]
+    Targets = Mapping[str, Optional[str]]
 
 
 # As many links are followed from one to the next.

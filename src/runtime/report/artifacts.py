@@ -157,7 +157,7 @@ def save_outputs(
         *({"path": path, "why": CHANGED, "unsaved": "changed"} for path in still),
         *({"path": path, "why": OVER_LIMIT, "unsaved": over[path]} for path in largest),
         *long,
-        *skipped,
+        *({**each} for each in skipped),
     ]
     # The list is bounded: what makes the result incomplete comes first.
     left.sort(key=lambda each: "unsaved" not in each)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
-from ..system import atomic_files
 
-
-def is_all_saved(run_dir: str) -> bool:
-    """Whether a run's reporter has saved all that the run wrote; False as long as it has not said
-    so.
+def is_all_saved(report: dict[str, Any]) -> bool:
+    """Whether a run's reporter has saved all that the run wrote, by its `report.json`; False as
+    long as it has not said so.
     """
-    report = atomic_files.read_object(os.path.join(run_dir, "report.json"))
-    return report.get("saved") is True and not report.get("unsaved")
+    return bool(report.get("saved")) and not report.get("unsaved")

@@ -21,11 +21,13 @@ if TYPE_CHECKING:
 
     RuleName = Literal["outputs", "scratch", "checkpoints"]
 
-    class Skipped(TypedDict, total=False):
-        """`unsaved`: of a result that is on this instance alone, the kind of its cause."""
-
+    class Named(TypedDict):
         path: str
         why: str
+
+    class Skipped(Named, total=False):
+        """`unsaved`: of a result that is on this instance alone, the kind of its cause."""
+
         unsaved: str
 
     class Unsaved(TypedDict):

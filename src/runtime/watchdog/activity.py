@@ -28,6 +28,7 @@ class Run:
         # By its lock, whatever its record says.
         self.is_active = held(os.path.join(run_dir, "lock"))
         self.reports = held(os.path.join(run_dir, "report.lock"))
+        self.report = atomic_files.read_object(os.path.join(run_dir, "report.json"))
 
     @property
     def training(self) -> bool:
@@ -46,7 +47,7 @@ class Run:
     @property
     def all_saved(self) -> bool:
         """Whether nothing that it wrote is on this instance alone."""
-        return saved_run.is_all_saved(self.run_dir) or not self.plan.get("store")
+        return saved_run.is_all_saved(self.report) or not self.plan.get("store")
 
     @property
     def awaits_next_attempt(self) -> bool:
@@ -83,8 +84,7 @@ class Run:
         """
         if self.is_active:
             return None
-        report = os.path.join(self.run_dir, "report.json")
-        if atomic_files.read_object(report).get("saved") or not self.plan.get("store"):
+        if self.report.get("saved") or not self.plan.get("store"):
             return 0.0
         # One that gave up, or was killed.
         return None if self.reports else GIVEN_UP_TIMEOUT_S

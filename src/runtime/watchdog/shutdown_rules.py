@@ -132,14 +132,14 @@ class ShutdownRules:
         last = max(trainings, key=lambda run: (self.ended[run.id], run.ended))
         due = 0.0
         for run in trainings:
-            settles = run.settles()
-            kept: float | None = 0.0
+            times = [run.settles()]
             # The last run decides, and each of which files are on this instance alone.
             if run is last or not run.all_saved:
-                kept = finish["success" if run.succeeded and run.all_saved else "failure"]
-            if kept is None or settles is None:
-                return False
+                times.append(finish["success" if run.succeeded and run.all_saved else "failure"])
             if run is last and run.awaits_next_attempt:
-                kept = max(kept, NEXT_ATTEMPT_S)
-            due = max(due, self.ended[run.id] + max(kept, settles))
+                times.append(NEXT_ATTEMPT_S)
+            for each in times:
+                if each is None:
+                    return False
+                due = max(due, self.ended[run.id] + each)
         return self.clock() >= due
