@@ -18,7 +18,7 @@ import { customEndpoint } from './endpoint-variable';
 import { httpHandler, type CountedUpload } from './http-handler';
 import { unknownProfile } from './profiles';
 import { sdk } from './sdk';
-import { ListPages, requireWholeLists } from './whole-lists';
+import { assertNamed, ListPages, requireWholeLists } from './whole-lists';
 
 // Which Node this package runs on is said by its own `engines`, not in the output of each target.
 process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
@@ -159,6 +159,7 @@ export class Aws {
     let token: string | undefined;
     do {
       const page = await this.call('DescribeInstances', { ...input, NextToken: token }, signal);
+      assertNamed(input, page);
       for (const { Instances = [] } of page.Reservations ?? []) yield* Instances;
       pages.add(token, page);
       token = page.NextToken;

@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { pipeline, Readable, Transform } from 'node:stream';
-import type { NodeHttpHandlerOptions } from '@smithy/node-http-handler';
+import type { NodeHttpHandler, NodeHttpHandlerOptions } from '@smithy/node-http-handler';
 import { formatSize } from '../report/units';
 import { sdk } from './sdk';
 
@@ -25,6 +25,8 @@ const MAX_ANSWER_BYTES = 32 * 1024 * 1024;
 /** A body that is counted is written in pieces of this size, bytes. */
 const PIECE_BYTES = 64 * 1024;
 
+type HttpRequest = Parameters<NodeHttpHandler['handle']>[0];
+
 /** What `send` of a client takes besides the SDK's own options. */
 export interface CountedUpload {
   /** Called with the bytes of the request's body that were written since the last call, also when the SDK sends it again. */
@@ -35,8 +37,8 @@ export interface CountedUpload {
 export class ForeignAnswer extends Error {
   readonly code = 'FOREIGN_ANSWER';
 
-  constructor(status: number) {
-    super(`A web page came back (HTTP ${status}) instead of an answer from AWS.`);
+  constructor(status: number, what = 'A web page') {
+    super(`${what} came back (HTTP ${status}) instead of an answer from AWS.`);
   }
 }
 
@@ -107,9 +109,25 @@ export function httpHandler(
     // Whoever reads an object stops where it is too large.
     if (isError || request.query?.['x-id'] !== 'GetObject')
       answer.response.body = limitBody(body, statusCode, isError ? MAX_ERROR_BYTES : MAX_ANSWER_BYTES);
+    const action = isError ? null : actionOf(request);
+    if (action !== null) answer.response.body = await answerTo(action, answer.response.body as Readable, statusCode);
     return answer;
   };
   return handler;
+}
+
+/** The action of a request in EC2's and STS's query protocol; null: of another one. */
+function actionOf({ method, body }: HttpRequest): string | null {
+  if (method !== 'POST' || typeof body !== 'string') return null;
+  return new URLSearchParams(body).get('Action');
+}
+
+/** The same body, read whole. @throws ForeignAnswer where it is no answer to the action: the SDK takes it for an empty list. */
+async function answerTo(action: string, body: Readable, status: number): Promise<Readable> {
+  const whole = Buffer.concat((await body.toArray()) as Buffer[]);
+  const root = /^\ufeff?\s*(?:<\?xml[^>]*\?>\s*)?<(\w+)[\s>/]/.exec(whole.toString('utf8', 0, 1000))?.[1];
+  if (root !== `${action}Response`) throw new ForeignAnswer(status, whole.length === 0 ? 'Nothing' : 'Something else');
+  return Readable.from([whole], { objectMode: false });
 }
 
 /** The same body, which fails where it is longer than a limit. */

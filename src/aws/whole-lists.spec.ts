@@ -40,6 +40,48 @@ describe('a list', () => {
   }
   const page = (more: string) => `<ListBucketResult><Contents><Key>a</Key></Contents>${more}</ListBucketResult>`;
 
+  const instance = (id: string) =>
+    `<DescribeInstancesResponse><reservationSet><item><instancesSet><item><instanceId>${id}</instanceId></item></instancesSet></item></reservationSet></DescribeInstancesResponse>`;
+  const fleet = (id: string) =>
+    `<?xml version="1.0"?>\n<DescribeFleetsResponse><fleetSet><item><fleetId>${id}</fleetId></item></fleetSet></DescribeFleetsResponse>`;
+
+  it.each([
+    ['an empty body', '', 'Nothing came back'],
+    ['a page without a type', '<html><body>x</body></html>', 'Something else came back'],
+    ['the answer to another action', '<DescribeVolumesResponse/>', 'Something else came back'],
+    ['text', 'Service unavailable', 'Something else came back'],
+  ])('of EC2 that is answered with %s is an error', async (_, body, text) => {
+    await answerWith(body);
+    const ec2 = await aws.ec2();
+    const { DescribeInstancesCommand, DescribeFleetsCommand, DeleteFleetsCommand } = sdk.ec2();
+    await expect(ec2.send(new DescribeInstancesCommand({}))).rejects.toThrow(text);
+    await expect(ec2.send(new DescribeFleetsCommand({}))).rejects.toThrow(text);
+    await expect(ec2.send(new DeleteFleetsCommand({ FleetIds: ['f'], TerminateInstances: true }))).rejects.toThrow(
+      text,
+    );
+    await expect(aws.instances({}).next()).rejects.toThrow(text);
+  });
+
+  it('of instances has those that were asked for, and no others', async () => {
+    await answerWith(instance('i-2'));
+    await expect(aws.instances({ InstanceIds: ['i-1'] }).next()).rejects.toThrow('answered with another');
+    await expect(aws.instances({ InstanceIds: ['i-1', 'i-2'] }).next()).rejects.toThrow('answered without i-1');
+    expect((await aws.instances({ InstanceIds: ['i-2'] }).next()).value).toMatchObject({ InstanceId: 'i-2' });
+    expect((await aws.instances({}).next()).value).toMatchObject({ InstanceId: 'i-2' });
+    const { DescribeInstancesCommand } = sdk.ec2();
+    const bySdk = (await aws.ec2()).send(new DescribeInstancesCommand({ InstanceIds: ['i-1'] }));
+    await expect(bySdk).rejects.toThrow('answered with another');
+  });
+
+  it('of fleets has those that were asked for, and no others', async () => {
+    await answerWith(fleet('fleet-2'));
+    const { DescribeFleetsCommand } = sdk.ec2();
+    const ask = async (...FleetIds: string[]) => (await aws.ec2()).send(new DescribeFleetsCommand({ FleetIds }));
+    await expect(ask('fleet-1')).rejects.toThrow('answered with another');
+    await expect(ask('fleet-1', 'fleet-2')).rejects.toThrow('answered without fleet-1');
+    expect((await ask('fleet-2')).Fleets).toMatchObject([{ FleetId: 'fleet-2' }]);
+  });
+
   it.each([
     ['with an empty body', '', 'something else'],
     ['with another document', '<Result/>', 'something else'],

@@ -74,6 +74,7 @@ export function requireWholeLists<T>(client: T): T {
         if (fault) throw new Error(`S3 answered a list of objects with ${fault}.`);
         const { input } = request;
         const { output } = answer;
+        assertNamed(input, output);
         const sent = input.ContinuationToken ?? input.NextToken;
         const pages = (sent && lists.get(`${commandName} ${sent}`)) || new ListPages();
         lists.delete(`${commandName} ${sent}`);
@@ -85,6 +86,44 @@ export function requireWholeLists<T>(client: T): T {
     { step: 'initialize' },
   );
   return client;
+}
+
+interface Named {
+  InstanceIds?: string[];
+  FleetIds?: string[];
+  LaunchTemplateNames?: string[];
+}
+interface Described {
+  Reservations?: { Instances?: { InstanceId?: string }[] }[];
+  Fleets?: { FleetId?: string }[];
+  LaunchTemplates?: { LaunchTemplateName?: string }[];
+}
+
+/** The names of resources in EC2's answers, by what asks for them. */
+const NAMES: Record<keyof Named, (answer: Described) => (string | undefined)[] | undefined> = {
+  InstanceIds: ({ Reservations }) =>
+    Reservations?.flatMap(({ Instances = [] }) => Instances.map(({ InstanceId }) => InstanceId)),
+  FleetIds: ({ Fleets }) => Fleets?.map(({ FleetId }) => FleetId),
+  LaunchTemplateNames: ({ LaunchTemplates }) => LaunchTemplates?.map(({ LaunchTemplateName }) => LaunchTemplateName),
+};
+
+/**
+ * Checks that an answer which describes resources by their names has those, and no others: where EC2 knows none of a name,
+ * it answers with an error.
+ * @throws Error
+ */
+export function assertNamed(input: object, output: object): void {
+  for (const [field, namesOf] of Object.entries(NAMES)) {
+    const asked = (input as Named)[field as keyof Named];
+    const found = asked?.length ? namesOf(output as Described) : undefined;
+    if (!asked || !found) continue;
+    const other = found.find((name) => !asked.includes(name ?? ''));
+    const missing = asked.find((name) => !found.includes(name));
+    if (other !== undefined || missing !== undefined)
+      throw new Error(
+        `EC2 was asked for ${asked.join(', ')}, and answered ${other === undefined ? `without ${missing}` : 'with another'}.`,
+      );
+  }
 }
 
 function listFault({ Name, KeyCount, IsTruncated, NextContinuationToken }: Page): string | null {

@@ -117,7 +117,17 @@ export const runFacts = {
     .describe('What has started the processes of the training, and how many; null: no launcher was configured.'),
   node: nodeState.nullable().default(null).describe('The node that this record is of; null: the run has one node.'),
   nodes: z
-    .array(z.object({ rank: count, instance: word, address: text() }))
+    .array(
+      z.object({
+        rank: count,
+        instance: word,
+        address: text(),
+        heartbeat: count
+          .nullable()
+          .default(null)
+          .describe('Of the last record of another node of a run that has succeeded: that node has saved all of it.'),
+      }),
+    )
     .max(1000)
     .default([])
     .describe(

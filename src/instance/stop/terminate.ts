@@ -99,6 +99,9 @@ export async function cancelRequest(aws: Aws, request: ManagedRequest): Promise<
   await ec2.send(new CancelSpotInstanceRequestsCommand({ SpotInstanceRequestIds: [request.id] }));
 }
 
+/** Why EC2 does not delete a fleet that is deleted already. */
+const ALREADY_DELETED = ['fleetIdDoesNotExist', 'fleetNotInDeletableState'];
+
 /** Deletes fleets with their instances; those that are deleted already are left. */
 export async function deleteFleets(aws: Aws, fleets: ManagedFleet[]): Promise<void> {
   fleets.forEach(assertChecked);
@@ -115,9 +118,17 @@ export async function deleteFleets(aws: Aws, fleets: ManagedFleet[]): Promise<vo
         error,
       );
     });
-  const [failed] = (answer.UnsuccessfulFleetDeletions ?? []).filter(
-    ({ Error: why }) => why?.Code !== 'fleetIdDoesNotExist' && why?.Code !== 'fleetNotInDeletableState',
-  );
+  const { SuccessfulFleetDeletions: deleted = [], UnsuccessfulFleetDeletions: refused = [] } = answer;
+  const unnamed = ids.find((id) => ![...deleted, ...refused].some(({ FleetId }) => FleetId === id));
+  if (unnamed !== undefined)
+    throw new Problem(
+      'FLEET',
+      `EC2 does not say whether it has deleted the fleet ${unnamed}: it may launch more instances.`,
+      {
+        next: 'Run the same command again.',
+      },
+    );
+  const [failed] = refused.filter(({ Error: why }) => !ALREADY_DELETED.includes(why?.Code ?? ''));
   if (failed)
     throw new Problem('FLEET', `Could not delete the fleet ${failed.FleetId}, which will launch more instances.`, {
       aws: { code: String(failed.Error?.Code), message: String(failed.Error?.Message) },

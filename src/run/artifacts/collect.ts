@@ -37,7 +37,7 @@ import type { Configuration } from '../../config/settings/types';
 import type { RunContext } from '../../context/types';
 import type { HeldBack } from './write/artifact';
 import type { Delivered, Placed } from './nx-outputs';
-import { waitForOtherNodes } from '../record/node-records';
+import { readOtherNodes } from '../record/node-records';
 
 export interface Collected {
   /** Of outputs. */
@@ -77,8 +77,7 @@ export async function collectArtifacts(
 ): Promise<Collected> {
   const { printer, project, configuration, workspaceRoot } = context;
   const { projectRoot } = configuration;
-  await waitForOtherNodes(context, record, signal);
-  assertSaved(record, project);
+  for (const node of [record, ...(await readOtherNodes(context, record))]) assertSaved(node, project);
   const root = join(workspaceRoot, projectRoot);
   const selection = await selectArtifacts(context, record, root);
   const { list, artifacts, wanted, kept, heldBack, standing, blocking, collected } = selection;

@@ -1,6 +1,7 @@
 import type { StoreKeys } from '../../store/keys';
 import { StoreFixture } from '../../store/store.fixture';
 import { readNodeRecord, readRecord } from './record';
+import { readOtherNodes } from './node-records';
 import { RecordWatch } from './record-poller';
 import { nodeStateOf, putRecord, recordOf, RUN, signedBytes } from './saved-run.fixture';
 
@@ -45,6 +46,29 @@ describe('the record of a node of a run on several', () => {
       await expect(read(to)).rejects.toMatchObject({ code: 'RECORD_UNVERIFIED' });
       await putRecord(at.store, keys, node(to));
     }
+  });
+
+  it.each([
+    ['is missing a save', { state: 'saving' as const }],
+    ['has not ended its training', { state: 'running' as const, outcome: null }],
+    ['is older than the one that the first node has seen', { heartbeat: 8 }],
+    ['is of an earlier attempt', { attempt: 1, heartbeat: 99 }],
+  ])('of a run that has succeeded is not believed if it %s', async (_what, more) => {
+    const nodes = [0, 1].map((rank) => ({
+      rank,
+      instance: `i-${rank}`,
+      address: `10.0.0.${rank}`,
+      heartbeat: rank ? 9 : null,
+    }));
+    const run = { ...node(0), attempt: 2, nodes };
+    const place = { store: at.store, keys };
+    const last = { ...node(1, 9), attempt: 2 };
+    await putRecord(at.store, keys, { ...last, ...more });
+    await expect(readOtherNodes(place, run)).rejects.toMatchObject({ code: 'RECORD_UNVERIFIED' });
+    // Of a run that has not succeeded, nothing is expected.
+    expect(await readOtherNodes(place, { ...run, outcome: 'interrupted' })).toHaveLength(1);
+    await putRecord(at.store, keys, last);
+    expect(await readOtherNodes(place, run)).toMatchObject([{ heartbeat: 9 }]);
   });
 
   it('is known by its own versions: that of one node makes none of another old', async () => {

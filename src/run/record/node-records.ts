@@ -6,6 +6,7 @@ import { mapConcurrent } from '../../system/side-by-side';
 import { steadyNow } from '../../system/moment';
 import { sleep } from '../../system/sleep';
 import { HEARTBEAT_TIMEOUT_MS } from './liveness';
+import { RecordUnverified } from './signed-record';
 import { readNodeRecord, type ReadRecord, type RunRecord } from './record';
 
 /** Records that are read at once. */
@@ -19,16 +20,32 @@ interface Place {
 
 /**
  * The records of the nodes of a run but for the first, in the order of their ranks; none where it has one node.
- * @throws Problem where one is missing or can't be verified: what its node has saved is not known then.
+ * @throws Problem `RECORD_UNVERIFIED` where one is missing, can't be verified, or is older than the one that the first
+ * node has seen before it said that the run has succeeded: what its node has saved is not known then.
  */
 export async function readOtherNodes(at: Place, run: RunRecord): Promise<RunRecord[]> {
   const found = await lookAtNodes(at, run.id, run.nodes.length);
   return found.map((read, n) => {
-    if (read) return read.record;
+    if (read) {
+      if (isLastOf(run, n + 1, read.record)) return read.record;
+      throw new RecordUnverified(
+        run.id,
+        `the record of node ${n + 1} is older than the last one of that node, which the first node has seen`,
+        'An old record was put back: check who may write to the bucket. The files of the other nodes are fetched with remote-pull --node=<rank>.',
+      );
+    }
     throw new Problem('RECORD_UNVERIFIED', `The store has no record of node ${n + 1} of ${run.id}.`, {
       next: 'Another program has deleted it: check who may write to the bucket. The files of the other nodes are fetched with remote-pull --node=<rank>.',
     });
   });
+}
+
+/** Whether the record of a node is its last one; true where the run's record says nothing of it. */
+function isLastOf(run: RunRecord, rank: number, { state, attempt, heartbeat, outcome }: RunRecord): boolean {
+  if (run.state !== 'ended' || run.outcome !== 'succeeded') return true;
+  const named = run.nodes[rank].heartbeat;
+  if (state !== 'ended' || outcome !== 'succeeded' || attempt !== run.attempt) return false;
+  return named !== null && heartbeat >= named;
 }
 
 /**

@@ -34,6 +34,9 @@ READERS = 16
 ROUND_TIMEOUT_S = 3.0
 # How much silence one read can show at most: while the store could not be read, nothing was silent.
 MAX_STEP_S = 5.0
+# A node whose record does not change for this long, while it can be read, is lost: a record has a
+# heartbeat every 10 s.
+HEARTBEAT_TIMEOUT_S = 60.0
 # What the supervisor needs of another node's record.
 FIELDS = (
     "instance",

@@ -17,6 +17,7 @@ from ..system.file_lock import held
 from . import node_records, spot_notice
 from .fencing import Superseded
 from .lost_run import end_lost_run
+from .other_ends import OtherEnds
 from .record_upload import RecordUpload
 from .report_file import ReportFile
 from .store_connection import StoreConnection
@@ -100,6 +101,7 @@ class Reporter:
         self.sampled = self.measured = 0.0
         self.all_measured = False
         self.saver: Saver | None = None
+        self.others = OtherEnds(run_dir, self.spec)
 
     def run(self) -> None:
         """Uploads until the run has ended and all of it is saved, another instance has taken it
@@ -188,7 +190,8 @@ class Reporter:
             self.log_done = time.monotonic()
         self._upload_metrics(bucket)
         self._save_files(saver, record)
-        is_finished = has_ended and self.log.done and self.all_measured and saver.done
+        others_saved = has_ended and self.others.have_saved(record)
+        is_finished = others_saved and self.log.done and self.all_measured and saver.done
         state = "saving" if has_ended and not is_finished else record["state"]
         self.record.upload(record, state, bucket=bucket, saver=saver, final=is_finished)
         return is_finished

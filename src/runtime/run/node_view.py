@@ -5,16 +5,12 @@ from __future__ import annotations
 import os
 import signal
 
-from ..report.node_records import NODES
+from ..report import node_records
 from ..system import atomic_files, processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Mapping
-
-# A node whose record does not change for this long, while it can be read, is lost: a record has a
-# heartbeat every 10 s.
-HEARTBEAT_TIMEOUT_S = 60.0
 
 
 class NodeEnd:
@@ -78,7 +74,9 @@ class Peer:
         if not self.record:
             return False
         outcome = self.record["outcome"]
-        return outcome == "lost" or (outcome is None and self.silent_s > HEARTBEAT_TIMEOUT_S)
+        return outcome == "lost" or (
+            outcome is None and self.silent_s > node_records.HEARTBEAT_TIMEOUT_S
+        )
 
     def phase(self, attempt: int) -> str | None:
         """Its phase in an attempt; None where it has not begun that attempt, or is beyond it."""
@@ -106,7 +104,7 @@ class NodeView:
     """`count`: how many nodes the run has, with this one."""
 
     def __init__(self, run_dir: str, count: int, first_attempt: int) -> None:
-        self.path, self.count = os.path.join(run_dir, NODES), count
+        self.path, self.count = os.path.join(run_dir, node_records.NODES), count
         self.first_attempt = first_attempt
         self.changed_ns: int | None = None
         self.known: list[Peer] = []

@@ -11,6 +11,7 @@ from ..report.signed_record import SigningKey, version
 from ..system import atomic_files
 from ..system.errors import Failure
 from ..system.file_lock import held
+from .node_variables import is_other_node
 from .taken_over_files import take_checkpoints, take_log, take_metrics
 
 TYPE_CHECKING = False
@@ -155,7 +156,9 @@ def refuse(record: RunRecord, found: Object, spec: RunSpec) -> None:
         raise Failure("NOT_RESUMABLE", how)
     outcome, instance = record["outcome"], record["instance"]
     has_ended = record["state"] == "ended"
-    if has_ended and outcome not in INTERRUPTED:
+    # How the run has ended, the record of the first node says.
+    may_resume = INTERRUPTED + (("succeeded",) if is_other_node(spec) else ())
+    if has_ended and outcome not in may_resume:
         raise Failure("NOT_RESUMABLE", "%s has ended: %s" % (run, outcome), outcome=outcome)
     if not has_ended and found.age < LEASE_S:
         shown = (run, instance, found.age)

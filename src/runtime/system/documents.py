@@ -365,6 +365,7 @@ if TYPE_CHECKING:
         rank: int
         instance: str
         address: str
+        heartbeat: int | None
 
     class RunStateRendezvous(TypedDict):
         port: int
@@ -474,6 +475,7 @@ if TYPE_CHECKING:
         rank: int
         instance: str
         address: str
+        heartbeat: int | None
 
     class RunRecordRendezvous(TypedDict):
         port: int

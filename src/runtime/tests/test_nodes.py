@@ -20,7 +20,7 @@ from runs import KEY, part, signed
 from nx_ec2_runtime import main
 from nx_ec2_runtime.report import node_records, record_upload
 from nx_ec2_runtime.report.node_records import NodeRecords
-from nx_ec2_runtime.run import node_group, node_view
+from nx_ec2_runtime.run import node_group
 from nx_ec2_runtime.run_dir import stop_request
 from nx_ec2_runtime.system.errors import Failure
 
@@ -405,6 +405,51 @@ class SilenceTest(Nodes):
                 self.kill(0)
                 self.assert_interrupted(0, 2, [1])
 
+    def hold_artifacts(self, rank):
+        """Lets no list of artifacts of a node into the store until the file is removed."""
+        path = os.path.join(self.store, "held-%d" % rank)
+        open(path, "w").close()
+        put, prefix = Store.put, self.prefix(rank).rstrip("/")
+
+        def held(store, name, *args, **more):
+            is_own = store.directory.rstrip("/").endswith(prefix)
+            while name == "artifacts.json" and is_own and os.path.exists(path):
+                time.sleep(0.05)
+            return put(store, name, *args, **more)
+
+        patch = mock.patch.object(Store, "put", held)
+        patch.start()
+        self.addCleanup(patch.stop)
+        return path
+
+    SAVED = "open('artifacts/%d' % rank, 'w').write('made')"
+
+    def test_the_run_has_ended_when_all_nodes_have_saved_what_they_wrote(self):
+        held = self.hold_artifacts(2)
+        self.start_all(3, self.SAVED)
+        self.wait(lambda: self.stored(1) and self.stored(1)["state"] == "ended")
+        self.wait(lambda: (self.stored(0)["artifacts"] or {}).get("state") == "saved")
+        self.assertEqual(("saving", "succeeded"), self.ended(0))
+        os.unlink(held)
+        states = self.ends(3)
+        self.assertEqual(["succeeded"] * 3, self.outcomes(states), self.told())
+        nodes = self.stored(0)["nodes"]
+        versions = [node.get("heartbeat") for node in nodes[1:]]
+        self.assertEqual([self.stored(rank)["heartbeat"] for rank in (1, 2)], versions)
+
+    def ended(self, rank):
+        stored = self.stored(rank)
+        return stored["state"], stored["outcome"]
+
+    def test_a_node_that_is_lost_while_it_saves_interrupts_the_run(self):
+        self.hold_artifacts(1)
+        self.start_all(3, self.SAVED)
+        self.wait(lambda: self.stored(2) and self.ended(2) == ("ended", "succeeded"))
+        self.wait(lambda: self.ended(1) == ("saving", "succeeded"))
+        self.kill(1, reporter=True)
+        self.assert_interrupted(1, 3, [0])
+        self.assertEqual(self.stored(0)["stop"]["reason"], "interruption")
+
     def test_the_first_lost_while_others_wait_for_its_word_makes_no_success(self):
         self.start_all(2, "sys.exit(0) if rank == 1 else time.sleep(600)")
         self.wait(lambda: self.phase(1) == "exited")
@@ -415,7 +460,7 @@ class SilenceTest(Nodes):
 class TimeoutTest(unittest.TestCase):
     def test_a_node_is_found_lost_before_the_end_of_its_training_is_overdue(self):
         found_s = (
-            node_view.HEARTBEAT_TIMEOUT_S
+            node_records.HEARTBEAT_TIMEOUT_S
             + node_records.RUNNING_POLL_S
             + record_upload.HEARTBEAT_INTERVAL_S
         )
