@@ -21,7 +21,12 @@ describe('pulling a run of which a node was lost', () => {
   });
   afterEach(() => rmSync(output, { recursive: true, force: true }));
 
-  const nodes = [0, 1, 2].map((rank) => ({ rank, instance: `i-0000000${rank}`, address: `10.0.0.${rank}` }));
+  const nodes = [0, 1, 2].map((rank) => ({
+    rank,
+    instance: `i-0000000${rank}`,
+    address: `10.0.0.${rank}`,
+    heartbeat: null,
+  }));
   const read = (name: string) => readFileSync(join(output, 'artifacts', name), 'utf8');
 
   /** @param ranks of the nodes that have saved; the first node's record names all. */
@@ -29,7 +34,7 @@ describe('pulling a run of which a node was lost', () => {
     const keys = at.keys();
     for (const rank of [0, 1, 2]) {
       const node = nodeStateOf(rank, 3);
-      const named = rank === 0 ? { nodes } : {};
+      const named = rank === 0 ? { nodes, outcome: 'interrupted' as const } : {};
       const saved = ranks.includes(rank)
         ? await saveRun(
             at.store,
