@@ -37,7 +37,7 @@ export async function startOthers(
 /** How the nodes that a run lacks are started. */
 export interface LackingNodes {
   /** On which instances the nodes are, or were in the attempt before, as far as it is known. */
-  known: RunRecord['nodes'];
+  known: Pick<RunRecord['nodes'][number], 'rank' | 'instance'>[];
   nextAttempt?: NextAttempt;
 }
 
@@ -58,11 +58,9 @@ export async function findLackingNodes(
   // One that goes into the attempt by itself, as after an exit code that is retried, has not ended.
   const isLacking = (read: ReadRecord | null) => !read || (read.record.attempt < attempt && mayBeResumed(read));
   if (!others.some(isLacking)) return null;
-  const known = others.flatMap((read, n) =>
-    read ? [{ rank: n + 1, instance: read.record.instance, address: '' }] : [],
-  );
+  const known = others.flatMap((read, n) => (read ? [{ rank: n + 1, instance: read.record.instance }] : []));
   return {
-    known: [{ rank: 0, instance, address: '' }, ...known],
+    known: [{ rank: 0, instance }, ...known],
     nextAttempt: attempt === 1 ? undefined : { id, attempt, heartbeat: 0 },
   };
 }

@@ -20,7 +20,7 @@ import { targetCommand } from '../../workspace/invocation';
 import type { Target } from '../lib/run-target';
 import type { RunContext, InstanceContext } from '../../context/types';
 import { waitForLeaseExpiry } from '../../run/record/lease';
-import { findLackingNodes, startOthers, stopIncomplete, type NodesRequest } from './other-nodes';
+import { findLackingNodes, startOthers, stopIncomplete, type LackingNodes, type NodesRequest } from './other-nodes';
 import { planTraining } from './plan-training';
 import type { RunInstanceLifecycle, StartOptions } from './types';
 
@@ -155,7 +155,7 @@ class LaunchedStart implements Recovery {
    * @param before the nodes of the attempt before.
    * @returns the first one.
    */
-  private async makeReady(run: string, deadline?: number, before?: RunRecord['nodes']): Promise<InstanceContext> {
+  private async makeReady(run: string, deadline?: number, before?: LackingNodes['known']): Promise<InstanceContext> {
     const { target, runs } = this;
     const { configuration, context, project, printer, signal } = target;
     const count = configuration.train.nodes;

@@ -32,7 +32,8 @@ class OtherEnds:
         """
         if not self.ranks or record["outcome"] != "succeeded":
             return True
-        nodes: list[dict[str, Any]] = [dict(each) for each in record.get("nodes") or []]
+        named: list[dict[str, Any]] = record["nodes"]
+        nodes = [each.copy() for each in named]
         if all(each.get("heartbeat") for each in nodes[1:]):
             return True
         entries: Mapping[str, Any] = atomic_files.read_object(self.path).get("nodes", {})

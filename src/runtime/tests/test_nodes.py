@@ -451,13 +451,23 @@ class SilenceTest(Nodes):
         return stored["state"], stored["outcome"]
 
     def test_a_node_that_is_lost_while_it_saves_interrupts_the_run(self):
-        self.hold_artifacts(1)
+        held = self.hold_artifacts(1)
         self.start_all(3, self.SAVED)
         self.wait(lambda: self.stored(2) and self.ended(2) == ("ended", "succeeded"))
         self.wait(lambda: self.ended(1) == ("saving", "succeeded"))
         self.kill(1, reporter=True)
         self.assert_interrupted(1, 3, [0])
         self.assertEqual(self.stored(0)["stop"]["reason"], "interruption")
+        # The nodes that had saved everything take part in the next attempt as well.
+        os.unlink(held)
+        self.top = os.path.join(self.root, "later")
+        with mock.patch("nx_ec2_runtime.run.take_over.LEASE_S", 1):
+            for rank in range(3):
+                heartbeat = self.stored(rank)["heartbeat"]
+                again = {"attempt": 2, "heartbeat": heartbeat}
+                self.at(rank, 3, self.SAVED, nextAttempt=again)
+        self.wait(lambda: all(self.stored(rank)["attempt"] == 2 for rank in range(3)))
+        self.assertEqual(["succeeded"] * 3, self.outcomes(self.ends(3)), self.told())
 
     def test_the_first_lost_while_others_wait_for_its_word_makes_no_success(self):
         self.start_all(2, "sys.exit(0) if rank == 1 else time.sleep(600)")
