@@ -36,7 +36,7 @@ describe('A training on a Ray cluster', () => {
   beforeAll(async () => {
     shop = await Workshop.open();
     shop.write('model/tune.py', DRIVER);
-    ray = join(shop.workspace, '../ray-stand-in');
+    ray = join(shop.at.directory, 'ray-stand-in');
     execFileSync('python3', ['-B', '-c', 'import sys, ray_stand_in; ray_stand_in.write(sys.argv[1])', ray], {
       env: { ...process.env, PYTHONPATH: TESTS },
     });
@@ -86,9 +86,9 @@ describe('A training on a Ray cluster', () => {
       ...options('code', 2, '9'),
       run: 'last',
       path: 'ray-logs/**',
-      output: '../ray-logs-of-code',
+      output: '../pulled',
     });
-    const logs = join(shop.workspace, 'ray-logs-of-code/ray-logs/node-0/session_2026/raylet.out');
+    const logs = join(shop.workspace, 'pulled/ray-logs/node-0/session_2026/raylet.out');
     expect(readFileSync(logs, 'utf8')).toBe('the raylet of node 0\n');
   });
 
