@@ -47,6 +47,7 @@ export const runAttempt = z.object({
   signal: text().nullable(),
   why: text().nullable().describe('Why there was another attempt; null: there was none.'),
   price: price.nullable().default(null).describe('Of an instance that the run has left; null: as `metadata.price`.'),
+  nodes: count.nullable().default(null).describe('How many nodes the attempt had; null: the run has one.'),
 });
 
 export const fetchedDataset = z.object({

@@ -124,12 +124,10 @@ export const trainShape = {
       'Number of processes that the launcher starts; gpu: one for each GPU that the run may use, and one without GPUs. Default: gpu if "launcher" is torchrun, else what the command itself says.',
     ),
   nodes: z
-    .int()
-    .min(1)
-    .max(64)
+    .union([z.int().min(1).max(64), z.string().regex(/^\d{1,2}:\d{1,2}$/)])
     .default(1)
     .describe(
-      'Number of instances that the training runs on together. All of them are launched at once, or none; each runs the script or command (with the launcher ray, the first one), and the run succeeds if it does on all. Needs an "instance" with a "type", and a role that may read the store.',
+      'Number of instances that the training runs on together. All of them are launched at once, or none; each runs the script or command (with the launcher ray, the first one), and the run succeeds if it does on all. MIN:MAX, for example "2:4": as many of them as EC2 has capacity for, and the run continues on those that are left when one is lost. Needs an "instance" with a "type", and a role that may read the store.',
     ),
   env: z
     .record(variable, z.union([withoutNul, z.number().transform(String), z.boolean().transform(String)]))

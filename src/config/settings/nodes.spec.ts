@@ -1,5 +1,5 @@
 import { Problem } from '../../report/problem';
-import { assertNodes } from './nodes';
+import { assertNodes, formatNodes, nodesSetting, readNodes } from './nodes';
 import type { Configuration } from './types';
 
 const launched = { launchSpec: { recovery: 'none' }, startupTimeout: 1 };
@@ -52,6 +52,15 @@ describe('A training of several nodes', () => {
     'leaves %s as it is',
     (command) => expect(check(2, {}, command.split(' '))).toBeNull(),
   );
+
+  it('may run on fewer nodes than it asks for', () => {
+    expect(readNodes('2:4')).toEqual({ nodes: 4, minNodes: 2 });
+    expect(readNodes(4)).toEqual({ nodes: 4 });
+    expect([readNodes('1:4'), readNodes(4)].map(formatNodes)).toEqual(['1:4', '4']);
+    expect([readNodes('2:4'), readNodes(4), readNodes(1)].map(nodesSetting)).toEqual(['2:4', 4, undefined]);
+    for (const wrong of ['0:2', '4:2', '3:3', '2:65'])
+      expect(() => readNodes(wrong)).toThrow(`"train.nodes" is ${wrong}, which is no range of nodes.`);
+  });
 
   it('changes nothing for one node', () => {
     expect(check(1, { instance: { id: 'i-0123456789abcdef0' }, storeAccess: 'presigned' })).toBeNull();

@@ -2,13 +2,44 @@ import { Problem } from '../../report/problem';
 import { torchrunOptions } from './launcher';
 import type { Configuration } from './types';
 
+const MAX_NODES = 64;
+
+/** Instances that a training runs on together, at most and, where it may be fewer, at least. */
+type Nodes = Pick<Configuration['train'], 'nodes' | 'minNodes'>;
+
+/**
+ * Reads `train.nodes`: a number, or MIN:MAX.
+ * @throws Problem `CONFIG_INVALID`
+ */
+export function readNodes(written: number | string): Nodes {
+  if (typeof written === 'number') return { nodes: written };
+  const [min, max] = written.split(':').map(Number);
+  if (min < 1 || max > MAX_NODES || min >= max)
+    throw new Problem('CONFIG_INVALID', `"train.nodes" is ${written}, which is no range of nodes.`, {
+      next: `Write MIN:MAX with a MIN of 1 or more, below a MAX of ${MAX_NODES} at most, for example "2:4"; or a number.`,
+      settings: ['train.nodes'],
+    });
+  return { nodes: max, minNodes: min };
+}
+
+/** As it is written: `4`, or `2:4`. */
+export function formatNodes({ nodes, minNodes = nodes }: Nodes): string {
+  return minNodes < nodes ? `${minNodes}:${nodes}` : String(nodes);
+}
+
+/** The same as a value of JSON: a number where it is one. undefined: one node. */
+export function nodesSetting({ nodes, minNodes }: Nodes): number | string | undefined {
+  if (nodes === 1) return undefined;
+  return minNodes === undefined ? nodes : formatNodes({ nodes, minNodes });
+}
+
 /**
  * Checks that a training of several nodes can run as configured.
  * @throws Problem `CONFIG_INVALID`
  */
 export function assertNodes({ instance, storeAccess, train }: Configuration): void {
-  const { nodes } = train;
-  if (nodes === 1) return;
+  if (train.nodes === 1) return;
+  const nodes = formatNodes(train);
   const refuse = (what: string, next: string, other: string) => {
     throw new Problem('CONFIG_INVALID', `"train.nodes" is ${nodes}, and ${what}`, {
       next,
@@ -18,7 +49,7 @@ export function assertNodes({ instance, storeAccess, train }: Configuration): vo
   if (!('launchSpec' in instance))
     refuse(
       '"instance" names an instance that exists.',
-      `Set "instance" to { "type": "…" }: then ${nodes} instances are launched for each run.`,
+      `Set "instance" to { "type": "…" }: then ${train.nodes} instances are launched for each run.`,
       'instance',
     );
   else if (instance.launchSpec.recovery === 'fleet')
@@ -43,9 +74,9 @@ export function assertNodes({ instance, storeAccess, train }: Configuration): vo
 }
 
 /** The option by which torchrun would wait for another number of nodes, or for none. */
-function optionOfOtherNodes(options: string[], nodes: number): string | undefined {
+function optionOfOtherNodes(options: string[], nodes: string): string | undefined {
   return options.find((word, at) => {
     const [name, value = options[at + 1]] = word.split('=');
-    return name === '--standalone' || (name === '--nnodes' && value !== String(nodes));
+    return name === '--standalone' || (name === '--nnodes' && value !== nodes);
   });
 }

@@ -3,6 +3,7 @@ import type { z } from 'zod';
 import type { configurationSchema } from '../schema/schema';
 import { isTraining } from '../schema/target-options';
 import { launcherOf } from './launcher';
+import { readNodes } from './nodes';
 import { missing } from './missing-setting';
 import { Problem } from '../../report/problem';
 import { allOutputs, readOutputs, checkpointPaths, outputFault, literalOutputs } from './outputs';
@@ -46,11 +47,13 @@ export function trainOf(
         : train.command;
   const list = (value: string | string[], what: string) =>
     typeof value === 'string' ? splitWords(value, what) : value;
+  const nodes = readNodes(train.nodes);
   return {
     ...train,
     script: train.script === undefined ? undefined : inside(input, 'train.script', train.script),
     command,
-    launcher: isTraining(input.target) ? launcherOf(train, command ?? null) : null,
+    ...nodes,
+    launcher: isTraining(input.target) ? launcherOf({ ...train, ...nodes }, command ?? null) : null,
     args: list(train.args, 'train.args'),
     setup:
       train.setup === undefined

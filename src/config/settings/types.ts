@@ -49,8 +49,10 @@ export interface Configuration {
     args: string[];
     /** null: the training is one process, or starts others by itself. */
     launcher: Launcher | null;
-    /** Instances that the training runs on together. */
+    /** Instances that the training runs on together, at most. */
     nodes: number;
+    /** The fewest that it may run on; absent: `nodes`. */
+    minNodes?: number;
     env: Record<string, string>;
     setup: string[][] | null;
     environment: 'auto' | 'uv' | 'poetry' | 'conda' | 'pip' | 'none';

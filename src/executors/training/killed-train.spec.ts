@@ -94,10 +94,11 @@ describe('remote-train, killed again and again', () => {
     expectRight('ended');
   });
 
-  it('launches two nodes together, starts each once, and ends both', async () => {
-    const machine = { type: 't3.micro', instanceProfile: 'training', tags: { test: 'nodes' } };
-    await trainAndKill('nodes', { instance: machine, nodes: 2 }, 1, 3);
-    expect(starts('nodes')).toBe(2);
-    expect(launched('nodes').map(({ state }) => state)).toEqual(['terminated', 'terminated']);
+  it.each([2, '1:2'])('launches nodes together (%s), starts each once, and ends both', async (nodes) => {
+    const test = `nodes ${nodes}`;
+    const machine = { type: 't3.micro', instanceProfile: 'training', tags: { test } };
+    await trainAndKill(test, { instance: machine, nodes }, 1, 3);
+    expect(starts(test)).toBe(2);
+    expect(launched(test).map(({ state }) => state)).toEqual(['terminated', 'terminated']);
   });
 });

@@ -50,17 +50,21 @@ export async function findLackingNodes(
   runContext: RunContext,
   { run, attached }: StartedRun,
 ): Promise<LackingNodes | null> {
-  const count = runContext.configuration.train.nodes;
-  const { id, attempt, instance } = run;
+  const { id, attempt, instance, node } = run;
+  const count = node?.count ?? 1;
   const isStarting = attached === 'running' && run.nodes.length === 0;
   if (count === 1 || !isStarting || run.caller !== (await runContext.caller())) return null;
   const others = await lookAtNodes(runContext, id, count);
   // One that goes into the attempt by itself, as after an exit code that is retried, has not ended.
   const isLacking = (read: ReadRecord | null) => !read || (read.record.attempt < attempt && mayBeResumed(read));
   if (!others.some(isLacking)) return null;
-  const known = others.flatMap((read, n) => (read ? [{ rank: n + 1, instance: read.record.instance }] : []));
+  const known = others.flatMap((read, n) =>
+    read ? [{ rank: n + 1, instance: read.record.instance, attempt: read.record.attempt }] : [],
+  );
+  // An instance may have had another rank in an earlier attempt: of two, `byRank` takes the later one here.
+  known.sort((one, other) => one.attempt - other.attempt);
   return {
-    known: [{ rank: 0, instance }, ...known],
+    known: [...known, { rank: 0, instance }],
     nextAttempt: attempt === 1 ? undefined : { id, attempt, heartbeat: 0 },
   };
 }

@@ -5,15 +5,18 @@ import { planRun, type PlannedRun, type PlanRunOptions } from '../../run/start/p
 import type { Target } from '../lib/run-target';
 import type { StartOptions } from './types';
 
-/** Plans the run of a command. @param detached the run continues without a client. */
+/**
+ * Plans the run of a command. @param detached the run continues without a client.
+ * @param launched what is known of its instances once they are launched.
+ */
 export async function planTraining(
   { configuration, context, project }: Target,
   runContext: RunContext,
   scanned: Scanned,
   { rerun = false, resumeFrom, detached }: StartOptions & { detached: boolean },
-  price?: PlanRunOptions['price'],
+  launched?: Pick<PlanRunOptions, 'price' | 'nodes'>,
 ): Promise<PlannedRun> {
   const restore = resumeFrom ? await resumePoint(runContext, resumeFrom, !detached) : null;
-  const options = { rerun, detached, restore, aws: runContext.aws, price };
+  const options = { rerun, detached, restore, aws: runContext.aws, ...launched };
   return planRun(configuration, project, scanned, context.root, options);
 }

@@ -92,7 +92,12 @@ describe('A training on several nodes', () => {
   const artifact = (name: string) => readFileSync(join(shop.workspace, 'model/artifacts', name), 'utf8');
 
   /** @param ends how each node ends, by its rank. */
-  const train = (test: string, nodes: number, ends: object, more: { instance?: object; train?: object } = {}) => {
+  const train = (
+    test: string,
+    nodes: number | string,
+    ends: object,
+    more: { instance?: object; train?: object } = {},
+  ) => {
     shop.write('model/ends.json', JSON.stringify({ test, ...ends }));
     return shop.run<{ run: string; attempts: number }>('remote-train', {
       instance: machine(test, more.instance),
@@ -193,7 +198,6 @@ describe('A training on several nodes', () => {
       const { training, kept, zone } = await loseOne('move');
       const { attempts } = await training;
       expect(attempts).toBe(2);
-      expect(shop.printed).toContain(`the nodes of`);
       expect(shop.printed).toMatch(new RegExp(`Terminating ${kept.id}: EC2 had no capacity beside them for`));
       expect(shop.printed).toMatch(/node 0 of 2 at \S+, attempt 2, from step 1/);
       const now = launched('move').slice(2);
@@ -245,6 +249,36 @@ describe('A training on several nodes', () => {
     expect(launched('later')).toHaveLength(4);
     end();
     await training;
+  });
+
+  it('runs on as many as there is capacity for, and continues at once on those that are left', async () => {
+    const machines = { spot: true };
+    shop.at.aws.capacity.add({ instances: 3, type: 'm5.large' });
+    const training = train('elastic', '2:4', { 0: '120', 1: '120', 2: '120' }, { instance: machines });
+    await shop.says(/node 0 waits/);
+    expect(shop.printed).toMatch(/Launched 3 instances .* EC2 had capacity for 3 of 4\./);
+    // The first one: another leads from then on.
+    const [first] = launched('elastic');
+    shop.at.aws.interrupt(first.id);
+    const { run, attempts } = await training;
+    shop.at.aws.capacity.clear();
+    expect(attempts).toBe(2);
+    expect(shop.printed).toMatch(/node 0 of 3 at \S+, attempt 1, from step 0/);
+    expect(shop.printed).toMatch(/node 0 of 2 at \S+, attempt 2, from step 1\nheard of node 1\n/);
+    expect(shop.printed).toMatch(/Attempt 2 of \S+ on i-\w+ and 1 more, /);
+    expect(states('elastic')).toEqual(['terminated', 'terminated', 'terminated']);
+    expect(['shard-0', 'shard-1'].map(artifact)).toEqual(['of 0', 'of 1']);
+
+    const instance = machine('elastic', machines);
+    await shop.run('remote-status', { run, instance });
+    const named = [...shop.printed.matchAll(/^\d +succeeded +(i-\w+) +127/gm)].map(([, id]) => id);
+    const left = launched('elastic').slice(1);
+    expect(named.sort()).toEqual(left.map(({ id }) => id).sort());
+    expect(shop.printed).toMatch(/\nnodes +2 of 2:4\n/);
+    // A node that is gone keeps its record, its log and its files.
+    await expect(shop.run('remote-logs', { run, node: 2, instance })).rejects.toThrow(/node 2 of 3 at 127/);
+    await shop.run('remote-pull', { run, node: 2, output: '../gone', instance });
+    expect(shop.printed).not.toContain('OPTION_INVALID');
   });
 
   it('stops all of them if it is cancelled', async () => {

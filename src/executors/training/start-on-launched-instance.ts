@@ -1,6 +1,6 @@
 import type { LaunchSpec } from '../../config/schema/launch-spec';
 import type { EnsuredInstance } from '../../instance/launch/ensure-instance';
-import { isAlive, describeInstance } from '../../instance/describe/describe-instances';
+import { describeInstance } from '../../instance/describe/describe-instances';
 import { readTags } from '../../instance/describe/tags';
 import { interruptedInstance } from '../../run/record/interruption';
 import { endInterrupted, endNoticed } from '../../run/start/end-interrupted';
@@ -8,7 +8,7 @@ import { findDuplicateRun } from '../../run/find/find-run';
 import { launchOrMove } from '../../run/start/move-nodes';
 import { byRank } from '../../run/start/ranks';
 import { startRun, type StartedRun } from '../../run/start/start-run';
-import { terminateUnused, launchForRun, waitForShutdown } from '../../run/start/run-instance';
+import { findEnded, terminateUnused, launchForRun, waitForShutdown } from '../../run/start/run-instance';
 import { readRecord, type RunRecord } from '../../run/record/record';
 import type { Recovery } from '../../run/start/follow-with-recovery';
 import { scanProject, type Scanned } from '../../project/scan-project';
@@ -17,10 +17,11 @@ import { assertVolume } from '../../project/assert-ready';
 import type { NextAttempt, PlannedRun } from '../../run/start/plan-run';
 import { Problem } from '../../report/problem';
 import { targetCommand } from '../../workspace/invocation';
+import type { RunFacts } from '../../command/plan';
 import type { Target } from '../lib/run-target';
 import type { RunContext, InstanceContext } from '../../context/types';
 import { waitForLeaseExpiry } from '../../run/record/lease';
-import { findLackingNodes, startOthers, stopIncomplete, type LackingNodes, type NodesRequest } from './other-nodes';
+import { findLackingNodes, startOthers, stopIncomplete, type LackingNodes } from './other-nodes';
 import { planTraining } from './plan-training';
 import type { RunInstanceLifecycle, StartOptions } from './types';
 
@@ -89,20 +90,22 @@ class LaunchedStart implements Recovery {
   async plan(detached: boolean): Promise<string> {
     const { target, runs, options } = this;
     this.scanned = await scanProject(target.workspace);
-    const price = () => this.instances[0]?.price ?? null;
-    this.planned = await planTraining(target, runs, this.scanned, { ...options, detached }, price);
+    const launched = { price: () => this.instances[0]?.price ?? null, nodes: () => this.instances.length };
+    this.planned = await planTraining(target, runs, this.scanned, { ...options, detached }, launched);
     return this.planned.key(this.scanned.snapshot);
   }
 
   async begin(): Promise<StartedRun> {
-    const { printer } = this.runs;
+    const { printer, store, keys } = this.runs;
+    const { signal } = this.target;
     assertVolume(this.launchSpec, this.planned.needs(), printer);
     for (;;) {
       this.instances = [];
       try {
         return await this.launch(await this.makeReady(this.planned.id));
       } catch (error) {
-        const ended = await this.endedUnbegun();
+        const isUnstarted = !signal.aborted && (await readRecord(store, keys, this.planned.id)) === null;
+        const ended = isUnstarted ? await findEnded(this.runs, this.instances, signal) : null;
         if (!ended) throw error;
         printer.line(`${ended} ended before the training started there; launching a replacement.`);
       }
@@ -125,8 +128,10 @@ class LaunchedStart implements Recovery {
       (ofNodes = deadline) => this.makeReady(gone.id, ofNodes, gone.nodes),
       signal,
     );
-    // Nodes wait for one another for a limited time: none is started before all can be.
-    for (const rank of this.instances.keys()) await waitForLeaseExpiry(instanceContext, gone.id, signal, rank);
+    // Nodes wait for one another for a limited time: none is started before all can be. A node may have had another rank.
+    const ranks = gone.nodes.flatMap(({ rank, instance }) => (this.broughtUp.includes(instance) ? [rank] : []));
+    for (const rank of new Set([...this.instances.keys(), ...ranks]))
+      await waitForLeaseExpiry(instanceContext, gone.id, signal, rank);
     return this.launch(instanceContext, next);
   }
 
@@ -139,23 +144,17 @@ class LaunchedStart implements Recovery {
     for (const instanceContext of this.instanceContexts) instanceContext.close();
   }
 
-  /** An instance that existed before and is gone, for example by a shutdown rule, where the run is unknown; null: none. */
-  private async endedUnbegun(): Promise<string | null> {
-    const { instances, target, runs, planned } = this;
-    if (target.signal.aborted || (await readRecord(runs.store, runs.keys, planned.id)) !== null) return null;
-    for (const { id, how } of instances) {
-      const now = how === 'found' && (await describeInstance(runs.aws, id, target.signal));
-      if (how === 'found' && !(now && isAlive(now))) return id;
-    }
-    return null;
-  }
-
   /**
    * Launches the instances of a run, or finds those that were launched, and waits until they can be used.
-   * @param before the nodes of the attempt before.
+   * @param before the nodes of the attempt before. @param min the fewest that are enough.
    * @returns the first one.
    */
-  private async makeReady(run: string, deadline?: number, before?: LackingNodes['known']): Promise<InstanceContext> {
+  private async makeReady(
+    run: string,
+    deadline?: number,
+    before?: LackingNodes['known'],
+    min = this.target.configuration.train.minNodes,
+  ): Promise<InstanceContext> {
     const { target, runs } = this;
     const { configuration, context, project, printer, signal } = target;
     const count = configuration.train.nodes;
@@ -173,7 +172,7 @@ class LaunchedStart implements Recovery {
       target.answerSignal(() => `Interrupted: ${what} ${this.endIt}`);
     };
     this.instances = byRank(
-      await launchForRun(runs, this.launchSpec, { id: run, deadline, count }, up, signal),
+      await launchForRun(runs, this.launchSpec, { id: run, deadline, count, min }, up, signal),
       before,
     );
     const [{ id }] = this.instances;
@@ -232,7 +231,7 @@ class LaunchedStart implements Recovery {
       throw error;
     }
     try {
-      await startOthers(instanceContext, started, this.nodesRequest(nextAttempt));
+      await this.startNodes(instanceContext, started, nextAttempt);
     } catch (error) {
       const { run } = started;
       if (!signal.aborted && (await stopIncomplete(instanceContext, run, signal))) await this.terminateUnused(run.id);
@@ -245,16 +244,29 @@ class LaunchedStart implements Recovery {
   async completeNodes(started: StartedRun): Promise<void> {
     const lacking = await findLackingNodes(this.runs, started);
     if (!lacking) return;
-    const { id, instance } = started.run;
+    const { id, instance, node } = started.run;
     const at = await describeInstance(this.runs.aws, instance, this.target.signal);
     const deadline = (at && readTags(at.tags).deadline) ?? undefined;
-    const first = await this.makeReady(id, deadline, lacking.known);
-    await startOthers(first, started, this.nodesRequest(lacking.nextAttempt));
+    const first = await this.makeReady(id, deadline, lacking.known, node?.count);
+    await this.startNodes(first, started, lacking.nextAttempt);
   }
 
-  private nodesRequest(nextAttempt?: NextAttempt): NodesRequest {
+  /** Finds the instances of a run that has its first node. @returns that. */
+  private findNodes({ id, instance, node }: RunFacts): Promise<InstanceContext> {
+    return this.makeReady(id, undefined, [{ rank: 0, instance }], node?.count);
+  }
+
+  /** Starts the nodes beside the first one, which waits for a number of them that can't change. */
+  private async startNodes(first: InstanceContext, started: StartedRun, nextAttempt?: NextAttempt): Promise<void> {
     const { target, scanned, planned, options } = this;
-    return { target, instances: this.broughtUp, scanned, planned, force: options.force, nextAttempt };
+    const { run, attached } = started;
+    const isWaiting = attached !== 'ended' && run.instance === first.instance && run.nodes.length === 0;
+    // Another command may have started it, which had found more instances, or fewer.
+    const count = (isWaiting && run.node?.count) || this.instances.length;
+    const found = this.instances.length < count ? await this.findNodes(run) : first;
+    await terminateUnused(this.runs, this.instances.splice(count), run.id, target.signal, 'which has all its nodes');
+    const request = { target, instances: this.broughtUp, scanned, planned, force: options.force, nextAttempt };
+    await startOthers(found, started, request);
   }
 
   private get endIt(): string {

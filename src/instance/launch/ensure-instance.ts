@@ -32,12 +32,13 @@ export interface EnsuredInstance {
 /**
  * Returns the instances of a launch spec: `count` that are used together, in the order of their launch. They are running
  * ones, stopped ones after their start, or new ones, which are launched all or none. Of some that exist already, the
- * missing ones are launched beside them.
+ * missing ones are launched beside them. With `min`, fewer are enough: new ones are as many as EC2 has capacity for, and
+ * where enough exist, none are launched.
  * It can be interrupted anywhere and called again, and at once by several: there is one set of instances in the end.
  * Returns as soon as EC2 has them: `ensureReady` waits for the rest.
  */
 export async function ensureInstances(options: EnsureOptions): Promise<EnsuredInstance[]> {
-  const { aws, owner, launchSpec, printer, signal, count = 1 } = options;
+  const { aws, owner, launchSpec, printer, signal, count = 1, min = count } = options;
   const key = specHash(owner, launchSpec, count);
   const own = await listOwnedInstances(aws, owner, signal);
   const required = requiredTagsOf(options);
@@ -48,7 +49,7 @@ export async function ensureInstances(options: EnsureOptions): Promise<EnsuredIn
     printer,
   );
   const found = await terminateDuplicates(options, key, own.filter(isMatch));
-  if (found.length === count) return takeAll(options, found, new Set());
+  if (found.length >= min) return takeAll(options, found, new Set());
   const launch = await new Launch(options, key, { ...LAUNCH_TIMEOUTS, ...options.timeouts }).run();
   const launched = launch.instances.filter(({ id }) => launch.how === 'launched' && !launch.kept.has(id));
   return takeAll(options, launch.instances, new Set(launched.map(({ id }) => id)));
@@ -71,7 +72,9 @@ async function takeAll(
     const where = `${one.type}${one.zone ? `, ${one.zone}` : ''}`;
     const ids = [one, ...others].map(({ id }) => id);
     const what = others.length ? `${ids.length} instances (${where}): ${ids.join(', ')}` : `${one.id} (${where})`;
-    options.printer.line(`Launched ${what}.`);
+    const { count = 1 } = options;
+    const of = ordered.length < count ? ` EC2 had capacity for ${ordered.length} of ${count}.` : '';
+    options.printer.line(`Launched ${what}.${of}`);
   }
   return Promise.all(ordered.map((each) => take(options, each, launched.has(each.id) ? 'launched' : 'found')));
 }

@@ -96,6 +96,42 @@ describe('several instances of one launch', () => {
     expect(left()).toEqual(idsOf(made[0]).sort());
   });
 
+  describe('of which fewer are enough', () => {
+    const few = { count: 4, min: 2 };
+
+    it('are as many as a zone has capacity for', async () => {
+      at.aws.capacity.add({ zone: 'eu-west-1a', instances: 1 });
+      at.aws.capacity.add({ zone: 'eu-west-1b', instances: 3 });
+      const made = await up({}, few);
+      expect(made.map(({ zone }) => zone)).toEqual(['eu-west-1b', 'eu-west-1b', 'eu-west-1b']);
+      expect(caller.told).toMatch(/Launching 2 to 4 x t3\.micro in eu-west-1b: 4 x \$0\.01 an hour/);
+      expect(caller.told).toMatch(/Launched 3 instances \(.*\): .*\. EC2 had capacity for 3 of 4\.$/);
+      expect(idsOf(await up({}, few))).toEqual(idsOf(made));
+      expect(left()).toEqual(idsOf(made).sort());
+    });
+
+    it('are launched once if several clients launch them at the same time', async () => {
+      at.aws.capacity.add({ instances: 3 });
+      const callers = Array.from({ length: 3 }, () => new Caller(caller.owner));
+      const made = await Promise.all(callers.map((each) => up({}, few, each)));
+      for (const each of callers) each.aws.close();
+      for (const each of made) expect(idsOf(each)).toEqual(idsOf(made[0]));
+      expect(left()).toEqual(idsOf(made[0]).sort());
+    });
+
+    it('are those that live, and others beside them only if these are too few', async () => {
+      const made = await up({}, few);
+      expect(made).toHaveLength(4);
+      await end(made[0].id, made[2].id);
+      expect(idsOf(await up({}, few))).toEqual([made[1].id, made[3].id]);
+      await end(made[1].id);
+      at.aws.capacity.add({ zone: made[3].zone!, instances: 3 });
+      const now = await up({}, few);
+      expect(now.map(({ how }) => how).sort()).toEqual(['found', 'launched', 'launched']);
+      expect(left()).toEqual(idsOf(now).sort());
+    });
+  });
+
   describe('of which some are gone', () => {
     let first: EnsuredInstance[];
     const written = { type: ['t3.micro', 'm5.large'], spot: 'or-on-demand', maxLifetime: '2h' };

@@ -2,7 +2,7 @@ import type { RunInstancesCommandInput } from '@aws-sdk/client-ec2';
 import { formatDuration } from '../../report/units';
 import type { Image } from './image';
 import { tokenOf, type LaunchState } from './launch-journal';
-import { launchParameters, lifetimeOf, times } from './launch-parameters';
+import { launchParameters, lifetimeOf, times, timesOf } from './launch-parameters';
 import { describeLaunchOption, type LaunchOption } from './launch-options';
 import { describePrice, dollars, priceOf, type Price } from '../price/price';
 import type { InstanceInfo } from '../describe/describe-instances';
@@ -32,6 +32,7 @@ export class LaunchAttempt {
   /** The instances that are there already, and stay. */
   kept: InstanceInfo[] = [];
   private readonly count: number;
+  private readonly min: number;
   private readonly prices = new Map<string, Promise<Price | null>>();
   /** By client token and option: EC2 is asked for the same again under the same token. */
   private readonly known = new Map<string, PricedRequest>();
@@ -41,13 +42,14 @@ export class LaunchAttempt {
     private readonly key: string,
   ) {
     this.count = options.count ?? 1;
+    this.min = options.min ?? this.count;
   }
 
   /** @throws Problem where `maxCost` buys too little at the price of now, or the price is not known. */
   async terms(state: LaunchState): Promise<PricedRequest> {
     const option = state.launchOptions[state.n];
-    const missing = this.count - state.kept.length;
-    const name = `${tokenOf(state)} ${missing} ${option.subnet} ${describeLaunchOption(option)}`;
+    const missing = { min: Math.max(1, this.min - state.kept.length), max: this.count - state.kept.length };
+    const name = `${tokenOf(state)} ${missing.min} ${missing.max} ${option.subnet} ${describeLaunchOption(option)}`;
     let terms = this.known.get(name);
     if (!terms) {
       const price = await this.price(option);
@@ -74,7 +76,7 @@ export class LaunchAttempt {
     to: LaunchOption,
     price: Price | null,
     deadline: number | null,
-    missing: number,
+    missing: { min: number; max: number },
   ): RunInstancesCommandInput {
     const { launchSpec, owner, store, prefix, root, by, run } = this.options;
     return launchParameters(launchSpec, to, this.images.get(to.type)!, price, {
@@ -101,7 +103,7 @@ export class LaunchAttempt {
   /** What is about to be launched, and what it may cost. */
   async describe(to: LaunchOption, { price, deadline, parameters }: PricedRequest): Promise<string> {
     const { aws, launchSpec } = this.options;
-    const count = parameters.MinCount!;
+    const count = parameters.MaxCount!;
     const { lifetime } = lifetimeOf(launchSpec, price, this.count);
     const left = deadline === null ? Infinity : Math.round((deadline - (await aws.now())) / 1000);
     const limits = [left < lifetime ? `${formatDuration(left * 1000)} more` : formatDuration(lifetime * 1000)];
@@ -109,7 +111,7 @@ export class LaunchAttempt {
     const most = price && dollars((count * price.perHour * Math.min(left, lifetime)) / 3600);
     const cost = price ? `${times(count)}${describePrice(price)}, at most ${most}` : 'price unknown';
     const subject = count > 1 ? 'they shut' : 'it shuts';
-    const what = `${times(count)}${describeLaunchOption(to)}`;
+    const what = `${timesOf(parameters)}${describeLaunchOption(to)}`;
     return `Launching ${what}: ${cost}; ${subject} down after at most ${limits.join(', or ')}.`;
   }
 }

@@ -27,8 +27,8 @@ export interface LaunchPurpose {
   made: 'remote-up' | 'remote-train';
   /** How many instances the launch spec means, which `maxCost` pays for; absent: one. */
   count?: number;
-  /** How many of them this launch adds; absent: all. */
-  missing?: number;
+  /** How many of them this launch adds, at least and at most; absent: all. */
+  missing?: { min: number; max: number };
   run: string | null;
   /** ms since the epoch. */
   deadline: number | null;
@@ -67,6 +67,14 @@ export function times(count: number): string {
   return count > 1 ? `${count} x ` : '';
 }
 
+/** The same for a launch: `2 to 4 x `. */
+export function timesOf({
+  MinCount = 1,
+  MaxCount = 1,
+}: Pick<RunInstancesCommandInput, 'MinCount' | 'MaxCount'>): string {
+  return MinCount < MaxCount ? `${MinCount} to ${MaxCount} x ` : times(MaxCount);
+}
+
 /** What RunInstances is asked for, but for its token: all of it follows from what is given here. */
 export function launchParameters(
   launchSpec: LaunchSpec,
@@ -83,9 +91,9 @@ export function launchParameters(
   return {
     ImageId: image.id,
     InstanceType: type as RunInstancesCommandInput['InstanceType'],
-    // All or none.
-    MinCount: purpose.missing ?? purpose.count ?? 1,
-    MaxCount: purpose.missing ?? purpose.count ?? 1,
+    // All or none, unless fewer are enough.
+    MinCount: purpose.missing?.min ?? purpose.count ?? 1,
+    MaxCount: purpose.missing?.max ?? purpose.count ?? 1,
     NetworkInterfaces: [
       {
         DeviceIndex: 0,

@@ -10,7 +10,7 @@ import { generationOf, LaunchJournal, tokenOf, type LaunchState, type StoredLaun
 import { isRecent, LaunchAttempt, MAX_RESUME_AGE_MS } from './launch-attempt';
 import { LaunchCommit } from './commit-launch';
 import { chooseSet, isSameSet, optionOf } from './instance-set';
-import { times } from './launch-parameters';
+import { timesOf } from './launch-parameters';
 import { findByClientToken, describeInstances, isAlive, type InstanceInfo } from '../describe/describe-instances';
 import { machineTypes } from './machine-type';
 import { nodeNetwork } from './node-network';
@@ -49,6 +49,8 @@ export class Launch {
   private progress = steadyNow();
   private readonly answered = new Set<string>();
   private readonly count: number;
+  /** The fewest that are enough. */
+  private readonly min: number;
   private readonly commits: LaunchCommit;
   private readonly etags = new Set<string>();
 
@@ -61,6 +63,7 @@ export class Launch {
     this.attempt = new LaunchAttempt(options, key);
     this.commits = new LaunchCommit(options, key, this.journal, timeouts, () => this.reportWait());
     this.count = options.count ?? 1;
+    this.min = options.min ?? this.count;
   }
 
   /** @throws Problem NO_CAPACITY where every try was refused; others for what no other try would mend. */
@@ -107,7 +110,7 @@ export class Launch {
   /** Begins another generation, unless somebody else has. @returns the instances where there are enough of them. */
   private async start(etag: string | null): Promise<Launched | null> {
     const living = await this.living();
-    if (living.length === this.count) return found(living);
+    if (living.length >= this.min) return found(living);
     this.attempt.kept = living;
     this.generation = randomBytes(8).toString('hex');
     const state: LaunchState = {
@@ -132,7 +135,7 @@ export class Launch {
     if (state.instances.length) {
       const known = await describeInstances(aws, state.instances, signal);
       const living = chooseSet(this.alive(known), this.count);
-      if (living.length === this.count) return found(living);
+      if (living.length >= this.min) return found(living);
       const isDoubtful = known.length < state.instances.length && age < this.timeouts.sure;
       return isDoubtful ? this.waitForEc2Consistency() : 'anew';
     }
@@ -149,7 +152,7 @@ export class Launch {
     const option = state.launchOptions[state.n];
     const terms = await this.attempt.terms(state);
     this.reportSkipped(state);
-    const what = `${times(terms.parameters.MinCount!)}${describeLaunchOption(option)}`;
+    const what = `${timesOf(terms.parameters)}${describeLaunchOption(option)}`;
     this.report(await this.attempt.describe(option, terms));
     const answer = await runInstances(aws, {
       parameters: terms.parameters,
@@ -184,7 +187,7 @@ export class Launch {
     etag: string,
   ): Promise<Launched | 'anew' | null> {
     const instances = [...kept, ...launched];
-    if (instances.length < this.count) return 'anew';
+    if (instances.length < this.min) return 'anew';
     if (!(await this.commits.commit(launched, state, etag))) return null;
     return { how, instances, kept: new Set(state.kept) };
   }
@@ -196,7 +199,7 @@ export class Launch {
   private async findLaunched(state: LaunchState, etag: string, age: number) {
     const launched = this.alive(await findByClientToken(this.options.aws, tokenOf(state), this.options.signal));
     const kept = (await this.living(state.generation)).filter(({ id }) => state.kept.includes(id));
-    if (launched.length && kept.length + launched.length === this.count)
+    if (launched.length && kept.length + launched.length >= this.min)
       return this.complete('found', kept, launched, state, etag);
     return age < this.timeouts.sure ? this.waitForEc2Consistency() : 'anew';
   }
@@ -336,10 +339,10 @@ export class Launch {
       (each, n) => `  ${describeLaunchOption(each)}: ${this.seen.get(`${generation} ${n}`) ?? refused[n]}`,
     );
     const { launchSpec, owner } = this.options;
-    const of = this.count > 1 ? ` for ${this.count - kept.length} instances at once` : '';
+    const of = this.count > 1 ? ` for ${this.min - kept.length} instances at once` : '';
     if (kept.length)
       return new NoRoomBeside(
-        `EC2 has no capacity for ${this.count - kept.length} of ${this.count} instances, beside those that exist (${kept.join(', ')}):\n${lines.join('\n')}`,
+        `EC2 has no capacity for ${this.min - kept.length} of ${this.min} instances, beside those that exist (${kept.join(', ')}):\n${lines.join('\n')}`,
         `Those that exist are kept until their shutdown rules end them. To terminate them now: ${nxRun(owner.project, 'remote-down')}. To launch all of them elsewhere, run this command again after that.`,
         kept,
         launchOptions[0],

@@ -14,8 +14,10 @@ export interface EnsureOptions {
   prefix?: string;
   owner: Owner;
   launchSpec: LaunchSpec;
-  /** How many are launched together, all or none; absent: one. */
+  /** How many are launched together; absent: one. */
   count?: number;
+  /** The fewest of them that are enough; absent: all. */
+  min?: number;
   /** As configured, USD. */
   pricePerHour?: number;
   /** `remoteRoot`, as configured. */

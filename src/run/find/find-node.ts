@@ -17,8 +17,9 @@ export async function resolveNode(
   const found = await resolveRun(context, option);
   if (value === undefined) return found;
   const node = Number(value);
-  const { id, node: first } = found.record;
-  const count = first?.count ?? 1;
+  const { id, node: first, attempts } = found.record;
+  // An earlier attempt may have had more.
+  const count = Math.max(first?.count ?? 1, ...attempts.map(({ nodes }) => nodes ?? 1));
   if (!Number.isInteger(node) || node < 0 || node >= count)
     throw new Problem(
       'OPTION_INVALID',

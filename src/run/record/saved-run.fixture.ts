@@ -54,6 +54,7 @@ export function recordOf(more: Partial<RunRecord> = {}): RunRecord {
         signal: null,
         why: null,
         price: null,
+        nodes: null,
       },
     ],
     queue: null,

@@ -26,10 +26,8 @@ export function describeStart(
       `This training has ended already: ${printer.strong(run.id)}${by} on ${run.instance} (--rerun starts another)`,
     );
   } else {
-    const { nodes } = context.configuration.train;
-    const others = nodes > 1 ? ` and ${nodes - 1} more` : '';
     printer.line(
-      `Training ${printer.strong(run.id)} ${run.queue ? 'waits' : 'started'} on ${run.instance}${others}${process} as ${sanitizeForTerminal(run.user)}`,
+      `Training ${printer.strong(run.id)} ${run.queue ? 'waits' : 'started'} on ${run.instance}${describeOthers(run)}${process} as ${sanitizeForTerminal(run.user)}`,
     );
   }
   const { paths } = context.configuration.train.checkpoints;
@@ -50,4 +48,9 @@ export function describeStart(
   }
   if (run.user === 'root')
     printer.detail('It runs as root: no login user was found on the instance; "user" names one.');
+}
+
+/** How many nodes a run has beside its first one; empty: none. */
+export function describeOthers({ node }: Pick<RunFacts, 'node'>): string {
+  return node && node.count > 1 ? ` and ${node.count - 1} more` : '';
 }

@@ -71,7 +71,8 @@ export async function endNoticed(
   );
   for (const { rank, instance } of nodes) {
     if (!noticed.includes(instance)) continue;
-    context.printer.line(`AWS is about to take ${instance} away as well: node ${rank} of ${run.id} gets another, too.`);
+    const what = context.configuration.train.minNodes === undefined ? 'gets another, too' : 'ends, too';
+    context.printer.line(`AWS is about to take ${instance} away as well: node ${rank} of ${run.id} ${what}.`);
     await waitForLeaseExpiry(context, run.id, signal, rank);
     await endInterrupted(context, { ...run, instance }, own, signal);
   }

@@ -7,6 +7,7 @@ import type { RunRecord } from '../record/record';
 import type { NextAttempt } from './plan-run';
 import { steadyNow } from '../../system/moment';
 import type { RunContext } from '../../context/types';
+import { describeOthers } from './describe-start';
 import { streamRunLog } from '../follow/show-run';
 
 export interface Recovery {
@@ -43,7 +44,7 @@ export async function followWithRecovery(
     const at = new Date(ended.endedAt ?? since).toTimeString().slice(0, 8);
     printer.line(
       `${at}: the spot instance ${interruptedInstance(ended)} was taken away${ended.outcome === 'lost' ? ' without notice' : ''}; ` +
-        `${describeSaved(ended)}. Resuming ${ended.id} on another instance.`,
+        `${describeSaved(ended)}. Resuming ${ended.id}${ended.nodes.length > 1 ? '' : ' on another instance'}.`,
     );
     try {
       started = await recovery.continueRun(ended, {
@@ -56,7 +57,7 @@ export async function followWithRecovery(
     }
     onNextAttempt?.(started.run);
     printer.line(
-      `Attempt ${started.run.attempt} of ${ended.id} on ${started.run.instance}, ${formatDuration(steadyNow() - since)} later`,
+      `Attempt ${started.run.attempt} of ${ended.id} on ${started.run.instance}${describeOthers(started.run)}, ${formatDuration(steadyNow() - since)} later`,
     );
   }
 }

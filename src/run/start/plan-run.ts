@@ -8,6 +8,7 @@ import { instanceEndpoints, storeAccess } from '../../context/store-access';
 import { environmentNeeds, type EnvironmentNeeds } from '../../project/environment-needs';
 import { decidingSettings, runDescription, runSettings } from './run-settings';
 import { readSecrets } from './secrets';
+import { nodesSetting } from '../../config/settings/nodes';
 import { Problem } from '../../report/problem';
 import { sanitizeForTerminal } from '../../report/terminal-text';
 import { join, posix } from 'node:path';
@@ -59,6 +60,8 @@ export interface PlanRunOptions {
   aws: Aws | null;
   /** The price of the instance that was launched for it; requested when the instance is known. */
   price?: () => Price | null;
+  /** How many nodes the attempt has, once they are launched; absent: as many as are configured. */
+  nodes?: () => number;
 }
 
 /** The run that a plan starts. Throws where the script is not among the files that are sent. */
@@ -120,7 +123,7 @@ class TrainingPlan implements PlannedRun {
       ...this.decides,
       // Keys of trainings without these stay as they were.
       launcher: this.decides.launcher ?? undefined,
-      nodes: configuration.train.nodes > 1 ? configuration.train.nodes : undefined,
+      nodes: nodesSetting(configuration.train),
       env,
       secrets: configuration.train.secrets,
       snapshot,
@@ -152,7 +155,7 @@ class TrainingPlan implements PlannedRun {
       ...this.decides,
       ...runSettings(configuration, workspaceRoot),
       env: { ...env, ...read },
-      node: isAlone ? null : { rank, count: train.nodes },
+      node: isAlone ? null : { rank, count: options.nodes?.() ?? train.nodes },
       // Which run it is, the first node has decided.
       rerun: options.rerun || rank > 0,
       knownFailed: null,

@@ -19,6 +19,12 @@ describe('The ranks of instances', () => {
     expect(byRank(of('x', 'y', 'c'), before)).toEqual(of('x', 'y', 'c'));
   });
 
+  it('have no gap if there are fewer', () => {
+    const before = ['a', 'b', 'c', 'd'].map((instance, rank) => ({ rank, instance }));
+    expect(byRank(of('a', 'c', 'd'), before)).toEqual(of('a', 'd', 'c'));
+    expect(byRank(of('b', 'd'), before)).toEqual(of('d', 'b'));
+  });
+
   it('are each given once, whatever an attempt before says', () => {
     const id = fc.constantFrom('a', 'b', 'c', 'd', 'e');
     const before = fc.array(fc.record({ rank: fc.nat(6), instance: id }));

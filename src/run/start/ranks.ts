@@ -1,6 +1,7 @@
 /**
  * Instances in the order of their ranks. Those of the attempt before keep theirs, and the others take the free ones in
  * the order in which they are given.
+ * @param before of an instance that it has twice, the later entry counts.
  */
 export function byRank<T extends { id: string }>(
   instances: readonly T[],

@@ -37,7 +37,7 @@ const SHUTDOWN_POLL_MS = 1_000;
 export async function ensureProjectInstances(
   context: RunContext,
   launchSpec: LaunchSpec,
-  purpose: Pick<EnsureOptions, 'by' | 'run' | 'deadline' | 'count'>,
+  purpose: Pick<EnsureOptions, 'by' | 'run' | 'deadline' | 'count' | 'min'>,
   signal: AbortSignal,
   onUp?: (instances: EnsuredInstance[]) => void,
 ): Promise<EnsuredInstance[]> {
@@ -57,17 +57,17 @@ export async function isIdle(context: RunContext, id: string, signal: AbortSigna
 /**
  * Launches the instances that a run is to train on, all or none, or finds those that were launched, and waits until all
  * can be used. If one can't be, those that this call has launched are terminated.
- * @param count how many; absent: one. @param onUp as soon as EC2 has them.
+ * @param count how many; absent: one. @param min the fewest that are enough; absent: all. @param onUp as soon as EC2 has them.
  * @returns them in the order of their launch.
  */
 export async function launchForRun(
   context: RunContext,
   launchSpec: LaunchSpec,
-  { id, deadline, count }: { id: string; deadline?: number; count?: number },
+  { id, deadline, count, min }: { id: string } & Pick<EnsureOptions, 'deadline' | 'count' | 'min'>,
   onUp: (instances: EnsuredInstance[]) => void,
   signal: AbortSignal,
 ): Promise<EnsuredInstance[]> {
-  const purpose = { by: 'remote-train', run: id, deadline, count } as const;
+  const purpose = { by: 'remote-train', run: id, deadline, count, min } as const;
   // By id: what an earlier round launched, and a later one finds, is this call's as well.
   const launched = new Map<string, EnsuredInstance>();
   const up = (instances: EnsuredInstance[]) => {
@@ -80,6 +80,19 @@ export async function launchForRun(
     await terminateUnused(context, [...launched.values()], id, signal);
     throw error;
   }
+}
+
+/** An instance that a command has found, and that has ended since, for example by a shutdown rule; null: none. */
+export async function findEnded(
+  { aws }: RunContext,
+  instances: readonly EnsuredInstance[],
+  signal: AbortSignal,
+): Promise<string | null> {
+  for (const { id } of instances.filter(({ how }) => how === 'found')) {
+    const now = await describeInstance(aws, id, signal);
+    if (!now || !isAlive(now)) return id;
+  }
+  return null;
 }
 
 /**

@@ -1,5 +1,6 @@
 import type { RunPart } from '../../command/plan';
 import { OUTPUT_DIRECTORY, outputRule } from '../../config/settings/outputs';
+import { nodesSetting } from '../../config/settings/nodes';
 import type { Configuration } from '../../config/settings/types';
 import { numberedDirectories } from '../artifacts/numbered-directories';
 import { MAX_EXTRA_FILES, MAX_FILES } from '../record/file-lists';
@@ -116,7 +117,7 @@ function publicSettings({ train, pricePerHour }: Configuration): Record<string, 
   return {
     ...Object.fromEntries(PUBLIC_SETTINGS.map((name) => [name, train[name]])),
     launcher: train.launcher ?? undefined,
-    nodes: train.nodes > 1 ? train.nodes : undefined,
+    nodes: nodesSetting(train),
     pricePerHour,
     env: Object.keys(train.env).sort(),
     secrets: Object.keys(train.secrets).sort(),

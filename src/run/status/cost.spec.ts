@@ -9,7 +9,7 @@ const FIRST = 'i-00000000000000001';
 const spot: Price = { perHour: 0.5, market: 'spot', where: 'eu-west-1a', date: '2026-11-25', source: 'ec2' };
 
 function attempt(n: number, instance: string, startedAt: number | null, endedAt: number | null) {
-  return { n, instance, startedAt, endedAt, exitCode: null, signal: null, why: null, price: null };
+  return { n, instance, startedAt, endedAt, exitCode: null, signal: null, why: null, price: null, nodes: null };
 }
 
 function run(more: Partial<RunRecord>, price: Price | null = spot): RunRecord {
@@ -39,6 +39,10 @@ describe('what a run has cost', () => {
     // Each instance at its own price.
     const [first, second] = attempts;
     expect(of({ ...going, attempts: [{ ...first, price: { ...spot, perHour: 5 } }, second] })).toBe(20 + 1 + 3);
+    // With one node more in its first attempt.
+    const more = [{ ...attempt(1, 'i-1', 0, 2 * HOUR), nodes: 2 }, second];
+    expect(of({ ...going, attempts: more })).toBe(4 + 1 + 3);
+    expect(of({ ...going, attempts: more, instance: 'i-1' })).toBe(4 + 1 + 3);
     // Nobody saw the end of the first.
     expect(of({ ...going, attempts: [attempt(1, 'i-1', HOUR, null)] })).toBe(3);
   });

@@ -16,9 +16,11 @@ export interface Cost {
 export function costOf(run: RunRecord, now = Date.now()): Cost | null {
   const price = run.metadata.price ?? configured(run);
   if (!price || run.startedAt === null) return null;
-  const costs = spansOf(run, now).map(({ from, to, perHour }) => ((to - from) / HOUR_MS) * (perHour ?? price.perHour));
-  // The instances of one run are of one type, and live as long as one another.
-  return { usd: costs.reduce((sum, each) => sum + each, 0) * nodeCount(run), price };
+  // The instances of one attempt are of one type, and live as long as one another.
+  const costs = spansOf(run, now).map(
+    ({ from, to, perHour, nodes }) => ((to - from) / HOUR_MS) * (perHour ?? price.perHour) * nodes,
+  );
+  return { usd: costs.reduce((sum, each) => sum + each, 0), price };
 }
 
 function nodeCount({ node }: RunRecord): number {
@@ -39,6 +41,8 @@ interface Span {
   to: number;
   /** USD; null: as the last instance's. */
   perHour: number | null;
+  /** How many nodes there were. */
+  nodes: number;
 }
 
 /** On each instance from its first start to its last end there, not what is between two. */
@@ -47,16 +51,25 @@ function spansOf(run: RunRecord, now: number): Span[] {
   if (startedAt === null) return [];
   const end = run.state === 'ended' ? run.endedAt : now;
   const spans: Span[] = [];
-  const add = (on: string, from: number, to: number, perHour: number | null) => {
+  const add = (on: string, from: number, to: number, perHour: number | null, nodes = nodeCount(run)) => {
     const last = spans.at(-1);
-    if (last?.instance === on) {
+    if (last?.instance === on && last.nodes === nodes) {
       last.to = Math.max(last.to, to);
       last.perHour ??= perHour;
-    } else spans.push({ instance: on, from, to: Math.max(from, to), perHour });
+    } else {
+      const begin = last?.instance === on ? last.to : from;
+      spans.push({ instance: on, from: begin, to: Math.max(begin, to), perHour, nodes });
+    }
   };
   for (const each of attempts)
     if (each.startedAt !== null)
-      add(each.instance, each.startedAt, each.endedAt ?? each.startedAt, each.price?.perHour ?? null);
+      add(
+        each.instance,
+        each.startedAt,
+        each.endedAt ?? each.startedAt,
+        each.price?.perHour ?? null,
+        each.nodes ?? undefined,
+      );
   // The active attempt is not among them yet; what is saved after the last one is its instance's time too.
   const begun = attempts.length ? (since ?? spans.at(-1)?.to ?? startedAt) : startedAt;
   if (end !== null) add(instance, begun, end, null);

@@ -152,6 +152,7 @@ export function describeRun(run: RunStatus): string {
     ['waits for', run.queue && run.queue.holders.join(', ')],
     ['by', run.caller],
     ['instance', `${run.instance}, as ${run.user}${run.gpus?.length ? `, GPU ${run.gpus.join(', ')}` : ''}`],
+    ['nodes', nodesOf(run)],
     ['command', metadata.command],
     ['launcher', launcherOf(run)],
     ['code', codeOf(run)],
@@ -182,6 +183,12 @@ export function describeRun(run: RunStatus): string {
     .filter(([, value]) => value)
     .map(([name, value]) => `${name.padEnd(11)} ${sanitizeForTerminal(value!)}`);
   return [...shown, ...(nodes.length ? ['', describeNodes(nodes)] : [])].join('\n');
+}
+
+/** Where the number of nodes may change: how many there are, of how many. */
+function nodesOf({ node, metadata }: RunStatus): string | null {
+  const { nodes } = metadata.configuration;
+  return node && typeof nodes === 'string' ? `${node.count} of ${nodes}` : null;
 }
 
 function launcherOf({ launcher }: RunStatus): string | null {

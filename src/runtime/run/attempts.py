@@ -145,6 +145,7 @@ class Attempts:
             "stopped": end.is_stopped,
             "cut": child.cut or failure_cause.was_out_of_memory(kills),
             "why": (end.why or "it exited with %d" % end.code) if is_retried else None,
+            "nodes": self.nodes.count if self.nodes else None,
         })
         if not is_retried:
             self._save_end(child, end, log_start=log_start)

@@ -1,5 +1,6 @@
 """The checkpoint that a run on several nodes resumes from. Nodes share no file system: each gets
-the files that all of them have saved under one name.
+the files that all of them have saved under one name. What attempts of different numbers of nodes
+have saved is never put together: the shards of one number are no checkpoint with those of another.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class NodeCheckpoints:
         try:
             records = self._records()
             kept = saved_before(records, run.record["attempt"])
-            chosen = choose(kept)
+            chosen = choose(kept, self._nodes_of_attempts(records[0]))
             if chosen is None:
                 if kept[0]:
                     run.log.say(
@@ -66,25 +67,34 @@ class NodeCheckpoints:
         return bucket.role_bucket(access)
 
     def _records(self) -> list[RunRecord]:
-        """The records of all nodes, by their ranks."""
-        key = SigningKey(self.run.spec)
-        found: list[RunRecord] = []
-        for rank in range(self.count):
-            self.stops.check()
-            _, record = key.of_node(rank).read(self._bucket(rank), RECORD)
-            if record is None or record["id"] != self.run.spec["id"]:
-                raise Failure("RECORD_UNVERIFIED", "the record of node %d can't be read" % rank)
-            found.append(record)
-        return found
+        """The records of all nodes, by their ranks, with those that earlier attempts had more."""
+        found = [self._record(rank) for rank in range(self.count)]
+        most = max(self._nodes_of_attempts(found[0]).values(), default=0)
+        return found + [self._record(rank) for rank in range(self.count, most)]
+
+    def _nodes_of_attempts(self, first: RunRecord) -> dict[int, int]:
+        """How many nodes each earlier attempt had. The first node's record may not be in the store
+        yet as the first node has it.
+        """
+        record: Mapping[str, Any] = first if self.rank else self.run.record
+        # Records of older clients do not say it.
+        return {each["n"]: each.get("nodes") or self.count for each in record["attempts"]}
+
+    def _record(self, rank: int) -> RunRecord:
+        self.stops.check()
+        _, record = SigningKey(self.run.spec).of_node(rank).read(self._bucket(rank), RECORD)
+        if record is None or record["id"] != self.run.spec["id"]:
+            raise Failure("RECORD_UNVERIFIED", "the record of node %d can't be read" % rank)
+        return record
 
     def _restore(self, chosen: Sequence[SavedCheckpoint | None], kept: Any) -> None:
         from ..checkpoints.checkpoint_restore import restore
 
         run = self.run
-        own = chosen[self.rank]
+        own = chosen[self.rank] if self.rank < len(chosen) else None
         manifests = self._manifests(chosen)
         manifest, places = combined(manifests, self.rank)
-        is_own = all(rank == self.rank for rank in places.values())
+        is_own = manifest == manifests.get(self.rank)
         if is_own and own is not None and own["n"] == kept[self.rank][-1]["n"]:
             # It was restored, or stands, as on one node.
             return
@@ -155,14 +165,20 @@ def saved_before(records: Sequence[RunRecord], attempt: int) -> list[list[SavedC
 
 
 def choose(
-    kept: Sequence[Sequence[SavedCheckpoint]],
+    kept: Sequence[Sequence[SavedCheckpoint]], nodes: Mapping[int, int]
 ) -> list[SavedCheckpoint | None] | None:
     """The newest checkpoint of the first node that each node has which has saved any, as each of
-    them has it. None: there is none.
+    them has it, among those of attempts with as many nodes. None: there is none. `nodes`: of each
+    attempt.
     """
     for wanted in reversed(kept[0]):
-        found = [newest_named(each, wanted["unit"]) for each in kept]
-        if all(mine or not each for mine, each in zip(found, kept)):
+        count = nodes.get(wanted["attempt"])
+        alike = [
+            [each for each in saved if nodes.get(each["attempt"]) == count]
+            for saved in kept[:count]
+        ]
+        found = [newest_named(each, wanted["unit"]) for each in alike]
+        if all(mine or not each for mine, each in zip(found, alike)):
             return found
     return None
 

@@ -195,7 +195,7 @@ def taken_over(
     instance, was_interrupted = record["instance"], record["outcome"] == "interrupted"
     attempts: list[dict[str, Any]] = list(record["attempts"])
     price = record["metadata"].get("price")
-    training = record["log"]["training"]
+    training, node = record["log"]["training"], record.get("node")
     if attempts and attempts[-1]["n"] == record["attempt"]:
         why = "%s was interrupted" if was_interrupted else "%s was lost"
         attempts[-1] = dict(attempts[-1], price=price, why=why % instance)
@@ -210,6 +210,7 @@ def taken_over(
             "stopped": was_interrupted,
             "why": "%s sent no more heartbeats" % instance,
             "price": price,
+            "nodes": node["count"] if node else None,
         })
     return {
         "createdAt": record["createdAt"],

@@ -444,6 +444,7 @@ if TYPE_CHECKING:
         signal: str | None
         why: str | None
         price: Price | None
+        nodes: int | None
 
     class FetchedDataset(TypedDict):
         source: str

@@ -14,6 +14,7 @@ from nodes import Nodes
 from runs import OURS
 
 from nx_ec2_runtime import main
+from nx_ec2_runtime.run_dir import stop_request
 from nx_ec2_runtime.system import atomic_files, processes
 
 PYTHON = os.environ["NX_EC2_TORCH_PYTHON"]
@@ -79,6 +80,34 @@ while given.rank_0_alone and rank == 0:
 """
 
 
+# A tensor that is split over all ranks: each saves its part on its own node, and finds all parts.
+SHARDS = r"""
+import glob
+import torch
+import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
+from torch.distributed.tensor import Shard, distribute_tensor, init_device_mesh
+
+dist.init_process_group("gloo")
+node, rank, size = rank, dist.get_rank(), dist.get_world_size()
+weights = distribute_tensor(torch.zeros(12), init_device_mesh("cpu", (size,)), [Shard(0)])
+base = os.environ["NX_EC2_CHECKPOINT_DIR"]
+saved = sorted(glob.glob(os.path.join(base, "step-?")))
+if saved:
+    dcp.load({"weights": weights}, checkpoint_id=saved[-1])
+total = weights.full_tensor().sum().item()
+sys.stdout.write("rank %d of %d begins with %d of %s\n" % (rank, size, total, [os.path.basename(each) for each in saved[-1:]]))
+sys.stdout.flush()
+weights.to_local().add_(1)
+unit = os.path.join(base, "step-%d" % attempt)
+dcp.save({"weights": weights}, checkpoint_id=unit + ".new")
+os.rename(unit + ".new", unit)
+open(unit + ".complete", "w").close()
+dist.destroy_process_group()
+time.sleep(600)
+"""
+
+
 class TorchNodes(Nodes):
     def launch(self, count, *args, **more):
         """`processes`: how many each node has; `run`: a letter that tells runs of a test apart;
@@ -90,7 +119,9 @@ class TorchNodes(Nodes):
         path = os.path.dirname(PYTHON) + ":/usr/bin:/bin"
         env = {"PATH": path, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
         more = dict({"launcher": launcher, "gracePeriod": GRACE_S, "env": env}, **more)
-        self.start_all(count, more.pop("text", TRAIN), args=list(args), **more)
+        text = more.pop("text", TRAIN)
+        self.options = dict(more, args=list(args))
+        self.start_all(count, text, **self.options)
 
     def kill_run(self, run_id):
         self.run_id = run_id
@@ -227,6 +258,32 @@ class RealTorchNodes(TorchNodes):
             self.run_id = self.run_id[:-1] + run
             self.until_all_train(2)
             self.assert_sums(2, 1)
+
+
+class ElasticNodes(TorchNodes):
+    def test_a_split_checkpoint_is_loaded_by_fewer_nodes_and_by_more(self):
+        self.launch(3, text=SHARDS)
+        for attempt, count in ((1, 3), (2, 2), (3, 3)):
+            if attempt > 1:
+                self.top = os.path.join(self.root, "attempt-%d" % attempt)
+                heartbeats = [self.stored(rank)["heartbeat"] for rank in range(count)]
+                for rank, heartbeat in enumerate(heartbeats):
+                    following = {"attempt": attempt, "heartbeat": heartbeat}
+                    self.at(rank, count, SHARDS, nextAttempt=following, **self.options)
+            self.wait(lambda: all(self.has_saved(rank, attempt) for rank in range(count)), STARTS_S)
+            stop_request.ask(self.run_dir(1), "interruption", GRACE_S)
+            self.assertEqual(["interrupted"] * count, self.outcomes(self.finish(count)))
+            unit = ["step-%d" % (attempt - 1)] if attempt > 1 else []
+            for rank in range(count):
+                begins = "rank %d of %d begins with %d of %s" % (
+                    *(rank, count, 12 * (attempt - 1)),
+                    unit,
+                )
+                self.assertIn(begins, self.log(rank), self.told())
+
+    def has_saved(self, rank, attempt):
+        saved = (self.stored(rank) or {}).get("checkpoints") or [{"attempt": 0}]
+        return saved[-1]["attempt"] == attempt
 
 
 class ExampleNodes(TorchNodes):

@@ -41,8 +41,8 @@ def manifest(unit, *files, names=None):
     }
 
 
-def chosen_units(*kept):
-    found = choose(kept)
+def chosen_units(*kept, nodes=None):
+    found = choose(kept, nodes or {})
     return found and [each and (each["n"], each["unit"]) for each in found]
 
 
@@ -65,6 +65,30 @@ class ChooseTest(unittest.TestCase):
     def test_none_where_the_nodes_have_none_in_common(self):
         self.assertIsNone(chosen_units([saved(1, "step-1")], [saved(1, "step-2")]))
         self.assertIsNone(chosen_units([], [saved(1, "step-2")]))
+
+    def test_those_of_attempts_with_another_number_of_nodes_are_not_put_together(self):
+        nodes = {1: 3, 2: 2, 3: 3}
+        first = [saved(1, "last", 1), saved(2, "last", 2)]
+        second = [saved(1, "last", 1), saved(3, "last", 2)]
+        third = [saved(1, "last", 1)]
+        # The one of two nodes is newer; the third node's is none of it.
+        self.assertEqual(
+            chosen_units(first, second, third, nodes=nodes), [(2, "last"), (3, "last")]
+        )
+        # Of the newer attempt, the second node has saved another one: all three have the older.
+        second[1] = saved(3, "other", 2)
+        self.assertEqual(
+            chosen_units(first, second, third, nodes=nodes),
+            [(1, "last"), (1, "last"), (1, "last")],
+        )
+        # The third node took part again, and had not saved yet.
+        first.append(saved(4, "step-4", 3))
+        second.append(saved(4, "step-4", 3))
+        third.append(saved(2, "step-3", 3))
+        self.assertEqual(
+            chosen_units(first, second, third, nodes=nodes),
+            [(1, "last"), (1, "last"), (1, "last")],
+        )
 
     def test_only_those_of_earlier_attempts(self):
         record = {"checkpoints": [saved(1, "a", 1), saved(2, "b", 2)]}

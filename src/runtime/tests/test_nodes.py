@@ -301,6 +301,21 @@ if rank == 0:
 """
 
 
+# Each node saves a file of its own name, and says which ones it finds.
+SHARDS = """
+count = int(os.environ["NX_EC2_NUM_NODES"])
+base = os.environ["NX_EC2_CHECKPOINT_DIR"]
+units = sorted(name for name in os.listdir(base) if os.path.isdir(os.path.join(base, name)))
+last = os.listdir(os.path.join(base, units[-1])) if units else []
+print("attempt %d of %d finds %s" % (attempt, count, " ".join(units[-1:] + sorted(last))))
+each("started-%d" % attempt, count)
+unit = os.path.join(base, "step-%d" % attempt)
+os.makedirs(unit)
+open(os.path.join(unit, "shard-%d" % rank), "w").close()
+open(unit + ".complete", "w").close()
+"""
+
+
 class CheckpointTest(Nodes):
     def test_each_attempt_finds_the_newest_checkpoint_of_the_first_node_on_all(self):
         self.start_all(
@@ -336,6 +351,35 @@ class CheckpointTest(Nodes):
         self.wait(lambda: all(self.stored(rank)["outcome"] == "succeeded" for rank in range(2)))
         for rank in range(2):
             self.assertIn("attempt 2 reads of attempt 1 ['--resume']", self.log(rank))
+
+    def test_a_run_continues_on_fewer_nodes_and_on_more(self):
+        self.start_all(3, SHARDS + "time.sleep(600)")
+        for attempt, count in ((1, 3), (2, 2), (3, 3)):
+            with self.subTest(attempt=attempt):
+                if attempt > 1:
+                    self._continue(attempt, count)
+                self._interrupt(attempt, count)
+        finds = "attempt 2 of 2 finds step-1 shard-0 shard-1 shard-2\n"
+        found = "attempt 3 of 3 finds step-2 shard-0 shard-1\n"
+        self.assertIn(finds + "nx-ec2", self.log(0))
+        for rank in range(3):
+            self.assertIn(found, self.log(rank))
+        self.assertEqual([3, 2, 3], [each["nodes"] for each in self.stored(0)["attempts"]])
+
+    def _continue(self, attempt, count):
+        self.top = os.path.join(self.root, "attempt-%d" % attempt)
+        for rank in range(count):
+            following = {"attempt": attempt, "heartbeat": self.stored(rank)["heartbeat"]}
+            self.at(rank, count, SHARDS + "time.sleep(600)", nextAttempt=following)
+
+    def _interrupt(self, attempt, count):
+        def has_saved(rank):
+            saved = (self.stored(rank) or {}).get("checkpoints") or [{"attempt": 0}]
+            return saved[-1]["attempt"] == attempt
+
+        self.wait(lambda: all(map(has_saved, range(count))))
+        stop_request.ask(self.run_dir(1), "interruption", 1)
+        self.assertEqual(["interrupted"] * count, self.outcomes(self.ends(count)), self.told())
 
     def test_a_node_that_had_not_begun_before_joins_the_next_attempt(self):
         self.at(0, 2, SAVE)
