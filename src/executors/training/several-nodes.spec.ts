@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { TerminateInstancesCommand } from '@aws-sdk/client-ec2';
+import { GetObjectCommand } from '@aws-sdk/client-s3';
 import { MOVE } from '../../run/start/move-nodes';
 import { until } from '../../system/until.fixture';
 import { startOtherNodes } from '../../run/start/start-nodes';
@@ -173,6 +175,31 @@ describe('A training on several nodes', () => {
     expect(after.filter((id) => !before.includes(id))).toHaveLength(1);
     expect(new Set(states('spot'))).toEqual(new Set(['terminated']));
     expect(['shard-0', 'shard-1', 'shard-2'].map(artifact)).toEqual(['of 0', 'of 1', 'of 2']);
+  });
+
+  it('is resumed if an instance is terminated before the results of its node are saved', async () => {
+    const { faults } = shop.at.aws;
+    const refused = { times: 1_000_000, error: { code: 'SlowDown', status: 503 } };
+    faults.add({ service: 's3', link: 'instance', path: '/node/1/artifacts.json', ...refused });
+    const training = train('unsaved', 2, {}, { instance: { spot: true } });
+    await shop.says(/heard of node 1/);
+    // The record of node 0, which waits for node 1: that can't save.
+    const [, run] = /Training (\S+) started/.exec(shop.printed)!;
+    const Key = `v2/projects/model/run/${run}/record.json`;
+    const read = async () => {
+      const { Body } = await shop.at.s3.send(new GetObjectCommand({ Bucket: 'bucket', Key }));
+      return (await Body!.transformToString()).replaceAll('\\', '');
+    };
+    await until(async () => /"state": ?"saving"/.test(await read()) && /"state": ?"saved"/.test(await read()));
+    expect(shop.printed).not.toMatch(/The training succeeded/);
+    const [, taken] = launched('unsaved');
+    await shop.at.ec2.send(new TerminateInstancesCommand({ InstanceIds: [taken.id] }));
+    faults.clear();
+    const { attempts } = await training;
+    expect(attempts).toBe(2);
+    expect(shop.printed).toMatch(/node 0 of 2 at \S+, attempt 2/);
+    expect(['shard-0', 'shard-1'].map(artifact)).toEqual(['of 0', 'of 1']);
+    expect(new Set(states('unsaved'))).toEqual(new Set(['terminated']));
   });
 
   describe('that finds no capacity beside the nodes that are left', () => {
