@@ -15,7 +15,7 @@ import { validate } from './schema/validate';
 import { missing } from './settings/missing-setting';
 import { instancesOf } from './settings/instance-settings';
 import { trainOf } from './settings/train-settings';
-import { assertNodes } from './settings/nodes';
+import { assertNodes, readNodes } from './settings/nodes';
 
 /**
  * One validated object of, highest first: the target's options, ec2.config.json, the plugin's options in nx.json.
@@ -58,7 +58,7 @@ function configurationOf(
     declaredEnvironment: environmentChoice(declared.train),
     declaredSettings: settingsDigest(declared),
     bucket: value.bucket,
-    ...instancesOf(input, value.instance),
+    ...instancesOf(input, value.instance, readNodes(value.train.nodes).nodes),
     train: trainOf(input, value.train),
   };
   delete (configuration as { $schema?: string }).$schema;
@@ -102,7 +102,7 @@ export function findConfigurationProblem(plugin: Raw, workspaceRoot: string, pro
     validate(plugin, PLUGIN_OPTIONS);
     validate(own, where);
     const value = validate(merge(plugin, own), where);
-    if (value.instance !== undefined) instancesOf(input, value.instance);
+    if (value.instance !== undefined) instancesOf(input, value.instance, readNodes(value.train.nodes).nodes);
     trainOf(input, value.train);
     return null;
   } catch (error) {

@@ -2,12 +2,14 @@ import { createHash, randomBytes } from 'node:crypto';
 import { Aws } from '../aws/clients';
 import type { Where } from '../aws/permissions/statement';
 import type { Check } from '../command/plan';
+import type { NamedInstance } from '../config/schema/instance-name';
 import type { Configuration } from '../config/settings/types';
 import { createInstanceContext } from '../context/context';
 import { instanceEndpoints, storeAccess } from '../context/store-access';
 import type { InstanceContext } from '../context/types';
 import { callerArn } from '../instance/describe/caller';
 import { isNamedInstance } from '../instance/describe/ownership';
+import { assertTogether, chooseNodes } from '../instance/launch/existing-nodes';
 import { preflightChecks } from '../instance/ready/preflight';
 import { isConfidential, type environmentTool } from '../project/environment-needs';
 import type { Problem } from '../report/problem';
@@ -131,11 +133,25 @@ class Doctor {
   private async checkLaunch(): Promise<void> {
     const { configuration, project, workspaceRoot, signal } = this.options;
     const { instance, pricePerHour, bucket, prefix, train } = configuration;
-    if (!('launchSpec' in instance)) return;
+    if (!('launchSpec' in instance)) return this.checkNodes();
     const owner = { workspace: workspaceIdentity(workspaceRoot), project, caller: await callerArn(this.aws) };
     const purpose = { owner, store: `${bucket}/${prefix}`, count: train.nodes };
     const checks = await checkLaunch(this.aws, instance.launchSpec, purpose, pricePerHour, signal);
     this.findings.addChecks('here', checks);
+  }
+
+  /** Whether the instances that are named can be the nodes of a run, where they are to be. */
+  private async checkNodes(): Promise<void> {
+    const { configuration, printer, signal } = this.options;
+    const { nodes, launcher } = configuration.train;
+    if (nodes === 1) return;
+    try {
+      const found = await chooseNodes(this.aws, configuration.instances as NamedInstance[], nodes);
+      await assertTogether(this.aws, found, { isByGpu: launcher?.processes === 'gpu', printer, signal });
+      this.findings.add('nodes', true, found.map(({ id }) => id).join(', '));
+    } catch (error) {
+      this.findings.addFailure('nodes', error as Problem);
+    }
   }
 
   /** Writes an object and reads it back. @returns null where that failed. */

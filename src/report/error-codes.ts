@@ -87,6 +87,8 @@ const CLIENT_CODES = {
   LOG_MISSING: 'A part of a stored log is missing.',
   MAX_COST: '`instance.maxCost` is too small for a run of useful length.',
   NAME_COLLISION: 'Two paths are one name on some file systems.',
+  NODES_UNFIT:
+    'The instances can’t be the nodes of one run: too few of them run, or their networks or numbers of GPUs differ.',
   NOTHING_TO_PULL: 'No file of the run matches the request of `remote-pull`.',
   NOTHING_TO_SEND: 'No file of the project would be sent.',
   NOT_CACHED: 'The training succeeded, but the target fails so that Nx caches no wrong result; run it again.',

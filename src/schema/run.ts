@@ -24,9 +24,11 @@ export const runMetadata = z.object({
     .nullable(),
   command: text(65536).describe('The command line, as one would type it.'),
   recovery: z
-    .enum(['client', 'fleet', 'none'])
+    .enum(['client', 'command', 'fleet', 'none'])
     .default('none')
-    .describe('Who starts the next attempt if the spot instance is taken away.'),
+    .describe(
+      'Who starts the next attempt if the run is interrupted: the client, or a fleet, if the spot instance is taken away; command: the same command, given again, on nodes that exist.',
+    ),
   configuration: z
     .record(text(), shown)
     .describe('The settings that decide the result, as configured; no values of variables.'),

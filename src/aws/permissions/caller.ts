@@ -96,7 +96,10 @@ export const CALLER: Statement[] = [
   },
   {
     Sid: 'Look',
-    Action: ['ssm:GetCommandInvocation', 'ssm:DescribeInstanceInformation', 'ec2:DescribeInstances'],
+    Action: [
+      ...['ssm:GetCommandInvocation', 'ssm:DescribeInstanceInformation'],
+      ...['ec2:DescribeInstances', 'ec2:DescribeSecurityGroups'],
+    ],
     Resource: '*',
     on: 'all: the action takes no resource',
   },

@@ -58,6 +58,11 @@ const SIGN = [
   need('ssm:GetParameter', "read the store's secret, which signs run records", NOT_READ),
   need('ssm:PutParameter', 'create it', 'the store has none yet'),
 ];
+/** Before a run on several instances that exist. */
+const TOGETHER = [
+  need('ec2:DescribeSecurityGroups', 'check that the nodes reach one another', 'a run on several nodes'),
+  need('ec2:DescribeInstanceTypes', 'compare the GPUs of the nodes', 'the nodes are of several types'),
+];
 const START = [
   ...WHO,
   need('ec2:DescribeInstances', 'check that its instance exists', 'a run of the same training is active'),
@@ -68,6 +73,7 @@ const START = [
   ...TRAVEL.slice(2),
   need('ssm:GetParameter', 'read secrets', '"secretsFrom" is client'),
   need('secretsmanager:GetSecretValue', 'read secrets', '"secretsFrom" is client'),
+  ...TOGETHER,
 ];
 const VERSION = 'there is a dataset with "cacheKey"';
 const KEYED = where(VERSION, [

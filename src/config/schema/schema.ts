@@ -62,7 +62,7 @@ export const connectionShape = {
     .union([text, ...named, z.array(z.union([text, ...named])).min(1), launchSpecSchema])
     .optional()
     .describe(
-      'The instance: an id, a Name, { "id" | "name" | "tag", "startupTimeout": "5m" }, or a launch spec, { "type": "g5.xlarge", … }, of an instance that is launched when it is needed. For remote-sync also several: a list, or { "tag", "all": true } for all running instances with the tag.',
+      'The instance: an id, a Name, { "id" | "name" | "tag", "startupTimeout": "5m" }, or a launch spec, { "type": "g5.xlarge", … }, of an instance that is launched when it is needed. For remote-sync, and for a training with "train.nodes", also several: a list, or { "tag", "all": true } for all running instances with the tag.',
     ),
   pricePerHour: z
     .number()
@@ -127,7 +127,7 @@ export const trainShape = {
     .union([z.int().min(1).max(64), z.string().regex(/^\d{1,2}:\d{1,2}$/)])
     .default(1)
     .describe(
-      'Number of instances that the training runs on together. All of them are launched at once, or none; each runs the script or command (with the launcher ray, the first one), and the run succeeds if it does on all. MIN:MAX, for example "2:4": as many of them as EC2 has capacity for, and the run continues on those that are left when one is lost. Needs an "instance" with a "type", and a role that may read the store.',
+      'Number of instances that the training runs on together: of those that "instance" names, or with a "type" launched for the run, all at once or none. Each runs the script or command (with the launcher ray, the first one), and the run succeeds if it does on all. MIN:MAX, for example "2:4", with a "type": as many of them as EC2 has capacity for, and the run continues on those that are left when one is lost. Needs a role that may read the store.',
     ),
   env: z
     .record(variable, z.union([withoutNul, z.number().transform(String), z.boolean().transform(String)]))

@@ -6,6 +6,8 @@ import { sanitizeForTerminal } from '../../report/terminal-text';
 import { resolveLaunchSpec } from '../schema/launch-spec';
 import { missing } from './missing-setting';
 import { describes } from '../schema/merge';
+import { isTraining } from '../schema/target-options';
+import type { InstanceName } from '../schema/instance-name';
 
 const STARTUP_TIMEOUT_MS = 5 * 60_000;
 
@@ -13,19 +15,34 @@ type Instance = Exclude<NonNullable<z.infer<typeof configurationSchema>['instanc
 
 type Named = Exclude<Instance, string>;
 
+/** Targets that use one instance, whatever number of nodes a training has. */
+const ON_ONE = ['remote-watch'];
+/** Targets that use no instance but those of runs, or all that are named. */
+const ON_ANY = ['remote-sync', 'remote-logs', 'remote-status', 'remote-cancel', 'remote-pull'];
+
+/** @param nodes `train.nodes`. */
 export function instancesOf(
   input: ConfigurationInput,
   value: NonNullable<z.infer<typeof configurationSchema>['instance']>,
+  nodes: number,
 ): Pick<Configuration, 'instance' | 'instances'> {
   const all = [value].flat().map((each) => instanceName(input, each));
   const [first] = all;
-  if (input.target !== 'remote-sync' && (all.length > 1 || ('tag' in first && first.all))) {
-    throw new Problem('CONFIG_INVALID', `"instance" names several instances, but ${input.target} takes one.`, {
-      next: `Name one of them: --instance=i-….`,
+  const { target } = input;
+  const mayBeSeveral = ON_ANY.includes(target) || (nodes > 1 && !ON_ONE.includes(target));
+  if (!mayBeSeveral && namesSeveral(all)) {
+    const one = 'Name one of them: --instance=i-….';
+    throw new Problem('CONFIG_INVALID', `"instance" names several instances, but ${target} takes one.`, {
+      next: isTraining(target) ? `${one} To train on several together, set "train.nodes" to their number.` : one,
       settings: ['instance'],
     });
   }
   return { instance: first, instances: all.map(({ startupTimeout: _, ...name }) => name) };
+}
+
+/** Whether these may be more than one instance. */
+export function namesSeveral(all: readonly InstanceName[]): boolean {
+  return all.length > 1 || all.some((name) => 'tag' in name && name.all);
 }
 
 function instanceName(input: ConfigurationInput, value: Instance): Configuration['instance'] {

@@ -4,8 +4,9 @@ import type { Configuration } from './types';
 
 const launched = { launchSpec: { recovery: 'none' }, startupTimeout: 1 };
 
-function check(nodes: number, more: object = {}, command?: string[]): string | null {
-  const configuration = { instance: launched, storeAccess: 'auto', ...more, train: { nodes, command } };
+function check(nodes: number, more: { [name: string]: unknown; instance?: object } = {}, command?: string[]) {
+  const instances = [more.instance ?? launched].flat();
+  const configuration = { storeAccess: 'auto', ...more, instance: instances[0], instances, train: { nodes, command } };
   try {
     assertNodes(configuration as unknown as Configuration);
     return null;
@@ -22,10 +23,19 @@ describe('A training of several nodes', () => {
     expect(check(2, { instance: { launchSpec: { recovery: 'client' } } })).toBeNull();
   });
 
-  it('does not run on an instance that exists', () => {
-    expect(check(2, { instance: { id: 'i-0123456789abcdef0' } })).toMatch(
-      /^CONFIG_INVALID: "train.nodes" is 2, and "instance" names an instance that exists\. Set "instance" to \{ "type"/,
+  it('does not run on fewer instances that exist', () => {
+    const id = (digit: number) => ({ id: `i-0123456789abcdef${digit}` });
+    expect(check(2, { instance: id(0) })).toMatch(
+      /^CONFIG_INVALID: "train.nodes" is 2, and "instance" names one instance\. Name 2: a list, or .* set "instance" to \{ "type"/,
     );
+    expect(check(3, { instance: [id(0), { name: 'box' }] })).toMatch(/"instance" names 2 instances\. Name 3: a list/);
+    expect(check(2, { instance: { tag: { cluster: 'a' } } })).toMatch(/"instance" names one instance/);
+  });
+
+  it('runs on as many instances that exist, or on some of more', () => {
+    expect(check(2, { instance: [{ id: 'i-0123456789abcdef0' }, { name: 'box' }] })).toBeNull();
+    expect(check(2, { instance: [{ name: 'a' }, { name: 'b' }, { name: 'c' }] })).toBeNull();
+    expect(check(9, { instance: { tag: { cluster: 'a' }, all: true } })).toBeNull();
   });
 
   it('is not recovered by a fleet', () => {

@@ -37,7 +37,7 @@ export function nodesSetting({ nodes, minNodes }: Nodes): number | string | unde
  * Checks that a training of several nodes can run as configured.
  * @throws Problem `CONFIG_INVALID`
  */
-export function assertNodes({ instance, storeAccess, train }: Configuration): void {
+export function assertNodes({ instance, instances, storeAccess, train }: Configuration): void {
   if (train.nodes === 1) return;
   const nodes = formatNodes(train);
   const refuse = (what: string, next: string, other: string) => {
@@ -46,13 +46,20 @@ export function assertNodes({ instance, storeAccess, train }: Configuration): vo
       settings: ['train.nodes', other],
     });
   };
-  if (!('launchSpec' in instance))
+  const isFixed = !instances.some((name) => 'tag' in name && name.all);
+  if (!('launchSpec' in instance) && train.minNodes !== undefined)
     refuse(
-      '"instance" names an instance that exists.',
-      `Set "instance" to { "type": "…" }: then ${train.nodes} instances are launched for each run.`,
+      '"instance" names instances that exist, of which there are as many as there are.',
+      `Write the number of nodes: ${train.nodes}. Or set "instance" to { "type": "…" }: then instances are launched for each run.`,
       'instance',
     );
-  else if (instance.launchSpec.recovery === 'fleet')
+  if (!('launchSpec' in instance) && isFixed && instances.length < train.nodes)
+    refuse(
+      `"instance" names ${instances.length === 1 ? 'one instance' : `${instances.length} instances`}.`,
+      `Name ${train.nodes}: a list, or { "tag": { … }, "all": true }. Or set "instance" to { "type": "…" }: then ${train.nodes} instances are launched for each run.`,
+      'instance',
+    );
+  if ('launchSpec' in instance && instance.launchSpec.recovery === 'fleet')
     refuse(
       '"instance.recovery" is "fleet", which keeps one instance.',
       'Set "recovery" to "client" or "none".',

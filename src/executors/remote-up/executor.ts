@@ -1,14 +1,18 @@
 import type { ExecutorContext } from '@nx/devkit';
+import type { Aws } from '../../aws/clients';
+import type { NamedInstance } from '../../config/schema/instance-name';
+import { namesSeveral } from '../../config/settings/instance-settings';
+import { findAll } from '../../instance/describe/find';
 import { TAG } from '../../instance/describe/ownership';
 import { readPriceTag } from '../../instance/price/price';
 import { startNamed } from '../../instance/ready/start';
 import { ensureProjectInstances } from '../../run/start/run-instance';
 import { createRunContext } from '../../context/context';
-import { runTarget } from '../lib/run-target';
+import { runTarget, type Target } from '../lib/run-target';
 import type { ExecutorOptions } from '../../config/schema/executor-options';
 import { nxRun } from '../../report/shell-words';
 
-/** Starts or launches the project's instance, and waits until it can be worked with. */
+/** Starts or launches the project's instance, or starts all that are named, and waits until they can be worked with. */
 export default function remoteUp(
   given: ExecutorOptions<'remote-up'>,
   context: ExecutorContext,
@@ -23,14 +27,23 @@ export default function remoteUp(
     );
     try {
       await runContext.aws.region();
-      const { id, how, type, zone, market, tags } =
+      const { aws } = runContext;
+      const up =
         'launchSpec' in instance
-          ? (await ensureProjectInstances(runContext, instance.launchSpec, { by: 'remote-up' }, signal))[0]
-          : await startNamed(runContext.aws, instance, instance.startupTimeout, printer, signal);
-      printer.line(`${id} is ready.`);
-      return { instance: id, how, type, zone, market, price: readPriceTag(tags[TAG.price] ?? '') };
+          ? await ensureProjectInstances(runContext, instance.launchSpec, { by: 'remote-up' }, signal)
+          : await startNamed(aws, await namesOf(target, aws), instance.startupTimeout, printer, signal);
+      for (const { id } of up) printer.line(`${id} is ready.`);
+      const [{ id, how, type, zone, market, tags }] = up;
+      const several = up.length > 1 ? { instances: up.map((each) => each.id) } : {};
+      return { instance: id, ...several, how, type, zone, market, price: readPriceTag(tags[TAG.price] ?? '') };
     } finally {
       runContext.close();
     }
   });
+}
+
+/** Those that are there, of several names, each by its id. */
+async function namesOf({ configuration }: Target, aws: Aws): Promise<NamedInstance[]> {
+  const names = configuration.instances as NamedInstance[];
+  return namesSeveral(names) ? (await findAll(aws, names)).map(({ id }) => ({ id })) : names;
 }

@@ -46,6 +46,10 @@ export async function startTraining(
     const { startOnLaunchedInstance } = await import('./start-on-launched-instance.js');
     return startOnLaunchedInstance(target, configuration.instance.launchSpec, options, detached, then);
   }
+  if (configuration.train.nodes > 1) {
+    const { startOnExistingNodes } = await import('./start-on-existing-nodes.js');
+    return startOnExistingNodes(target, options, detached, then);
+  }
   // Files are looked at while AWS is asked who and where.
   const opening = createInstanceContext(configuration, project, context.root, printer, 'store');
   const contents = new ScannedContents();

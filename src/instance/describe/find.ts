@@ -14,6 +14,12 @@ export interface FoundInstance {
   name?: string;
   type?: string;
   profile?: string;
+  zone?: string;
+  vpc?: string;
+  /** Its private IPv4 address. */
+  address?: string;
+  /** The ids of its security groups. */
+  groups: string[];
   /** EC2's reason for its state: `Client.InstanceInitiatedShutdown: Instance initiated shutdown`. */
   reason: string | null;
 }
@@ -54,7 +60,7 @@ export async function findInstance(aws: Aws, name: NamedInstance): Promise<Found
 
 /** Of several, the one that is not terminated, or the only one that runs or boots. @throws Problem */
 export function only<T extends { id: string; state: string }>(found: readonly T[], name: NamedInstance): T {
-  const alive = found.filter(({ state }) => state !== 'terminated' && state !== 'shutting-down');
+  const alive = found.filter(isAlive);
   const up = alive.filter(({ state }) => state === 'running' || state === 'pending');
   const candidates = up.length === 1 ? up : alive;
   if (candidates.length === 0) throw missing(name);
@@ -83,6 +89,23 @@ export async function findInstances(aws: Aws, names: readonly NamedInstance[]): 
     }),
   );
   return [...new Set(found.flat())].sort();
+}
+
+/**
+ * Every instance that is meant and not terminated, whatever its state: one for a name, all for a tag with `all`. In the
+ * order of their ids, each once.
+ */
+export async function findAll(aws: Aws, names: readonly NamedInstance[]): Promise<FoundInstance[]> {
+  const found = new Map<string, FoundInstance>();
+  for (const name of names) {
+    const all = 'tag' in name && name.all ? await describe(aws, name) : [await findInstance(aws, name)];
+    for (const each of all) if (isAlive(each)) found.set(each.id, each);
+  }
+  return [...found.values()].sort((one, other) => (one.id < other.id ? -1 : 1));
+}
+
+function isAlive({ state }: Pick<FoundInstance, 'state'>): boolean {
+  return state !== 'terminated' && state !== 'shutting-down';
 }
 
 function missing(name: NamedInstance): Problem {
@@ -132,6 +155,10 @@ function toFound(instance: Instance): FoundInstance {
     name: instance.Tags?.find(({ Key }) => Key === 'Name')?.Value,
     type: instance.InstanceType,
     profile: instance.IamInstanceProfile?.Arn,
+    zone: instance.Placement?.AvailabilityZone,
+    vpc: instance.VpcId,
+    address: instance.PrivateIpAddress,
+    groups: (instance.SecurityGroups ?? []).map(({ GroupId }) => GroupId!),
     reason: stateReason(instance),
   };
 }

@@ -11,6 +11,8 @@ export interface MachineType {
   architectures: Architecture[];
   /** The NVIDIA GPU that it has. */
   gpu: string | null;
+  /** How many NVIDIA GPUs it has. */
+  gpus: number;
 }
 
 /**
@@ -44,12 +46,14 @@ export async function machineTypes(
 }
 
 function toType({ InstanceType, ProcessorInfo, GpuInfo }: InstanceTypeInfo): MachineType {
+  const nvidia = (GpuInfo?.Gpus ?? []).filter(({ Manufacturer }) => Manufacturer === 'NVIDIA');
   return {
     name: InstanceType!,
     architectures: (ProcessorInfo?.SupportedArchitectures ?? []).filter(
       (each) => each === 'x86_64' || each === 'arm64',
     ) as Architecture[],
-    gpu: GpuInfo?.Gpus?.find(({ Manufacturer }) => Manufacturer === 'NVIDIA')?.Name ?? null,
+    gpu: nvidia[0]?.Name ?? null,
+    gpus: nvidia.reduce((sum, { Count = 0 }) => sum + Count, 0),
   };
 }
 

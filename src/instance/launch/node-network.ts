@@ -1,4 +1,4 @@
-import type { IpPermission, SecurityGroup, Subnet } from '@aws-sdk/client-ec2';
+import type { DescribeSecurityGroupsCommandInput, IpPermission, SecurityGroup, Subnet } from '@aws-sdk/client-ec2';
 import type { Aws } from '../../aws/clients';
 import { awsProblem } from '../../aws/reason';
 import { sdk } from '../../aws/sdk';
@@ -59,38 +59,54 @@ async function assertReachable(
   subnets: readonly Subnet[],
   abortSignal?: AbortSignal,
 ): Promise<string | null> {
-  const { DescribeSecurityGroupsCommand } = sdk.ec2();
-  const ec2 = await aws.ec2();
   const vpcs = [...new Set(subnets.flatMap(({ VpcId }) => VpcId ?? []))];
   const Filters = [
     { Name: 'vpc-id', Values: vpcs },
     { Name: 'group-name', Values: ['default'] },
   ];
-  let groups: SecurityGroup[];
+  const groups = await lookUpGroups(aws, securityGroups ? { GroupIds: securityGroups } : { Filters }, abortSignal);
+  if (typeof groups === 'string') return groups;
+  for (const vpc of vpcs) {
+    const own = groups.filter(({ VpcId }) => VpcId === vpc);
+    const cidrs = subnets.flatMap(({ VpcId, CidrBlock }) => (VpcId === vpc ? (CidrBlock ?? []) : []));
+    if (own.length && !own.some((group) => letsIn(group, own, cidrs)))
+      throw unreachable(
+        `no security group of theirs allows all ports from itself: ${describeGroups(own)}`,
+        own[0],
+        own[0],
+      );
+  }
+  return null;
+}
+
+/** The security groups, or why they could not be looked up. */
+export async function lookUpGroups(
+  aws: Aws,
+  request: DescribeSecurityGroupsCommandInput,
+  abortSignal?: AbortSignal,
+): Promise<SecurityGroup[] | string> {
+  const { DescribeSecurityGroupsCommand } = sdk.ec2();
+  const ec2 = await aws.ec2();
   try {
-    const command = new DescribeSecurityGroupsCommand(securityGroups ? { GroupIds: securityGroups } : { Filters });
-    groups = (await ec2.send(command, { abortSignal })).SecurityGroups ?? [];
+    return (await ec2.send(new DescribeSecurityGroupsCommand(request), { abortSignal })).SecurityGroups ?? [];
   } catch (error) {
     if (abortSignal?.aborted) throw abortSignal.reason;
     const { aws: reason, message } = awsProblem('SECURITY_GROUP', 'Could not look up security groups.', error);
     // The launch itself says what is wrong with a group.
     return reason ? `${reason.code}: ${reason.message}` : message.split('\n')[0];
   }
-  for (const vpc of vpcs) {
-    const own = groups.filter(({ VpcId }) => VpcId === vpc);
-    const cidrs = subnets.flatMap(({ VpcId, CidrBlock }) => (VpcId === vpc ? (CidrBlock ?? []) : []));
-    if (own.length && !own.some((group) => letsIn(group, own, cidrs))) throw unreachable(own);
-  }
-  return null;
 }
 
-/** Whether a group's rules let all TCP in from the other instances, since training libraries choose their ports. */
-function letsIn({ IpPermissions = [] }: SecurityGroup, own: SecurityGroup[], cidrs: string[]): boolean {
-  const isFromOwn = ({ UserIdGroupPairs = [] }: IpPermission) =>
-    UserIdGroupPairs.some(({ GroupId }) => own.some((each) => each.GroupId === GroupId));
-  const isFromSubnets = ({ IpRanges = [] }: IpPermission) =>
+/**
+ * Whether a group's rules let all TCP in from other instances, since training libraries choose their ports.
+ * @param groups those of the others. @param cidrs the addresses of the others.
+ */
+export function letsIn({ IpPermissions = [] }: SecurityGroup, groups: SecurityGroup[], cidrs: string[]): boolean {
+  const isFromGroup = ({ UserIdGroupPairs = [] }: IpPermission) =>
+    UserIdGroupPairs.some(({ GroupId }) => groups.some((each) => each.GroupId === GroupId));
+  const isFromAddresses = ({ IpRanges = [] }: IpPermission) =>
     cidrs.length > 0 && cidrs.every((cidr) => IpRanges.some(({ CidrIp = '' }) => contains(CidrIp, cidr)));
-  return IpPermissions.filter(hasAllPorts).some((rule) => isFromOwn(rule) || isFromSubnets(rule));
+  return IpPermissions.filter(hasAllPorts).some((rule) => isFromGroup(rule) || isFromAddresses(rule));
 }
 
 /** -1 is all protocols. */
@@ -109,19 +125,18 @@ function contains(outer: string, inner: string): boolean {
   return one.bits <= other.bits && Math.floor(one.address / size) === Math.floor(other.address / size);
 }
 
-function unreachable(groups: SecurityGroup[]): Problem {
-  const names = groups.map(({ GroupId, GroupName }) => `${GroupId} (${GroupName})`);
-  const id = groups[0].GroupId!;
+export function describeGroups(groups: SecurityGroup[]): string {
+  return groups.map(({ GroupId, GroupName }) => `${GroupId} (${GroupName})`).join(', ');
+}
+
+/** @param why what is not allowed. @param into the group that the rule for it would belong to. @param from its source. */
+export function unreachable(why: string, into: SecurityGroup, from: SecurityGroup): Problem {
   const command = commandLine(
-    ...['aws', 'ec2', 'authorize-security-group-ingress', '--group-id', id],
-    ...['--ip-permissions', `IpProtocol=-1,UserIdGroupPairs=[{GroupId=${id}}]`],
+    ...['aws', 'ec2', 'authorize-security-group-ingress', '--group-id', into.GroupId!],
+    ...['--ip-permissions', `IpProtocol=-1,UserIdGroupPairs=[{GroupId=${from.GroupId}}]`],
   );
-  return new Problem(
-    'SECURITY_GROUP',
-    `The nodes could not reach one another: no security group of theirs allows all ports from itself: ${names.join(', ')}.`,
-    {
-      next: `Add the rule: ${command}\nOr name a group that has it.`,
-      settings: ['instance.securityGroups'],
-    },
-  );
+  return new Problem('SECURITY_GROUP', `The nodes could not reach one another: ${why}.`, {
+    next: `Add the rule: ${command}\nOr name a group that has it.`,
+    settings: ['instance.securityGroups'],
+  });
 }

@@ -30,7 +30,7 @@ export async function isOnline(aws: Aws, id: string): Promise<{ online: boolean;
  */
 export async function waitOnline(
   aws: Aws,
-  instance: FoundInstance,
+  instance: Pick<FoundInstance, 'id' | 'state'>,
   limit: number,
   onWait: (what: string) => void,
   signal?: AbortSignal,

@@ -56,14 +56,26 @@ export async function start(
     if ((await describeInstance(aws, id, signal))?.state !== 'stopped') return;
 }
 
-/** The instance that is named, started where it is stopped. Returns when it can be used. @param wait ms */
-export async function startNamed(
+type Started = InstanceInfo & { how: 'started' | 'found' };
+
+/** The instances that are named, started where they are stopped. Returns when all can be used. @param wait ms */
+export function startNamed(
+  aws: Aws,
+  names: readonly NamedInstance[],
+  wait: number,
+  printer: Printer,
+  signal?: AbortSignal,
+): Promise<Started[]> {
+  return Promise.all(names.map((name) => startOne(aws, name, wait, printer, signal)));
+}
+
+async function startOne(
   aws: Aws,
   name: NamedInstance,
   wait: number,
   printer: Printer,
   signal?: AbortSignal,
-): Promise<InstanceInfo & { how: 'started' | 'found' }> {
+): Promise<Started> {
   const instance = await userInstance(aws, name, signal);
   const { id, state } = instance;
   const stopped = state === 'stopped' || state === 'stopping';

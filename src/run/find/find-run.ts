@@ -126,7 +126,8 @@ export async function mayTakeResult(
 
 /**
  * Marks a run as lost if its instance is gone: one that was written a moment ago, because its instance may have been
- * terminated since, and a spot run that is no longer written.
+ * terminated since, and a spot run that is no longer written. One on nodes that exist is lost once it is no longer
+ * written: its instance may have been restarted, and starts no second one if the run is active there.
  */
 async function reconcileWithEc2(found: FoundRun, at: RunContext['at']): Promise<RunRecord> {
   const { record } = found;
@@ -134,7 +135,8 @@ async function reconcileWithEc2(found: FoundRun, at: RunContext['at']): Promise<
   if (record.state === 'ended' || (!isActive && record.metadata.recovery === 'none')) return record;
   try {
     await at(record.instance).assertInstanceExists();
-    return record;
+    if (isActive || record.metadata.recovery !== 'command') return record;
+    return lost(record, new Problem('RUN_LOST', 'it sent no more heartbeats'));
   } catch (error) {
     if (error instanceof Problem && error.code === 'INSTANCE_GONE') return lost(record, error);
     // A caller that may not ask follows the record.

@@ -1,11 +1,19 @@
 import { Problem } from '../../report/problem';
 import type { RunRecord } from './record';
 
+/** Why a run that is resumed on instances that exist was stopped; a shutdown may be a restart. */
+const LOSSES: readonly string[] = ['interruption', 'shutdown'];
+
 type Ended = Pick<RunRecord, 'state' | 'outcome' | 'stop' | 'failure' | 'metadata'>;
 
-/** Whether a run ended because its spot instance was taken away, with notice or without. Another instance can resume it. */
+/**
+ * Whether a run ended because its spot instance was taken away, with notice or without, or because it lost an instance
+ * that exists. Another attempt can resume it.
+ */
 export function wasInterrupted({ state, outcome, stop, failure, metadata }: Ended): boolean {
   if (state !== 'ended') return false;
+  if (metadata.recovery === 'command')
+    return outcome === 'lost' || (outcome === 'interrupted' && LOSSES.includes(stop?.reason ?? ''));
   if (outcome === 'interrupted') return stop?.reason === 'interruption';
   return outcome === 'lost' && failure?.code === 'INSTANCE_GONE' && metadata.recovery !== 'none';
 }
@@ -23,12 +31,16 @@ export function awaitsReplacement(run: Ended): boolean {
 
 /** Whether the same command resumes this run instead of starting a new one. */
 export function isResumable(run: RunRecord): boolean {
-  return wasInterrupted(run) && run.metadata.recovery === 'client' && run.access === 'role';
+  return wasInterrupted(run) && isResumedByClients(run) && run.access === 'role';
+}
+
+function isResumedByClients({ metadata: { recovery } }: RunRecord): boolean {
+  return recovery === 'client' || recovery === 'command';
 }
 
 /** Why an interrupted run can't be resumed, for its user; null if it can, or was not interrupted. */
 export function resumeBlocker(run: RunRecord): Problem | null {
-  if (!wasInterrupted(run) || run.metadata.recovery !== 'client' || run.access === 'role') return null;
+  if (!wasInterrupted(run) || !isResumedByClients(run) || run.access === 'role') return null;
   return new Problem(
     'RECOVERY_IMPOSSIBLE',
     `${run.id} can't be resumed on another instance: it was saved with a presigned form, which does not allow reads.`,

@@ -92,7 +92,7 @@ export function runDescription(
   const { train, instance } = configuration;
   return {
     command: [train.script ?? train.command, ...train.args].flat().join(' '),
-    recovery: 'launchSpec' in instance ? instance.launchSpec.recovery : 'none',
+    recovery: 'launchSpec' in instance ? instance.launchSpec.recovery : train.nodes > 1 ? 'command' : 'none',
     configuration: publicSettings(configuration),
   };
 }

@@ -72,6 +72,12 @@ function interruption({ stop, failedNode }: RunFacts): { why: string; change?: s
   return Object.hasOwn(INTERRUPTIONS, reason) ? INTERRUPTIONS[reason] : { why: sanitizeForTerminal(reason) };
 }
 
+function resumeHint({ metadata: { recovery } }: RunRecord): string {
+  return recovery === 'command'
+    ? 'To resume it, run the same command again when enough of its instances run.'
+    : 'To resume it on another instance, run the same command again.';
+}
+
 const OUTCOME_CODES: Record<Exclude<Outcome, 'succeeded'>, ErrorCode> = {
   failed: 'RUN_FAILED',
   cancelled: 'RUN_CANCELLED',
@@ -100,7 +106,7 @@ export function assertSucceeded(run: RunFacts, project: string): void {
     {
       next: [
         ...(refused ? [`${refused.what} ${refused.next}`] : []),
-        ...(record && isResumable(record) ? ['To resume it on another instance, run the same command again.'] : []),
+        ...(record && isResumable(record) ? [resumeHint(record)] : []),
         `Show its log:    ${nxRun(project, 'remote-logs', of)}`,
         ...(run.node ? [`Of all nodes:    ${nxRun(project, 'remote-logs', of, '--node=all')}`] : []),
         `Fetch its files: ${nxRun(project, 'remote-pull', of)} (on ${run.instance}: ${sanitizeForTerminal(run.directory)})`,

@@ -1,5 +1,6 @@
 import type { NamedInstance } from '../../config/schema/instance-name';
-import { findInstance } from '../../instance/describe/find';
+import { namesSeveral } from '../../config/settings/instance-settings';
+import { findAll, findInstance } from '../../instance/describe/find';
 import { listOwnedFleets } from '../../instance/fleet/find-fleet';
 import { describeInstance, type InstanceInfo } from '../../instance/describe/describe-instances';
 import { FLEET_ID, TAG, type Owner } from '../../instance/describe/ownership';
@@ -41,8 +42,7 @@ export async function takeDownProject(context: RunContext, owner: Owner, options
   const launchSpec = 'launchSpec' in instance ? instance.launchSpec : undefined;
   // With --force the instance that is named may be anybody's; of the project's, those of another store are meant too.
   const required = await requiredTags(context, !options.force ? [] : launchSpec ? ['store'] : EVERYTHING);
-  if (!launchSpec)
-    return takeDownFound(context, owner, [await theNamed(context, options, required)], required, options);
+  if (!launchSpec) return takeDownFound(context, owner, await theNamed(context, options, required), required, options);
   const { own, changes } = await instancesAfterLaunch(context, owner, launchSpec, required, options.signal);
   const ended = await takeDownFound(context, owner, ofStore(context, own, required), required, options);
   if (changes !== null) throw launchChanges(context.project, changes, ended, options.stop);
@@ -233,15 +233,20 @@ async function theNamed(
   { aws, configuration }: RunContext,
   { stop, force, signal }: TakeDownOptions,
   required: RequiredTags,
-): Promise<InstanceInfo> {
-  const { id } = await findInstance(aws, configuration.instance as NamedInstance);
-  const found = (await describeInstance(aws, id, signal))!;
-  const managed = found.tags[TAG.managed] === 'true';
-  if (!managed && !stop)
-    throw new Problem('NOT_MANAGED', `${id} was not launched by nx-ec2, so nx-ec2 does not terminate it.`, {
-      next: 'To stop it, add --stop.',
-    });
-  if (managed && !force && mismatch(found.tags, required))
-    throw refusal(`The instance ${id}`, found.tags, required, 'To take it down anyway, add --force.');
+): Promise<InstanceInfo[]> {
+  const { instance, instances } = configuration;
+  const all = namesSeveral(instances)
+    ? await findAll(aws, instances as NamedInstance[])
+    : [await findInstance(aws, instance as NamedInstance)];
+  const found = await Promise.all(all.map(async ({ id }) => (await describeInstance(aws, id, signal))!));
+  for (const { id, tags } of found) {
+    const managed = tags[TAG.managed] === 'true';
+    if (!managed && !stop)
+      throw new Problem('NOT_MANAGED', `${id} was not launched by nx-ec2, so nx-ec2 does not terminate it.`, {
+        next: 'To stop it, add --stop.',
+      });
+    if (managed && !force && mismatch(tags, required))
+      throw refusal(`The instance ${id}`, tags, required, 'To take it down anyway, add --force.');
+  }
   return found;
 }

@@ -313,7 +313,7 @@ if TYPE_CHECKING:
     class RunMetadata(TypedDict):
         git: RunMetadataGit | None
         command: str
-        recovery: Literal["client", "fleet", "none"]
+        recovery: Literal["client", "command", "fleet", "none"]
         configuration: dict[str, Any]
         host: str
         price: Price | None
