@@ -4,9 +4,15 @@ import type { Configuration } from './types';
 
 const launched = { launchSpec: { recovery: 'none' }, startupTimeout: 1 };
 
-function check(nodes: number, more: { [name: string]: unknown; instance?: object } = {}, command?: string[]) {
+function check(
+  nodes: number,
+  more: { [name: string]: unknown; instance?: object } = {},
+  command?: string[],
+  minNodes?: number,
+) {
   const instances = [more.instance ?? launched].flat();
-  const configuration = { storeAccess: 'auto', ...more, instance: instances[0], instances, train: { nodes, command } };
+  const train = { nodes, minNodes, command };
+  const configuration = { storeAccess: 'auto', ...more, instance: instances[0], instances, train };
   try {
     assertNodes(configuration as unknown as Configuration);
     return null;
@@ -62,6 +68,14 @@ describe('A training of several nodes', () => {
     'leaves %s as it is',
     (command) => expect(check(2, {}, command.split(' '))).toBeNull(),
   );
+
+  it('has a fixed number of nodes on instances that exist', () => {
+    const instance = { tag: { cluster: 'a' }, all: true };
+    expect(check(4, { instance }, undefined, 2)).toMatch(
+      /^CONFIG_INVALID: "train.nodes" is 2:4, and "instance" names instances that exist.*Write the number of nodes: 4\./,
+    );
+    expect(check(4, {}, undefined, 2)).toBeNull();
+  });
 
   it('may run on fewer nodes than it asks for', () => {
     expect(readNodes('2:4')).toEqual({ nodes: 4, minNodes: 2 });

@@ -49,7 +49,7 @@ export function assertNodes({ instance, instances, storeAccess, train }: Configu
   const isFixed = !instances.some((name) => 'tag' in name && name.all);
   if (!('launchSpec' in instance) && train.minNodes !== undefined)
     refuse(
-      '"instance" names instances that exist, of which there are as many as there are.',
+      '"instance" names instances that exist, whose number is fixed.',
       `Write the number of nodes: ${train.nodes}. Or set "instance" to { "type": "…" }: then instances are launched for each run.`,
       'instance',
     );
