@@ -25,7 +25,17 @@ describe('describeRun', () => {
     const whole = recordOf({
       attempt: 2,
       attempts: [
-        { n: 1, instance: 'i-01234567', startedAt: 1, endedAt: 2, exitCode: 1, signal: null, why: 'x', price: null, nodes: null },
+        {
+          n: 1,
+          instance: 'i-01234567',
+          startedAt: 1,
+          endedAt: 2,
+          exitCode: 1,
+          signal: null,
+          why: 'x',
+          price: null,
+          nodes: null,
+        },
       ],
       checkpoints: [{ n: 1, unit: 'a', sha256: 'ab'.repeat(32), size: 1, files: 1, at: 1, attempt: 1 }],
     });
