@@ -1,7 +1,8 @@
 import { hash, randomBytes } from 'node:crypto';
-import { lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import { lstatSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import { makeDirectory } from './make-directory';
 
 /** What a process of another machine or container has not written to for so long, ms, is taken for abandoned. */
 const ABANDONED_AFTER_MS = 60 * 60_000;
@@ -18,7 +19,7 @@ const SCRATCH = /\.nx-ec2-([0-9a-f]{8}-[1-9]\d{0,9}-[0-9a-f]{8})$/;
 export function makeScratch(directory: string, name = ''): string {
   removeAbandoned(directory, name);
   const scratch = join(directory, `${name}.nx-ec2-${processMark()}`);
-  mkdirSync(scratch, { recursive: true });
+  makeDirectory(scratch);
   for (const name of ['.gitignore', '.nxignore']) writeFileSync(join(scratch, name), '*\n');
   return scratch;
 }

@@ -12,7 +12,7 @@ import { flush } from '../../../system/flush';
 import { Semaphore } from '../../../system/semaphore';
 import { lookUp } from '../../../workspace/look-up';
 import { hasEnded, processMark } from '../../../workspace/scratch';
-import { makeDirectory } from './place';
+import { makeDirectory } from '../../../workspace/make-directory';
 
 /** What a file is called until all of it is there ends so. */
 export const UNFINISHED = '.nx-ec2-part';

@@ -1,12 +1,13 @@
 import { writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { POINTER } from '../../../config/settings/outputs';
+import { makeDirectory } from '../../../workspace/make-directory';
 import { assertNoSymlinkInPath } from '../../../workspace/no-symlinks';
 import type { StoredFile } from '../../record/file-lists';
 import type { RunRecord } from '../../record/record';
 import { blockedBy, blockedProblem, filesAt, removeFiles, type Blocking } from './blocking';
 import { COLLECTED, type CollectedContent, type CollectedFiles } from './collected';
-import { makeDirectory, moveIntoPlace } from './place';
+import { moveIntoPlace } from './move-into-place';
 import type { Standing } from './standing';
 
 /** Files that are complete in a directory beside the project's own, and are to take their places. */

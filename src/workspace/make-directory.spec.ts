@@ -1,40 +1,12 @@
-import {
-  existsSync,
-  lstatSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { makeDirectory, moveIntoPlace } from './place';
+import { makeDirectory } from './make-directory';
 
-/** A directory of another file system than that of temporary files; null: this machine has none. */
-const OTHER = ['/dev/shm', '/run'].find((each) => existsSync(each) && statSync(each).dev !== statSync(tmpdir()).dev);
-
-describe('The place of a file that comes back', () => {
+describe('A directory that is to be made', () => {
   let base: string;
-  beforeEach(() => void (base = mkdtempSync(join(tmpdir(), 'nx-ec2-place-'))));
+  beforeEach(() => void (base = mkdtempSync(join(tmpdir(), 'nx-ec2-directory-'))));
   afterEach(() => rmSync(base, { recursive: true, force: true }));
-
-  (OTHER ? it : it.skip)('may be on another file system', () => {
-    const other = mkdtempSync(join(OTHER!, 'nx-ec2-place-'));
-    try {
-      writeFileSync(join(base, 'new'), 'new', { mode: 0o755 });
-      writeFileSync(join(other, 'place'), 'old');
-      moveIntoPlace(join(base, 'new'), join(other, 'place'));
-      expect(readFileSync(join(other, 'place'), 'utf8')).toBe('new');
-      expect(lstatSync(join(other, 'place')).mode & 0o777).toBe(0o755);
-      expect(readdirSync(other)).toEqual(['place']);
-    } finally {
-      rmSync(other, { recursive: true, force: true });
-    }
-  });
 
   it('gets the directories above it, whatever others exist', () => {
     makeDirectory(join(base, 'a/b/c'));

@@ -1,9 +1,8 @@
-import { copyFileSync, lstatSync, mkdirSync, renameSync, rmSync, statSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { fileProblem } from '../../../report/file-problem';
-import { Problem } from '../../../report/problem';
-import { printablePath } from '../../../report/terminal-text';
-import { makeScratch } from '../../../workspace/scratch';
+import { lstatSync, mkdirSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { fileProblem } from '../report/file-problem';
+import { Problem } from '../report/problem';
+import { printablePath } from '../report/terminal-text';
 
 /**
  * Makes a directory and those above it. Node's own recursive mkdir never returns where the system refuses it with ENOENT,
@@ -29,29 +28,6 @@ export function makeDirectory(directory: string): void {
         cause: error,
       });
     }
-  }
-}
-
-/**
- * Moves a complete file to its place, in one step for whoever reads it there. Where the place is on another file system, as
- * in a directory that a volume is mounted at, the file is copied beside it first.
- * @throws Problem `DISK_FULL` of that file system.
- */
-export function moveIntoPlace(file: string, place: string): void {
-  try {
-    renameSync(file, place);
-    return;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EXDEV') throw error;
-  }
-  const scratch = makeScratch(dirname(place));
-  try {
-    copyFileSync(file, join(scratch, 'file'));
-    renameSync(join(scratch, 'file'), place);
-  } catch (error) {
-    throw fileProblem(error, place) ?? error;
-  } finally {
-    rmSync(scratch, { recursive: true, force: true });
   }
 }
 
