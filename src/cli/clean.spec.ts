@@ -22,7 +22,7 @@ describe('nx-ec2 instances clean', () => {
   beforeAll(async () => {
     made = await InventoryFixture.start();
     const run = (project = 'model') => newRunId(project, new Date(Date.now() - 2.5 * HOUR));
-    const [ended, going, young, kept, first, fleet] = Array.from({ length: 6 }, () => run());
+    const [ended, going, young, kept, first, fleet, unsaved] = Array.from({ length: 7 }, () => run());
     const other = run('vision');
     const launch = async (name: string, tags: Record<string, string | undefined>, more = {}) =>
       void (ids[name] = await made.launch(made.tags(tags), more));
@@ -33,6 +33,7 @@ describe('nx-ec2 instances clean', () => {
     await launch('going', { run: going, lifetime: '3600', finish: 'terminate 0 1800' });
     await launch('young', { run: young, finish: 'terminate 0 1800' });
     await launch('kept', { run: kept, finish: 'terminate - -' });
+    await launch('unsaved', { run: unsaved, finish: 'terminate 0 1800' });
     await launch('others', { run: first, finish: 'terminate 0 0' });
     await launch('elsewhere', { run: run(), store: 'other/team', finish: 'terminate 0 0' });
     await launch('stops', { lifetime: '3600', finish: 'stop - -' });
@@ -66,10 +67,21 @@ describe('nx-ec2 instances clean', () => {
     made.at.aws.capacity.add({ market: 'spot' });
     ids.ofFleet = made.at.aws.instances.all().find(({ fleet }) => fleet === ids.fleet)!.id;
     ids.new = await made.launch(made.tags({ run: run(), finish: 'terminate 0 0' }));
-    for (const id of [ids.ended, ids.missing, ids.ofFleet]) made.watchdog(id);
+    for (const id of [ids.ended, ids.missing, ids.ofFleet, ids.unsaved]) made.watchdog(id);
     const before = { startedAt: 1, createdAt: 1 };
     const over = { ...before, state: 'ended' as const, endedAt: Date.now() - 2 * HOUR - 5_000 };
     await made.tell({ ...over, id: ended, instance: ids.ended });
+    // It has found a moment ago that it can't save all that its run wrote.
+    const artifacts = {
+      state: 'saved' as const,
+      sha256: null,
+      files: 1,
+      bytes: 1,
+      unsaved: 1,
+      extra: null,
+      error: null,
+    };
+    await made.tell({ ...over, id: unsaved, instance: ids.unsaved, outcome: 'succeeded', exitCode: 0, artifacts });
     await made.tell({ ...over, id: kept, instance: ids.kept });
     await made.tell({ ...over, id: first, instance: ids.others });
     await made.tell({ ...over, id: fleet, instance: 'i-0123456789abcdef0' });

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { lstatSync, mkdirSync, readFileSync, readlinkSync, renameSync, rmSync, symlinkSync } from 'node:fs';
+import { existsSync, lstatSync, mkdirSync, readFileSync, readlinkSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { ListMultipartUploadsCommand } from '@aws-sdk/client-s3';
@@ -190,12 +190,18 @@ describe.each(['store', 'archive'] as const)('a sync and a run, by the transport
     await expect(cancelRun(pipe.context, { ...gone, outcome: null }, undefined)).rejects.toThrow(gone.instance);
   });
 
-  it('refuses artifacts over the limit, names the largest, and downloads none', async () => {
+  it('downloads the artifacts that the limit allows, and names the others', async () => {
     await pipe.open({ maxArtifactSize: '1KB' });
-    pipe.write('model/train.py', 'open("artifacts/big", "wb").write(b"x" * 5000)\n');
+    const sizes = [5000, 100, 200].map((size) => `open("artifacts/${size}", "wb").write(b"x" * ${size})\n`);
+    pipe.write('model/train.py', sizes.join(''));
     const { run } = await pipe.follow((await pipe.train()).run);
-    await expect(collectArtifacts(pipe.context, run)).rejects.toThrow(/5000 bytes are more than the limit/);
-    expect(listed(join(pipe.workspace, 'model'))).toEqual(['train.py']);
+    expect(run.artifacts).toMatchObject({ state: 'saved', files: 2, bytes: 300, unsaved: 1 });
+    const { skipped } = await collectArtifacts(pipe.context, run);
+    expect(skipped).toMatchObject([{ path: 'artifacts/5000', unsaved: 'bytes', instance: run.instance }]);
+    expect(listed(join(pipe.workspace, 'model'))).toEqual(
+      expect.arrayContaining(['artifacts/100', 'artifacts/200', 'train.py']),
+    );
+    expect(existsSync(join(pipe.workspace, 'model/artifacts/5000'))).toBe(false);
   });
 
   it('collects a successful run whatever the names of its artifacts are, and holds back only those that are not safe', async () => {

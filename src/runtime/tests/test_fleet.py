@@ -16,6 +16,7 @@ from runs import KEY, part, signed, unsigned
 from nx_ec2_runtime.aws.metadata import Absent
 from nx_ec2_runtime.fleet import decision, fleet_run, own_fleet, start_attempt
 from nx_ec2_runtime.report.signed_record import SigningKey
+from nx_ec2_runtime.system import atomic_files
 from nx_ec2_runtime.system.errors import Failure
 
 RUN = "20260101-000000-p-aaaaaa"
@@ -320,6 +321,21 @@ class FleetTest(FleetWorld):
                     self.assertEqual(self.world.attempts, attempts)
                     number += 1
                 self.assertGreater(number, 3)
+
+    def test_the_instance_is_kept_after_a_failure_and_if_not_all_is_saved(self):
+        for outcome, report, terminated in (
+            ("succeeded", {"saved": True, "unsaved": False}, True),
+            ("succeeded", {"saved": True, "unsaved": True}, False),
+            ("failed", {"saved": True, "unsaved": False}, False),
+        ):
+            with self.subTest(outcome=outcome, **report):
+                self.world = World()
+                it = self.instance()
+                os.makedirs(it.run_dir, exist_ok=True)
+                for name, value in (("run.json", {}), ("report.json", report)):
+                    atomic_files.write_json(os.path.join(it.run_dir, name), value)
+                it._finish({"outcome": outcome})
+                self.assertEqual(self.world.terminated, terminated)
 
     def test_another_instance_resumes_the_run_after_an_interruption(self):
         self.world.outcomes = ["interrupted"]

@@ -42,7 +42,7 @@ class GarbageCollectorTest(unittest.TestCase):
                 os.utime(os.path.join(directory, name), (NOW - days * DAY, NOW - days * DAY))
         return path
 
-    def run_of(self, n, days, saved=True):
+    def run_of(self, n, days, saved=True, unsaved=False):
         files = {
             "run.json": "{}",
             "lock": "",
@@ -51,7 +51,7 @@ class GarbageCollectorTest(unittest.TestCase):
             "env/bin/a": "",
         }
         if saved is not None:
-            files["report.json"] = json.dumps({"saved": saved})
+            files["report.json"] = json.dumps({"saved": saved, "unsaved": unsaved})
         return self.put("runs/20260101-0000%02d-p-aaaaaa" % n, days, files)
 
     def shared(self, kind, name, days):
@@ -88,6 +88,12 @@ class GarbageCollectorTest(unittest.TestCase):
             self.there(old + "/setup.log")
             and self.there(os.path.join(new, "work", "p", "train.py"))
         )
+
+    def test_a_run_with_files_that_could_not_be_saved_is_kept_for_a_month(self):
+        self.run_of(1, 20, unsaved=True)
+        self.assertEqual(self.removed(free=(0, 100)), [])
+        old = self.run_of(2, 31, unsaved=True)
+        self.assertEqual(self.removed(), [old])
 
     def test_records_are_removed_after_two_weeks_except_for_the_newest(self):
         runs = [self.run_of(n, 20) for n in range(garbage.NEWEST_RUNS + 2)]
