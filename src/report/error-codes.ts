@@ -18,7 +18,7 @@ const CLIENT_CODES = {
   CA_BUNDLE: "A file of certificate authorities can't be read.",
   CHECKOUT_IN_WORKSPACE: 'The code of a run would be written into a workspace, where tools would act on it.',
   CLEAN: '`instances clean` could not clean up all expired resources.',
-  COLLECT_FAILED: 'The run has ended, and its artifacts could not be saved.',
+  COLLECT_FAILED: 'The run has ended, and not all of its artifacts could be saved; the message says where they are.',
   COMMAND_CANCELLED: 'The SSM command was cancelled.',
   COMMAND_FAILED: 'A command on the instance failed.',
   COMMAND_LINE_INVALID: "A command line can't be split into words, or has words that are not options.",
