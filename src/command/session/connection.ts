@@ -14,6 +14,8 @@ export const CLIENT_VERSION = '1.2.312.0';
 const OPEN_TIMEOUT_MS = 15_000;
 /** bytes of a message: an agent sends at most some kilobytes in one. */
 const MAX_MESSAGE_BYTES = 1024 * 1024;
+/** What waits to be sent: a peer that does not read is hung up on, bytes. */
+const MAX_UNSENT_BYTES = 8 * 1024 * 1024;
 /** A connection is pinged at this interval, and closed if nothing has come from it for the time-out, ms. */
 const PING_INTERVAL_MS = 10_000;
 const SILENCE_TIMEOUT_MS = 25_000;
@@ -74,7 +76,10 @@ export async function connectStream(
     }),
   );
   return {
-    send: (data) => socket.send(data, { binary: true }, () => undefined),
+    send: (data) => {
+      if (socket.bufferedAmount > MAX_UNSENT_BYTES) socket.terminate();
+      else socket.send(data, { binary: true }, () => undefined);
+    },
     close: () => {
       socket.close();
       setTimeout(() => socket.terminate(), 1_000).unref();

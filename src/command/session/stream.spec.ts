@@ -217,6 +217,32 @@ describe('a session', () => {
     expect(await stream.ended).toMatchObject({ exitCode: -1, cuts: 1 });
   });
 
+  it('waits longer and longer for a peer that opens each connection and closes it again', async () => {
+    await begin({ faults: [{ service: 'session', action: 'output', frame: 'cut', times: 1e9 }] });
+    const ssm = await aws.ssm();
+    const resumed: number[] = [];
+    const started = performance.now();
+    let enough!: () => void;
+    const done = new Promise<void>((resolve) => (enough = resolve));
+    ssm.middlewareStack.add((next, { commandName }) => (args) => {
+      if (commandName === 'ResumeSessionCommand' && resumed.push(performance.now() - started) === 5) enough();
+      return next(args);
+    });
+    const opening = openStream(aws, box, {
+      document: NON_INTERACTIVE,
+      parameters: { command: ['true'], separateOutputStream: ['true'] },
+      reason: 'test',
+      onOutput: () => undefined,
+      onError: () => undefined,
+    });
+    opening.catch(() => undefined);
+    await done;
+    // 100, 200, 400, 800 and 1,600 ms.
+    expect(resumed[4]).toBeGreaterThan(3000);
+    at.aws.faults.clear();
+    await (await opening).close();
+  });
+
   it('ends if the command ended while the client was not connected', async () => {
     await begin();
     const { stream, said } = await open(NON_INTERACTIVE, `sh -c 'echo there; sleep 30'`);

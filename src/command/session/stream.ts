@@ -176,11 +176,15 @@ class Stream implements SessionStream {
         const { lost } = await this.connect(address);
         if (this.options.document === SHELL_DOCUMENT) this.begin();
         patience = CONNECTION_TIMEOUT_MS;
-        const why = await lost;
+        const opened = performance.now();
+        const { why, heard } = await lost;
         if (this.over) return;
         this.cuts++;
-        since = performance.now();
-        wait = FIRST_RETRY_MS;
+        // One that is opened and closed at once, again and again, is no connection.
+        if (heard || performance.now() - opened > MAX_RETRY_MS) {
+          since = performance.now();
+          wait = FIRST_RETRY_MS;
+        }
         throw new Error(why);
       } catch (error) {
         if (this.over) return;
@@ -193,16 +197,20 @@ class Stream implements SessionStream {
     }
   }
 
-  /** @returns once it is connected; `lost` resolves when it is no more, with why. */
-  private async connect(address: StreamAddress): Promise<{ lost: Promise<string> }> {
-    let lose!: (why: string) => void;
-    const lost = new Promise<string>((resolve) => (lose = resolve));
+  /** @returns once it is connected; `lost` resolves when it is no more, with why, and whether a message had come. */
+  private async connect(address: StreamAddress): Promise<{ lost: Promise<{ why: string; heard: boolean }> }> {
+    let lose!: (lost: { why: string; heard: boolean }) => void;
+    const lost = new Promise<{ why: string; heard: boolean }>((resolve) => (lose = resolve));
+    let heard = false;
     const connection = await connectStream(this.aws, address, this.client, {
-      message: (data) => this.channel.receive(data),
+      message: (data) => {
+        heard = true;
+        this.channel.receive(data);
+      },
       garbage: (error) => this.garbage(error),
       close: (why) => {
         this.channel.detach();
-        lose(why);
+        lose({ why, heard });
       },
     });
     if (this.over) connection.close();
