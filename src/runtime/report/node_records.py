@@ -91,7 +91,7 @@ class NodeRecords:
         self.ranks = sorted({0, rank - 1}) if rank else list(range(1, node["count"]))
         self.key = SigningKey(spec)
         self.bucket: Bucket | None = None
-        self.pool = concurrent.futures.ThreadPoolExecutor(min(READERS, len(self.ranks)))
+        self.pool = concurrent.futures.ThreadPoolExecutor(min(READERS, len(self.ranks) or 1))
         # By rank, the reads that have not ended.
         self.reads: dict[int, concurrent.futures.Future[RunRecord | None]] = {}
         self.path = os.path.join(run_dir, NODES)

@@ -211,10 +211,10 @@ class OtherNode:
         while not self._is_over():
             time.sleep(DOOR_POLL_S)
             self.ray.reap()
+            if not is_joined and self.ray.has_started():
+                say("Ray has joined that of node 0 at %s" % self.settings["address"])
+                is_joined = True
             if self.ray.pid:
-                if not is_joined and self.ray.has_started():
-                    say("Ray has joined that of node 0 at %s" % self.settings["address"])
-                    is_joined = True
                 continue
             self.ray.kill()
             if self._is_over():
