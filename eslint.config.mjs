@@ -7,7 +7,7 @@ const INFLATES =
 const ZLIB = '[source.value=/^(node:)?zlib$/]';
 /** Requests that start, stop, terminate, cancel or delete what is in EC2: one folder sends them, after it has checked what EC2 says. */
 const ENDING =
-  '^(StartInstances|RebootInstances|StopInstances|TerminateInstances|DeleteFleets|ModifyFleet|CancelSpotInstanceRequests|CancelSpotFleetRequests|DeleteLaunchTemplate|DeleteLaunchTemplateVersions|DeleteVolume)(Command)?$';
+  '^(StartInstances|RebootInstances|StopInstances|TerminateInstances|DeleteFleets|ModifyFleet|CancelSpotInstanceRequests|CancelSpotFleetRequests|DeleteLaunchTemplate|DeleteLaunchTemplateVersions|DeleteVolume|DeletePlacementGroup)(Command)?$';
 /** `{ ...{ a, b }, c }` is `{ a, b, c }`. */
 const SPREAD_LITERAL = {
   selector: 'ObjectExpression > SpreadElement > ObjectExpression',

@@ -146,6 +146,7 @@ const CLEANED: Record<ExpiredResource['kind'], string> = {
   'launch template': 'deleted',
   'spot request': 'cancelled',
   volume: 'deleted',
+  'placement group': 'deleted',
 };
 
 function describe({ kind, id, how, result, problem }: Ended): string {

@@ -66,7 +66,10 @@ function toInstance(element: Element): Instance {
       Code: Number(text(instanceState.code)),
       Name: text(instanceState.name) as 'running' | undefined,
     },
-    Placement: placement && { AvailabilityZone: text(placement.availabilityZone) },
+    Placement: placement && {
+      AvailabilityZone: text(placement.availabilityZone),
+      GroupName: text(placement.groupName),
+    },
     SubnetId: text(element.subnetId),
     VpcId: text(element.vpcId),
     PrivateIpAddress: text(element.privateIpAddress),

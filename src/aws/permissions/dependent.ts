@@ -55,7 +55,7 @@ export const DEPENDENT: Dependent[] = [
   of(
     'caller',
     'ec2:CreateTags',
-    'ec2:RunInstances, CreateFleet, CreateLaunchTemplate',
+    'ec2:RunInstances, CreateFleet, CreateLaunchTemplate, CreatePlacementGroup',
     'resources are tagged in the call that creates them, never later: ec2:CreateAction limits the permission to that',
   ),
   of(

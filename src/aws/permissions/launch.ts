@@ -20,13 +20,14 @@ export const LAUNCH: Statement[] = [
     Resource: [
       ...['image', 'snapshot'].map((type) => `arn:\${AWS::Partition}:ec2:\${AWS::Region}::${type}/*`),
       ...ec2('image', 'snapshot', 'subnet', 'security-group', 'network-interface', 'launch-template'),
+      ...ec2('placement-group'),
     ],
-    on: 'what an instance is launched from: images, snapshots, subnets, security groups, network interfaces, launch templates',
+    on: 'what an instance is launched from: images, snapshots, subnets, security groups, network interfaces, launch templates, placement groups',
   },
   {
     Sid: 'Make',
-    Action: ['ec2:CreateFleet', 'ec2:CreateLaunchTemplate'],
-    Resource: ec2('fleet', 'launch-template'),
+    Action: ['ec2:CreateFleet', 'ec2:CreateLaunchTemplate', 'ec2:CreatePlacementGroup'],
+    Resource: ec2('fleet', 'launch-template', 'placement-group'),
     Condition: TAGGED_ON_CREATE,
     on: MADE,
   },
@@ -40,8 +41,12 @@ export const LAUNCH: Statement[] = [
   {
     Sid: 'TagOnCreate',
     Action: ['ec2:CreateTags'],
-    Resource: ec2('instance', 'volume', 'spot-instances-request', 'fleet', 'launch-template'),
-    Condition: { StringEquals: { 'ec2:CreateAction': ['RunInstances', 'CreateFleet', 'CreateLaunchTemplate'] } },
+    Resource: ec2('instance', 'volume', 'spot-instances-request', 'fleet', 'launch-template', 'placement-group'),
+    Condition: {
+      StringEquals: {
+        'ec2:CreateAction': ['RunInstances', 'CreateFleet', 'CreateLaunchTemplate', 'CreatePlacementGroup'],
+      },
+    },
     on: 'resources that the call creates, and no existing ones',
   },
   {
@@ -64,9 +69,9 @@ export const LAUNCH: Statement[] = [
     Sid: 'EndOwn',
     Action: [
       ...['ec2:StartInstances', 'ec2:StopInstances', 'ec2:TerminateInstances', 'ec2:CancelSpotInstanceRequests'],
-      ...['ec2:DeleteFleets', 'ec2:DeleteLaunchTemplate', 'ec2:DeleteVolume'],
+      ...['ec2:DeleteFleets', 'ec2:DeleteLaunchTemplate', 'ec2:DeleteVolume', 'ec2:DeletePlacementGroup'],
     ],
-    Resource: ec2('instance', 'spot-instances-request', 'fleet', 'launch-template', 'volume'),
+    Resource: ec2('instance', 'spot-instances-request', 'fleet', 'launch-template', 'volume', 'placement-group'),
     Condition: OURS,
     on: OWN,
   },
@@ -80,7 +85,7 @@ export const LAUNCH: Statement[] = [
     Sid: 'LookFurther',
     Action: [
       ...['InstanceTypes', 'InstanceTypeOfferings', 'Images', 'Subnets', 'SpotPriceHistory', 'SpotInstanceRequests'],
-      ...['SecurityGroups', 'Volumes', 'LaunchTemplates', 'Tags', 'Fleets', 'FleetHistory'],
+      ...['SecurityGroups', 'Volumes', 'LaunchTemplates', 'Tags', 'Fleets', 'FleetHistory', 'PlacementGroups'],
     ]
       .map((what) => `ec2:Describe${what}`)
       .concat('pricing:GetProducts', 'servicequotas:GetServiceQuota', 'servicequotas:GetAWSDefaultServiceQuota'),

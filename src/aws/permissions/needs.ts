@@ -97,9 +97,16 @@ const BEFORE = [
   need('ec2:DescribeSpotPriceHistory', 'look up its price', 'spot'),
   need('pricing:GetProducts', 'look up its price', 'on-demand'),
 ];
+const SEVERAL = 'a run on several nodes';
+const UNUSED_GROUPS = where(SEVERAL, [
+  need('ec2:DescribePlacementGroups', 'find placement groups without an instance'),
+  need('ec2:DeletePlacementGroup', 'delete them'),
+]);
 /** What launching an instance needs. */
 const LAUNCH = [
   ...BEFORE,
+  need('ec2:CreatePlacementGroup', 'place the nodes close to each other', `${SEVERAL}, unless "placement" is none`),
+  ...UNUSED_GROUPS,
   need('ec2:DescribeInstances', 'check whether one exists; follow the state of the new one'),
   need('ec2:RunInstances', 'launch the instance', 'none exists'),
   need('ec2:StartInstances', 'start the instance', 'it was stopped'),
@@ -140,6 +147,7 @@ const LEFT = [
   need('ec2:DescribeSpotInstanceRequests', 'list open spot requests'),
   need('ec2:DescribeFleets', 'list fleets'),
   need('ec2:DescribeLaunchTemplates', "list the fleets' launch templates"),
+  need('ec2:DescribePlacementGroups', 'list placement groups'),
 ];
 
 const STATUS = [READ_RUN, VERIFY, LIST_RUNS, MINE, ...POLL_RUN, GONE];
@@ -202,6 +210,7 @@ export const NEEDS = {
     VERIFY,
     need('s3:PutObject', 'record that the run of a fleet must not resume', '"recovery" is fleet'),
     ...STOP_FLEET,
+    ...UNUSED_GROUPS,
     MINE,
   ],
   'nx-ec2 cache-key': KEYED,
@@ -233,6 +242,7 @@ export const NEEDS = {
       need('ec2:CancelSpotInstanceRequests', 'cancel spot requests'),
       need('ec2:DeleteFleets', 'delete fleets'),
       need('ec2:DeleteLaunchTemplate', "delete the fleets' launch templates"),
+      need('ec2:DeletePlacementGroup', 'delete placement groups'),
     ]),
   ],
   /** The instances' role. */

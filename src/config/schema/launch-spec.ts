@@ -50,6 +50,12 @@ export const launchSpecSchema = z.strictObject({
     .boolean()
     .default(false)
     .describe('Give the instance a public address. Needed if the subnet has no other route to AWS.'),
+  placement: z
+    .enum(['cluster', 'none'])
+    .optional()
+    .describe(
+      'Where the nodes of a run on several instances are placed. cluster: in a cluster placement group, close to each other, and nowhere else; none: anywhere in the zone. Default: in a cluster placement group if the type, the permissions and the capacity allow it, else anywhere in the zone.',
+    ),
   tags: z
     .record(z.string().min(1).max(128), z.string().max(256))
     .default({})
@@ -101,6 +107,8 @@ export interface LaunchSpec {
   securityGroups?: string[];
   instanceProfile?: string;
   publicIp: boolean;
+  /** Absent: `cluster` where that is possible. */
+  placement?: 'cluster' | 'none';
   tags: Record<string, string>;
   userData?: string;
   maxLifetime: number;

@@ -18,6 +18,8 @@ export interface InstanceInfo {
   /** Its place among the instances of one launch, from 0. */
   launchIndex: number;
   market: 'spot' | 'on-demand';
+  /** The name of the placement group that it is in. */
+  placementGroup: string | null;
   spotRequest: string | null;
   clientToken: string | null;
   /** ms since the epoch; each start changes it. */
@@ -119,6 +121,7 @@ export function toInstanceInfo(instance: Instance): InstanceInfo {
     subnet: instance.SubnetId ?? null,
     launchIndex: instance.AmiLaunchIndex ?? 0,
     market: instance.InstanceLifecycle === 'spot' ? 'spot' : 'on-demand',
+    placementGroup: instance.Placement?.GroupName || null,
     spotRequest: instance.SpotInstanceRequestId ?? null,
     clientToken: instance.ClientToken || null,
     launchedAt: instance.LaunchTime?.getTime() ?? 0,

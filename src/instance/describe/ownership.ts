@@ -26,6 +26,7 @@ export const TAG = {
   deadline: 'nx-ec2:deadline',
   idle: 'nx-ec2:idle',
   finish: 'nx-ec2:finish',
+  created: 'nx-ec2:created',
 } as const;
 
 /** EC2's own tag of what a fleet launches. */
@@ -44,7 +45,8 @@ export function tagText(text: string): string {
 export function specHash(owner: Owner, launchSpec: LaunchSpec, count = 1): string {
   const { types, ami, spot, volumeSize, subnets, securityGroups, instanceProfile, publicIp, userData } = launchSpec;
   const machine = [types, ami, spot, volumeSize, subnets, securityGroups, instanceProfile, publicIp, userData];
-  const parts = [owner.workspace, owner.project, callerIdentity(owner.caller), machine, ...(count > 1 ? [count] : [])];
+  const together = count > 1 ? [count, ...(launchSpec.placement ? [launchSpec.placement] : [])] : [];
+  const parts = [owner.workspace, owner.project, callerIdentity(owner.caller), machine, ...together];
   return hash('sha256', JSON.stringify(parts), 'hex').slice(0, 24);
 }
 

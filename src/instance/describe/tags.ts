@@ -16,6 +16,8 @@ export interface ReadTags {
   deadline: number | null;
   /** ms. */
   idle: number | null;
+  /** ms since the epoch; of a placement group, of which EC2 does not say it. */
+  created: number | null;
   /** ms that it is kept after its run's success, or failure; null: until a shutdown rule ends it. */
   finish: { shutdown: 'terminate' | 'stop'; success: number | null; failure: number | null } | null;
 }
@@ -34,6 +36,7 @@ export function readTags(tags: Record<string, string>): ReadTags {
     lifetime: number(TAG.lifetime, 1000),
     deadline: number(TAG.deadline, 1),
     idle: number(TAG.idle, 1000),
+    created: number(TAG.created, 1),
     finish: readFinish(tags[TAG.finish] ?? ''),
   };
 }

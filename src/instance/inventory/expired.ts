@@ -69,6 +69,9 @@ export function findExpired(inventory: Inventory, runs: RunStates, now: number):
     if (!kept.some(({ id }) => id === each.tags[FLEET_ID]))
       add('spot request', each, old(each, now, 'it has no instance yet'));
   for (const each of inventory.volumes) add('volume', each, old(each, now, 'no instance uses it'));
+  for (const each of inventory.placementGroups)
+    if (!inventory.instances.some(({ placementGroup }) => placementGroup === each.id))
+      add('placement group', each, old(each, now, 'no instance is in it'));
   return late;
 }
 

@@ -1,8 +1,9 @@
-import type { FleetData, Instance, LaunchTemplate, Tag, Volume } from '@aws-sdk/client-ec2';
+import type { FleetData, Instance, LaunchTemplate, PlacementGroup, Tag, Volume } from '@aws-sdk/client-ec2';
 import type { Aws } from '../../aws/clients';
-import { awsProblem } from '../../aws/reason';
+import { awsCode, awsProblem } from '../../aws/reason';
 import { sdk } from '../../aws/sdk';
 import { FLEET_ID, TAG } from '../describe/ownership';
+import { readTags } from '../describe/tags';
 
 /** What bears our tag in an account and region. Nothing in its tags is believed: anybody may write them. */
 export interface InventoryResource {
@@ -20,6 +21,8 @@ export interface InventoryInstance extends InventoryResource {
   market: 'spot' | 'on-demand';
   spotRequest: string | null;
   fleet: string | null;
+  /** Its name. */
+  placementGroup: string | null;
 }
 
 export interface InventoryFleet extends InventoryResource {
@@ -46,9 +49,11 @@ export interface Inventory {
   spotRequests: InventoryResource[];
   /** That no instance has. */
   volumes: InventoryVolume[];
+  /** By their names. */
+  placementGroups: InventoryResource[];
 }
 
-export type Kind = 'instance' | 'fleet' | 'launch template' | 'spot request' | 'volume';
+export type Kind = 'instance' | 'fleet' | 'launch template' | 'spot request' | 'volume' | 'placement group';
 
 const OURS = { Name: `tag:${TAG.managed}`, Values: ['true'] };
 const ACTIVE_FLEET_STATES = ['submitted', 'active', 'modifying'];
@@ -58,7 +63,7 @@ export async function takeInventory(aws: Aws, abortSignal?: AbortSignal): Promis
   const config = { client: await aws.ec2() };
   const send = { abortSignal };
   const to = sdk.ec2();
-  const [instances, fleets, templates, spotRequests, volumes] = await Promise.all([
+  const [instances, fleets, templates, spotRequests, volumes, placementGroups] = await Promise.all([
     all('instances', to.paginateDescribeInstances(config, { Filters: [OURS] }, send), ({ Reservations = [] }) =>
       Reservations.flatMap(({ Instances = [] }) => Instances),
     ),
@@ -79,6 +84,7 @@ export async function takeInventory(aws: Aws, abortSignal?: AbortSignal): Promis
       to.paginateDescribeVolumes(config, { Filters: [OURS, { Name: 'status', Values: ['available'] }] }, send),
       ({ Volumes = [] }) => Volumes,
     ),
+    listGroups(aws, abortSignal),
   ]);
   return {
     instances: instances.map(toInstance).filter(({ tags, state }) => isOurs(tags) && state !== 'terminated'),
@@ -89,6 +95,7 @@ export async function takeInventory(aws: Aws, abortSignal?: AbortSignal): Promis
       .map((each) => toResource(each.SpotInstanceRequestId, each.State, each.Tags, each.CreateTime))
       .filter(({ tags, state }) => isOurs(tags) && state === 'open'),
     volumes: volumes.map(toVolume).filter(({ tags, state }) => isOurs(tags) && state === 'available'),
+    placementGroups: placementGroups.map(toGroup).filter(({ tags }) => isOurs(tags)),
   };
 }
 
@@ -100,6 +107,7 @@ function toInstance(each: Instance): InventoryInstance {
     market: each.InstanceLifecycle === 'spot' ? 'spot' : 'on-demand',
     spotRequest: each.SpotInstanceRequestId ?? null,
     fleet: each.Tags?.find(({ Key }) => Key === FLEET_ID)?.Value ?? null,
+    placementGroup: each.Placement?.GroupName || null,
   };
 }
 
@@ -121,6 +129,26 @@ function toTemplate(each: LaunchTemplate): InventoryTemplate {
 
 function toVolume(each: Volume): InventoryVolume {
   return { ...toResource(each.VolumeId, each.State, each.Tags, each.CreateTime), size: each.Size ?? 0 };
+}
+
+/** EC2 does not say when it was created. */
+function toGroup({ GroupName, State, Tags }: PlacementGroup): InventoryResource {
+  const group = toResource(GroupName, State, Tags);
+  return { ...group, since: readTags(group.tags).created ?? 0 };
+}
+
+/** None, if the caller may not list them: they cost nothing, and nobody needs them but for trainings on several nodes. */
+async function listGroups(aws: Aws, abortSignal?: AbortSignal): Promise<PlacementGroup[]> {
+  const { DescribePlacementGroupsCommand } = sdk.ec2();
+  const ec2 = await aws.ec2();
+  try {
+    return (
+      (await ec2.send(new DescribePlacementGroupsCommand({ Filters: [OURS] }), { abortSignal })).PlacementGroups ?? []
+    );
+  } catch (error) {
+    if (awsCode(error) === 'UnauthorizedOperation') return [];
+    throw awsProblem('INVENTORY', 'Could not look up the placement groups that nx-ec2 created.', error);
+  }
 }
 
 function isOurs(tags: Record<string, string>): boolean {

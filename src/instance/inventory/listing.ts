@@ -69,6 +69,7 @@ export function listInventory(inventory: Inventory, { caller, mine, project, now
     ...inventory.spotRequests.map((each) => list('spot request', each)),
     ...inventory.templates.map((each) => list('launch template', each)),
     ...inventory.volumes.map((each) => list('volume', each)),
+    ...inventory.placementGroups.map((each) => list('placement group', each)),
   ]
     .filter((each) => (!mine || each.mine) && (project === undefined || each.project === project))
     .map((each, index) => ({ each, index }))

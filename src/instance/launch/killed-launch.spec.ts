@@ -5,6 +5,9 @@ import { startPipeline } from '../../run/pipeline.fixture';
 import { ensureInstances, type EnsuredInstance } from './ensure-instance';
 import { Caller, CALLER, clear, launchSpecOf } from './ensure-instance.fixture';
 import { TAG } from '../describe/ownership';
+import { findExpired } from '../inventory/expired';
+import { takeInventory, type Inventory } from '../inventory/inventory';
+import { terminateExpired } from '../stop/terminate-expired';
 import type { EnsureOptions } from './options';
 
 /** A process that is killed before it sends its nth request, or when that was answered. */
@@ -128,6 +131,15 @@ describe.each([
     expect(new Set(living.map(({ clientToken }) => clientToken)).size).toBe(1);
   };
 
+  /** What `clean --apply` does to placement groups an hour later. */
+  const cleanGroups = async () => {
+    const { aws, printer } = new Caller(owner());
+    const unknown = { tagged: () => null, on: () => [], says: () => null };
+    const findLate = (inventory: Inventory) => findExpired(inventory, unknown, Date.now() + NEVER);
+    await terminateExpired(aws, findLate(await takeInventory(aws)), { findExpired: findLate, timeout: 0, printer });
+    aws.close();
+  };
+
   it('launches no more', async () => {
     await killed(
       {},
@@ -138,6 +150,10 @@ describe.each([
       },
     );
     expect(at.aws.left().volumes.length).toBe(at.aws.left().instances.length);
+    await clear(at);
+    if (count > 1) expect(at.aws.left().placementGroups.length).toBeGreaterThan(5);
+    await cleanGroups();
+    expect(at.aws.left().placementGroups).toEqual([]);
   });
 
   it('launches no more if there is capacity only at the second start', async () => {

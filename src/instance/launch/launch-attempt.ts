@@ -1,6 +1,7 @@
 import type { RunInstancesCommandInput } from '@aws-sdk/client-ec2';
 import { formatDuration } from '../../report/units';
 import type { Image } from './image';
+import { groupOf } from './placement';
 import { tokenOf, type LaunchState } from './launch-journal';
 import { launchParameters, lifetimeOf, times, timesOf } from './launch-parameters';
 import { describeLaunchOption, type LaunchOption } from './launch-options';
@@ -49,12 +50,13 @@ export class LaunchAttempt {
   async terms(state: LaunchState): Promise<PricedRequest> {
     const option = state.launchOptions[state.n];
     const missing = { min: Math.max(1, this.min - state.kept.length), max: this.count - state.kept.length };
-    const name = `${tokenOf(state)} ${missing.min} ${missing.max} ${option.subnet} ${describeLaunchOption(option)}`;
+    const group = groupOf(state, this.kept);
+    const name = `${tokenOf(state)} ${missing.min} ${missing.max} ${group} ${option.subnet} ${describeLaunchOption(option)}`;
     let terms = this.known.get(name);
     if (!terms) {
       const price = await this.price(option);
       const deadline = await this.deadline(price);
-      const parameters = this.parameters(option, price, deadline, missing);
+      const parameters = this.parameters(option, price, { deadline, missing, group });
       this.known.set(name, (terms = { price, deadline, parameters }));
     }
     return terms;
@@ -75,8 +77,7 @@ export class LaunchAttempt {
   private parameters(
     to: LaunchOption,
     price: Price | null,
-    deadline: number | null,
-    missing: { min: number; max: number },
+    purpose: { deadline: number | null; missing: { min: number; max: number }; group: string },
   ): RunInstancesCommandInput {
     const { launchSpec, owner, store, prefix, root, by, run } = this.options;
     return launchParameters(launchSpec, to, this.images.get(to.type)!, price, {
@@ -86,9 +87,8 @@ export class LaunchAttempt {
       root: root ?? null,
       made: by,
       run: by === 'remote-train' ? (run ?? null) : null,
-      deadline,
       count: this.count,
-      missing,
+      ...purpose,
     });
   }
 

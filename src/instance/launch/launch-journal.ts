@@ -5,13 +5,19 @@ import { UnusableObject } from '../../store/objects/unusable';
 
 /** Far more than 20 types in 20 subnets on two markets take, bytes. */
 const MAX_JOURNAL_BYTES = 512 * 1024;
-const MAX_LAUNCH_OPTIONS = 1_000;
+const MAX_LAUNCH_OPTIONS = 2_000;
 /** Instances of one launch. */
 const MAX_COUNT = 1_000;
 
 const word = z.string().regex(/^[A-Za-z0-9.-]{1,80}$/);
 const ms = z.number().int().nonnegative();
-const tried = z.object({ type: word, subnet: word, zone: word, market: z.enum(['spot', 'on-demand']) });
+const tried = z.object({
+  type: word,
+  subnet: word,
+  zone: word,
+  market: z.enum(['spot', 'on-demand']),
+  placement: z.literal('cluster').optional(),
+});
 
 const id = z.string().regex(/^i-[0-9a-f]{8,17}$/);
 const ids = z.array(id).max(MAX_COUNT);

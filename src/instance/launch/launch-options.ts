@@ -12,6 +12,8 @@ export interface LaunchOption {
   subnet: string;
   zone: string;
   market: 'spot' | 'on-demand';
+  /** In the cluster placement group of the launch. */
+  placement?: 'cluster';
 }
 
 interface Subnet {
@@ -19,13 +21,13 @@ interface Subnet {
   zone: string;
 }
 
-/** `g5.xlarge (spot) in eu-west-1a`. */
-export function describeLaunchOption({ type, zone, market }: LaunchOption): string {
-  return `${type}${market === 'spot' ? ' (spot)' : ''} in ${zone}`;
+/** `g5.xlarge (spot) in eu-west-1a`, or `… in a placement group in eu-west-1a`. */
+export function describeLaunchOption({ type, zone, market, placement }: LaunchOption): string {
+  return `${type}${market === 'spot' ? ' (spot)' : ''} in ${placement ? 'a placement group in ' : ''}${zone}`;
 }
 
 export function isSameLaunchOption(one: LaunchOption, other: LaunchOption): boolean {
-  return (['type', 'subnet', 'zone', 'market'] as const).every((key) => one[key] === other[key]);
+  return (['type', 'subnet', 'zone', 'market', 'placement'] as const).every((key) => one[key] === other[key]);
 }
 
 /**

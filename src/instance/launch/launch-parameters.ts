@@ -29,6 +29,8 @@ export interface LaunchPurpose {
   count?: number;
   /** How many of them this launch adds, at least and at most; absent: all. */
   missing?: { min: number; max: number };
+  /** The placement group of an option that is in one. */
+  group?: string;
   run: string | null;
   /** ms since the epoch. */
   deadline: number | null;
@@ -78,7 +80,7 @@ export function timesOf({
 /** What RunInstances is asked for, but for its token: all of it follows from what is given here. */
 export function launchParameters(
   launchSpec: LaunchSpec,
-  { type, subnet, market }: LaunchOption,
+  { type, subnet, market, placement }: LaunchOption,
   image: Image,
   price: Price | null,
   purpose: LaunchPurpose,
@@ -94,6 +96,7 @@ export function launchParameters(
     // All or none, unless fewer are enough.
     MinCount: purpose.missing?.min ?? purpose.count ?? 1,
     MaxCount: purpose.missing?.max ?? purpose.count ?? 1,
+    Placement: placement && { GroupName: purpose.group },
     NetworkInterfaces: [
       {
         DeviceIndex: 0,

@@ -13,15 +13,22 @@ import { chooseSet, isSameSet, optionOf } from './instance-set';
 import { timesOf } from './launch-parameters';
 import { findByClientToken, describeInstances, isAlive, type InstanceInfo } from '../describe/describe-instances';
 import { machineTypes } from './machine-type';
+import { noCapacity } from './no-capacity';
 import { nodeNetwork } from './node-network';
-import { NoRoomBeside } from './no-room-beside';
+import { LaunchPlacement } from './placement';
 import { describeLaunchOption, isSameLaunchOption, placements, type LaunchOption } from './launch-options';
 import { CAPACITY_ERRORS, runInstances } from './run-instances';
 import { requiredTagsOf } from '../stop/required-tags';
 import { cancelOpenRequests } from '../stop/terminate';
 import type { EnsureOptions, LaunchTimeouts } from './options';
 
-export const LAUNCH_TIMEOUTS: LaunchTimeouts = { profile: 60_000, trouble: 120_000, sure: 30_000, others: 300_000 };
+export const LAUNCH_TIMEOUTS: LaunchTimeouts = {
+  profile: 60_000,
+  group: 30_000,
+  trouble: 120_000,
+  sure: 30_000,
+  others: 300_000,
+};
 const LAUNCH_RETRY_MS = 1_000;
 /** Launches that this process gives up because others write to the journal, each of which costs a minute at least. */
 const MAX_GIVEN_UP = 3;
@@ -52,6 +59,7 @@ export class Launch {
   /** The fewest that are enough. */
   private readonly min: number;
   private readonly commits: LaunchCommit;
+  private readonly placement: LaunchPlacement;
   private readonly etags = new Set<string>();
 
   constructor(
@@ -61,6 +69,7 @@ export class Launch {
   ) {
     this.journal = new LaunchJournal(options.store, options.keys, key);
     this.attempt = new LaunchAttempt(options, key);
+    this.placement = new LaunchPlacement(options);
     this.commits = new LaunchCommit(options, key, this.journal, timeouts, () => this.reportWait());
     this.count = options.count ?? 1;
     this.min = options.min ?? this.count;
@@ -76,6 +85,7 @@ export class Launch {
       placements(aws, launchSpec, signal),
     ]);
     this.attempt.images = images;
+    this.placement.useTypes(types);
     this.launchOptions = await this.usable(launchOptions);
     for (let absent = 0; absent < 5;) {
       signal?.throwIfAborted();
@@ -142,7 +152,7 @@ export class Launch {
     const kept = await this.living(state.generation);
     const isCurrent = this.isCurrent(state, age, kept) && this.wereRefused(state, kept);
     if (state.n >= state.launchOptions.length) {
-      if (this.seen.size && isCurrent) throw this.exhausted(state);
+      if (this.seen.size && isCurrent) throw noCapacity(this.options, state, this.seen);
       return 'anew';
     }
     if (!isCurrent) return this.findLaunched(state, etag, age);
@@ -154,17 +164,20 @@ export class Launch {
     this.reportSkipped(state);
     const what = `${timesOf(terms.parameters)}${describeLaunchOption(option)}`;
     this.report(await this.attempt.describe(option, terms));
-    const answer = await runInstances(aws, {
-      parameters: terms.parameters,
-      token: tokenOf(state),
-      what,
-      timeouts: this.timeouts,
-      onWait: (text) => printer.line(text),
-      signal,
-    });
+    const answer =
+      (await this.placement.create(terms.parameters, kept)) ??
+      (await runInstances(aws, {
+        parameters: terms.parameters,
+        token: tokenOf(state),
+        what,
+        timeouts: this.timeouts,
+        onWait: (text) => printer.line(text),
+        signal,
+      }));
     if ('other' in answer) return this.findLaunched(state, etag, age);
     if ('refused' in answer) {
-      printer.line(`${what}: ${answer.refused}`);
+      if (isOfPlacement(option, answer.refused)) this.placement.withdraw(answer);
+      else printer.line(`${what}: ${answer.refused}`);
       if (!this.answered.has(what)) this.progress = steadyNow();
       this.answered.add(what);
       this.seen.set(`${state.generation} ${state.n}`, `${answer.refused}: ${answer.message}`);
@@ -234,8 +247,8 @@ export class Launch {
   }
 
   /** Beside instances that are there, others are launched in their subnet alone. */
-  private optionsBeside([one]: InstanceInfo[]): LaunchOption[] {
-    return one ? [optionOf(one)] : this.launchOptions;
+  private optionsBeside(kept: InstanceInfo[]): LaunchOption[] {
+    return this.placement.optionsOf(kept.length ? [optionOf(kept[0])] : this.launchOptions, kept);
   }
 
   /** Waits until EC2's lists have these, which another launch is to complete. */
@@ -293,7 +306,7 @@ export class Launch {
   }
 
   private isOffered(to: LaunchOption): boolean {
-    return this.launchOptions.some((each) => isSameLaunchOption(each, to));
+    return this.placement.optionsOf(this.launchOptions).some((each) => isSameLaunchOption(each, to));
   }
 
   private reportWait(): void {
@@ -333,24 +346,11 @@ export class Launch {
       },
     );
   }
+}
 
-  private exhausted({ generation, launchOptions, refused, kept }: LaunchState): Problem {
-    const lines = launchOptions.map(
-      (each, n) => `  ${describeLaunchOption(each)}: ${this.seen.get(`${generation} ${n}`) ?? refused[n]}`,
-    );
-    const { launchSpec, owner } = this.options;
-    const of = this.count > 1 ? ` for ${this.min - kept.length} instances at once` : '';
-    if (kept.length)
-      return new NoRoomBeside(
-        `EC2 has no capacity for ${this.min - kept.length} of ${this.min} instances, beside those that exist (${kept.join(', ')}):\n${lines.join('\n')}`,
-        `Those that exist are kept until their shutdown rules end them. To terminate them now: ${nxRun(owner.project, 'remote-down')}. To launch all of them elsewhere, run this command again after that.`,
-        kept,
-        launchOptions[0],
-      );
-    return new Problem('NO_CAPACITY', `EC2 has no capacity${of} for any of these:\n${lines.join('\n')}`, {
-      next: `Try again later, or name more types${launchSpec.spot === true ? ', more subnets, or "spot": "or-on-demand"' : ' or subnets'}.`,
-    });
-  }
+/** Whether EC2 refuses the placement group, and not the capacity in it. */
+function isOfPlacement({ placement }: LaunchOption, code: string): boolean {
+  return placement !== undefined && !CAPACITY_ERRORS.has(code);
 }
 
 function found(instances: InstanceInfo[]): Launched {

@@ -13,6 +13,8 @@ export interface MachineType {
   gpu: string | null;
   /** How many NVIDIA GPUs it has. */
   gpus: number;
+  /** Whether instances of it can be in a cluster placement group. */
+  clusters: boolean;
 }
 
 /**
@@ -45,7 +47,7 @@ export async function machineTypes(
   }
 }
 
-function toType({ InstanceType, ProcessorInfo, GpuInfo }: InstanceTypeInfo): MachineType {
+function toType({ InstanceType, ProcessorInfo, GpuInfo, PlacementGroupInfo }: InstanceTypeInfo): MachineType {
   const nvidia = (GpuInfo?.Gpus ?? []).filter(({ Manufacturer }) => Manufacturer === 'NVIDIA');
   return {
     name: InstanceType!,
@@ -54,6 +56,7 @@ function toType({ InstanceType, ProcessorInfo, GpuInfo }: InstanceTypeInfo): Mac
     ) as Architecture[],
     gpu: nvidia[0]?.Name ?? null,
     gpus: nvidia.reduce((sum, { Count = 0 }) => sum + Count, 0),
+    clusters: PlacementGroupInfo?.SupportedStrategies?.includes('cluster') ?? false,
   };
 }
 

@@ -10,11 +10,17 @@ import { formatDuration } from '../../report/units';
 import { isAlive, toInstanceInfo, type InstanceInfo } from '../describe/describe-instances';
 import { steadyNow } from '../../system/moment';
 
+/** What EC2 does not launch, with its code and message. */
+export interface Refused {
+  refused: string;
+  message: string;
+}
+
 /** What EC2 says to one try. */
 export type Answer =
   | { instances: InstanceInfo[] }
   /** No capacity there: another launch option may have some. */
-  | { refused: string; message: string }
+  | Refused
   /** Under that token something else was launched before. */
   | { other: true }
   /** What was launched under that token has ended, or some of it: those that live. */
@@ -24,6 +30,8 @@ export type Answer =
 export interface RunInstancesTimeouts {
   /** An instance profile that was made just now is not known to EC2 for some seconds. */
   profile: number;
+  /** Nor is a placement group. */
+  group: number;
   /** The way to AWS, throttling, faults of EC2's own. */
   trouble: number;
 }
@@ -42,6 +50,14 @@ export const CAPACITY_ERRORS: ReadonlySet<string> = new Set([
   'SpotMaxPriceTooLow',
   'Unsupported',
 ]);
+
+/** Whether it is the placement group that EC2 refuses, of which another try can do without. */
+export function isOfPlacementGroup(code: string, message: string): boolean {
+  return (
+    /^(InvalidPlacementGroup|PlacementGroup)/.test(code) ||
+    (code === 'UnauthorizedOperation' && /PlacementGroup|:placement-group\//.test(message))
+  );
+}
 
 export interface RunInstancesOptions {
   parameters: RunInstancesCommandInput;
@@ -86,6 +102,11 @@ export async function runInstances(
       const code = awsCode(error) ?? '';
       const message = sanitizeForTerminal((error as Error).message);
       if (CAPACITY_ERRORS.has(code)) return { refused: code, message };
+      if (parameters.Placement?.GroupName !== undefined && isOfPlacementGroup(code, message)) {
+        const isNew = code === 'InvalidPlacementGroup.Unknown';
+        if (isNew && (await wait(timeouts.group, 'EC2 does not know the new placement group yet; waiting'))) continue;
+        return { refused: code, message };
+      }
       if (code === 'IdempotentParameterMismatch') return { other: true };
       if (code === 'IdempotentInstanceTerminated') return { ended: [] };
       if (/iamInstanceProfile|IAM Instance Profile/i.test(message) && code === 'InvalidParameterValue') {

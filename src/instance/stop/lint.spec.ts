@@ -6,7 +6,7 @@ const ROOT = join(__dirname, '../../..');
 const ACTIONS = [
   ...['StartInstances', 'RebootInstances', 'StopInstances', 'TerminateInstances'],
   ...['DeleteFleets', 'ModifyFleet', 'CancelSpotInstanceRequests', 'CancelSpotFleetRequests'],
-  ...['DeleteLaunchTemplate', 'DeleteLaunchTemplateVersions', 'DeleteVolume'],
+  ...['DeleteLaunchTemplate', 'DeleteLaunchTemplateVersions', 'DeleteVolume', 'DeletePlacementGroup'],
 ];
 
 /** Jest can't load ESLint's configuration, which is an ES module. */

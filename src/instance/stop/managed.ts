@@ -1,4 +1,4 @@
-import type { Tag } from '@aws-sdk/client-ec2';
+import type { Filter, PlacementGroup, Tag } from '@aws-sdk/client-ec2';
 import type { Aws } from '../../aws/clients';
 import { awsCode, awsProblem } from '../../aws/reason';
 import { sdk } from '../../aws/sdk';
@@ -9,6 +9,7 @@ import { findInstance } from '../describe/find';
 import type { Inventory, Kind } from '../inventory/inventory';
 import { describeInstance, type InstanceInfo } from '../describe/describe-instances';
 import { TAG } from '../describe/ownership';
+import { readTags } from '../describe/tags';
 import { mismatch, refusal, type RequiredTags } from './required-tags';
 import { assertResourceId } from './resource-id';
 import { steadyNow } from '../../system/moment';
@@ -28,6 +29,8 @@ export type ManagedFleet = Readonly<{ id: string }> & Checked<'fleet'>;
 export type ManagedTemplate = Readonly<{ id: string }> & Checked<'launch template'>;
 export type ManagedRequest = Readonly<{ id: string }> & Checked<'spot request'>;
 export type ManagedVolume = Readonly<{ id: string }> & Checked<'volume'>;
+/** Its id is its name, by which alone EC2 deletes a group. */
+export type ManagedGroup = Readonly<{ id: string }> & Checked<'placement group'>;
 /** Any instance that the configuration or the command line names: it may be started and stopped, never terminated. */
 export type UserInstance = Readonly<Instance> & Checked<'named'>;
 
@@ -120,6 +123,39 @@ export async function managedTemplate(aws: Aws, name: string, required: Required
   }
 }
 
+/** The placement group of that name; null where there is none. @throws Problem where its tags are not the required ones. */
+export async function managedGroup(aws: Aws, name: string, required: RequiredTags): Promise<ManagedGroup | null> {
+  const [found] = await describeGroups(aws, [{ Name: 'group-name', Values: [name] }]);
+  if (!found) return null;
+  const tags = toRecord(found.Tags);
+  if (mismatch(tags, required)) throw refusal(`The placement group ${name}`, tags, required);
+  return pass({ id: found.GroupName! });
+}
+
+/** The placement groups that have the required tags, with the time, ms, at which their tag says that they were created. */
+export async function managedGroups(
+  aws: Aws,
+  required: RequiredTags,
+  signal?: AbortSignal,
+): Promise<{ group: ManagedGroup; created: number }[]> {
+  const filters = [{ Name: `tag:${TAG.managed}`, Values: ['true'] }];
+  const found = await describeGroups(aws, filters, signal);
+  return found
+    .map(({ GroupName, Tags }) => ({ id: GroupName!, tags: toRecord(Tags) }))
+    .filter(({ tags }) => mismatch(tags, required) === null)
+    .map(({ id, tags }) => ({ group: pass({ id }), created: readTags(tags).created ?? 0 }));
+}
+
+async function describeGroups(aws: Aws, Filters: Filter[], abortSignal?: AbortSignal): Promise<PlacementGroup[]> {
+  const { DescribePlacementGroupsCommand } = sdk.ec2();
+  const ec2 = await aws.ec2();
+  const command = new DescribePlacementGroupsCommand({ Filters });
+  const { PlacementGroups = [] } = await ec2.send(command, { abortSignal }).catch((error: unknown) => {
+    throw awsProblem('PLACEMENT', 'Could not look up placement groups.', error);
+  });
+  return PlacementGroups;
+}
+
 /** The open spot requests of a launch that have the required tags. @param key the launch's, as its tag has it. */
 export async function openRequests(aws: Aws, key: string, required: RequiredTags): Promise<ManagedRequest[]> {
   const { DescribeSpotInstanceRequestsCommand } = sdk.ec2();
@@ -144,6 +180,7 @@ export interface ExpiredResources {
   templates: Map<string, ManagedTemplate>;
   requests: Map<string, ManagedRequest>;
   volumes: Map<string, ManagedVolume>;
+  groups: Map<string, ManagedGroup>;
 }
 
 /**
@@ -164,6 +201,7 @@ export function expiredResources(
     templates: pick('launch template', inventory.templates),
     requests: pick('spot request', inventory.spotRequests),
     volumes: pick('volume', inventory.volumes),
+    groups: pick('placement group', inventory.placementGroups),
   };
 }
 

@@ -9,6 +9,7 @@ const SHAPES: Record<Kind, RegExp> = {
   'launch template': /^lt-[0-9a-f]{8,17}$/,
   'spot request': /^sir-[0-9a-z]{8,17}$/,
   volume: /^vol-[0-9a-f]{8,17}$/,
+  'placement group': /^nx-ec2-[0-9a-f]{16}$/,
 };
 
 /** Whether a text has the shape of such an id. */

@@ -6,7 +6,15 @@ import type { Printer } from '../../report/printer';
 import { takeInventory, type Inventory, type Kind } from '../inventory/inventory';
 import type { ExpiredResource } from '../inventory/expired';
 import { expiredResources, type ExpiredResources } from './managed';
-import { cancelRequest, deleteFleets, deleteTemplate, deleteVolume, stop, terminate } from './terminate';
+import {
+  cancelRequest,
+  deleteFleets,
+  deletePlacementGroup,
+  deleteTemplate,
+  deleteVolume,
+  stop,
+  terminate,
+} from './terminate';
 import { steadyNow } from '../../system/moment';
 
 /** The result for one expired resource. `ending`: EC2 has started, and did not finish within the time limit. */
@@ -33,10 +41,11 @@ const VERBS: Record<Kind, string> = {
   'launch template': 'delete',
   'spot request': 'cancel',
   volume: 'delete',
+  'placement group': 'delete',
 };
 
 /** The order of deletion: an open request, or a fleet, would launch another instance. */
-const ORDER: Kind[] = ['spot request', 'fleet', 'instance', 'launch template', 'volume'];
+const ORDER: Kind[] = ['spot request', 'fleet', 'instance', 'launch template', 'volume', 'placement group'];
 
 /**
  * Terminates, stops or deletes expired resources. A failure for one does not affect the others. EC2 is asked again
@@ -79,7 +88,7 @@ export async function terminateExpired(
 async function end(
   aws: Aws,
   { kind, id, how }: ExpiredResource,
-  { instances, fleets, templates, requests, volumes }: ExpiredResources,
+  { instances, fleets, templates, requests, volumes, groups }: ExpiredResources,
   printer: Printer,
 ): Promise<void> {
   switch (kind) {
@@ -91,6 +100,8 @@ async function end(
       return deleteTemplate(aws, templates.get(id)!);
     case 'volume':
       return deleteVolume(aws, volumes.get(id)!);
+    case 'placement group':
+      return deletePlacementGroup(aws, groups.get(id)!);
     case 'fleet':
       return deleteFleets(aws, [fleets.get(id)!]);
   }

@@ -9,6 +9,7 @@ import {
   openRequests,
   NEW_INSTANCE_LAG_MS,
   type ManagedFleet,
+  type ManagedGroup,
   type ManagedInstance,
   type ManagedRequest,
   type ManagedTemplate,
@@ -153,6 +154,16 @@ export async function deleteVolume(aws: Aws, volume: ManagedVolume): Promise<voi
   const { DeleteVolumeCommand } = sdk.ec2();
   const ec2 = await aws.ec2();
   await ec2.send(new DeleteVolumeCommand({ VolumeId: volume.id }));
+}
+
+/** @throws AWS's error, InvalidPlacementGroup.InUse until its instances are terminated. */
+export async function deletePlacementGroup(aws: Aws, group: ManagedGroup): Promise<void> {
+  assertChecked(group);
+  const { DeletePlacementGroupCommand } = sdk.ec2();
+  const ec2 = await aws.ec2();
+  await ec2.send(new DeletePlacementGroupCommand({ GroupName: group.id })).catch((error: unknown) => {
+    if (awsCode(error) !== 'InvalidPlacementGroup.Unknown') throw error;
+  });
 }
 
 /** A request that can't be cancelled is no reason to let the instance live. */

@@ -8,6 +8,7 @@ import { managedInstance, NEW_INSTANCE_LAG_MS } from '../../instance/stop/manage
 import { isResourceId } from '../../instance/stop/resource-id';
 import { stopAndWait } from '../../instance/stop/stop-and-wait';
 import { keptAfter } from '../../instance/describe/kept-after';
+import { deleteUnusedGroups } from '../../instance/stop/unused-groups';
 import { readTags } from '../../instance/describe/tags';
 import { Waiting } from '../../instance/describe/wait-message';
 import { sleep } from '../../system/sleep';
@@ -109,6 +110,7 @@ export async function terminateUnused(
   if (signal.aborted) return;
   const launched = instances.filter(({ how }) => how === 'launched');
   await Promise.all(launched.map(({ id }) => terminateUnusedOne(context, id, run, signal, why)));
+  if (launched.length > 1) await deleteUnusedGroups(context.aws, await requiredRunTags(context, run), { signal });
 }
 
 async function terminateUnusedOne(
@@ -157,6 +159,7 @@ export async function waitForShutdown(
     const { artifacts } = rank === 0 ? run : (others[rank - 1]?.record ?? { artifacts: null });
     await waitForOne(context, { ...run, instance, artifacts }, own.includes(instance), signal);
   }
+  if (nodes.length > 1) await deleteUnusedGroups(context.aws, await requiredRunTags(context, run.id), { signal });
 }
 
 async function waitForOne(context: RunContext, run: RunRecord, own: boolean, signal: AbortSignal): Promise<void> {

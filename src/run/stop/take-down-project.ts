@@ -6,6 +6,7 @@ import { describeInstance, type InstanceInfo } from '../../instance/describe/des
 import { FLEET_ID, TAG, type Owner } from '../../instance/describe/ownership';
 import { isRefusal, mismatch, refusal, type RequiredTags, type Waivable } from '../../instance/stop/required-tags';
 import { managedFleets, managedInstance, userInstance } from '../../instance/stop/managed';
+import { deleteUnusedGroups } from '../../instance/stop/unused-groups';
 import { describeStopped, stopAndWait, type StopRequest } from '../../instance/stop/stop-and-wait';
 import { deleteFleets } from '../../instance/stop/terminate';
 import { Problem } from '../../report/problem';
@@ -45,8 +46,19 @@ export async function takeDownProject(context: RunContext, owner: Owner, options
   if (!launchSpec) return takeDownFound(context, owner, await theNamed(context, options, required), required, options);
   const { own, changes } = await instancesAfterLaunch(context, owner, launchSpec, required, options.signal);
   const ended = await takeDownFound(context, owner, ofStore(context, own, required), required, options);
+  if (context.configuration.train.nodes > 1 && !options.stop) await deleteGroups(context, required, options);
   if (changes !== null) throw launchChanges(context.project, changes, ended, options.stop);
   return ended;
+}
+
+/** Deletes the placement groups of the project's launches, whose instances are terminated. */
+async function deleteGroups(
+  { aws, printer }: RunContext,
+  required: RequiredTags,
+  { signal }: TakeDownOptions,
+): Promise<void> {
+  const deleted = await deleteUnusedGroups(aws, required, { signal });
+  if (deleted.length) printer.line(`Deleted the placement group ${deleted.join(', ')}.`);
 }
 
 async function takeDownFound(
