@@ -7,7 +7,15 @@ import type { LaunchSpec } from '../config/schema/launch-spec';
 import type { Problem } from '../report/problem';
 import { assertProfile } from '../instance/launch/assert-profile';
 import { imagesOf } from '../instance/launch/image';
-import { machineTypes } from '../instance/launch/machine-type';
+import { assertEfa } from '../instance/launch/efa';
+import { machineTypes, type MachineType } from '../instance/launch/machine-type';
+import {
+  assertRoom,
+  describeReservation,
+  reservationOf,
+  reservedOptions,
+  type Reservation,
+} from '../instance/launch/reservation';
 import { nodeNetwork } from '../instance/launch/node-network';
 import { launchParameters, times, type LaunchPurpose } from '../instance/launch/launch-parameters';
 import { specHash } from '../instance/describe/ownership';
@@ -29,15 +37,20 @@ export async function checkLaunch(
   const { types, ami, spot } = launchSpec;
   const { count = 1 } = purpose;
   const checks: Check[] = [];
-  const [machines, options, profile] = await Promise.all([
+  const [machines, offered, reservation, profile] = await Promise.all([
     attempt(checks, 'instance type', () => machineTypes(aws, types, signal)),
     attempt(checks, 'offered', () => placements(aws, launchSpec, signal)),
+    attempt(checks, 'capacity reservation', () => reservationOf(aws, launchSpec, signal)),
     attempt(checks, 'instance profile', () =>
       assertProfile(aws, launchSpec, signal).then(() => launchSpec.instanceProfile ?? null),
     ),
   ]);
   if (machines) checks.unshift(found('instance type', types.join(', ')));
-  if (options) checks.push(found('offered', offers(options)));
+  if (offered) checks.push(found('offered', offers(offered)));
+  const options =
+    offered && (await attempt(checks, 'capacity reservation', async () => reservedOptions(reservation, offered)));
+  if (reservation && options) checks.push(await checkRoom(aws, reservation, count));
+  if (machines && launchSpec.network === 'efa') checks.push(checkEfa(launchSpec, machines));
   if (profile) checks.push(found('instance profile', profile));
   const images = machines && (await attempt(checks, 'image', () => imagesOf(aws, ami, machines, signal)));
   if (images)
@@ -59,7 +72,9 @@ export async function checkLaunch(
   if (first && image) {
     const launch = () => {
       const key = specHash(purpose.owner, launchSpec, count);
-      const whose = { ...purpose, key, root: null, made: 'remote-up' as const, run: null, deadline: null };
+      const efa = machines?.find(({ name }) => name === first.type)?.efa;
+      const of = { made: 'remote-up', run: null, deadline: null, efa, reservation } as const;
+      const whose = { ...purpose, key, root: null, ...of };
       return launchParameters(launchSpec, first, image, priced!.price, whose);
     };
     checks.push(await mayLaunch(aws, first, launch, count, signal));
@@ -131,6 +146,29 @@ async function checkNetwork(
     return found(name, `Security groups let the instances reach one another.${room}`);
   } catch (error) {
     return failed(name, error as Problem);
+  }
+}
+
+/** Whether a capacity reservation has room and time for a launch of all instances. */
+async function checkRoom(aws: Aws, reservation: Reservation, count: number): Promise<Check> {
+  const name = 'capacity reservation';
+  try {
+    assertRoom(reservation, count, await aws.now());
+    return found(name, describeReservation(reservation));
+  } catch (error) {
+    return failed(name, error as Problem);
+  }
+}
+
+function checkEfa(launchSpec: LaunchSpec, machines: MachineType[]): Check {
+  try {
+    assertEfa(launchSpec, machines);
+    return found(
+      'EFA',
+      machines.map(({ name, efa }) => `${name}: ${efa!.interfaces} EFA interfaces at most`).join('; '),
+    );
+  } catch (error) {
+    return failed('EFA', error as Problem);
   }
 }
 

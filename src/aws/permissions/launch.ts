@@ -20,9 +20,9 @@ export const LAUNCH: Statement[] = [
     Resource: [
       ...['image', 'snapshot'].map((type) => `arn:\${AWS::Partition}:ec2:\${AWS::Region}::${type}/*`),
       ...ec2('image', 'snapshot', 'subnet', 'security-group', 'network-interface', 'launch-template'),
-      ...ec2('placement-group'),
+      ...ec2('placement-group', 'capacity-reservation'),
     ],
-    on: 'what an instance is launched from: images, snapshots, subnets, security groups, network interfaces, launch templates, placement groups',
+    on: 'what an instance is launched from: images, snapshots, subnets, security groups, network interfaces, launch templates, placement groups, capacity reservations',
   },
   {
     Sid: 'Make',
@@ -85,7 +85,16 @@ export const LAUNCH: Statement[] = [
     Sid: 'LookFurther',
     Action: [
       ...['InstanceTypes', 'InstanceTypeOfferings', 'Images', 'Subnets', 'SpotPriceHistory', 'SpotInstanceRequests'],
-      ...['SecurityGroups', 'Volumes', 'LaunchTemplates', 'Tags', 'Fleets', 'FleetHistory', 'PlacementGroups'],
+      ...[
+        'SecurityGroups',
+        'Volumes',
+        'LaunchTemplates',
+        'Tags',
+        'Fleets',
+        'FleetHistory',
+        'PlacementGroups',
+        'CapacityReservations',
+      ],
     ]
       .map((what) => `ec2:Describe${what}`)
       .concat('pricing:GetProducts', 'servicequotas:GetServiceQuota', 'servicequotas:GetAWSDefaultServiceQuota'),

@@ -94,6 +94,7 @@ const BEFORE = [
     'an instance is launched from an image that is not given by its id',
   ),
   need('ec2:DescribeSecurityGroups', 'check that the nodes reach one another', 'a run on several nodes'),
+  need('ec2:DescribeCapacityReservations', 'check that it has room', '"capacityReservation" is set'),
   need('ec2:DescribeSpotPriceHistory', 'look up its price', 'spot'),
   need('pricing:GetProducts', 'look up its price', 'on-demand'),
 ];

@@ -56,6 +56,17 @@ export const launchSpecSchema = z.strictObject({
     .describe(
       'Where the nodes of a run on several instances are placed. cluster: in a cluster placement group, close to each other, and nowhere else; none: anywhere in the zone. Default: in a cluster placement group if the type, the permissions and the capacity allow it, else anywhere in the zone.',
     ),
+  network: z
+    .literal('efa')
+    .optional()
+    .describe(
+      'efa: launch with Elastic Fabric Adapters, on each network card of the type. Only for types that have them, with an image that has the driver. Default: the ordinary network.',
+    ),
+  capacityReservation: z
+    .string()
+    .regex(/^cr-[0-9a-f]{8,17}$/, 'must look like cr-0123456789abcdef0')
+    .optional()
+    .describe('Launch into this On-Demand Capacity Reservation or Capacity Block, in its zone, and nowhere else.'),
   tags: z
     .record(z.string().min(1).max(128), z.string().max(256))
     .default({})
@@ -109,6 +120,8 @@ export interface LaunchSpec {
   publicIp: boolean;
   /** Absent: `cluster` where that is possible. */
   placement?: 'cluster' | 'none';
+  network?: 'efa';
+  capacityReservation?: string;
   tags: Record<string, string>;
   userData?: string;
   maxLifetime: number;
@@ -150,6 +163,10 @@ export function resolveLaunchSpec(written: Written): LaunchSpec | { wrong: strin
     return {
       wrong: 'instance.onFinish: a fleet is only kept for a limited time: write "terminate", or "keep 30m".',
     };
+  if (rest.capacityReservation !== undefined && spot)
+    return { wrong: 'instance.capacityReservation: a spot instance can\'t use reserved capacity: leave out "spot".' };
+  if (rest.network === 'efa' && recovery === 'fleet')
+    return { wrong: 'instance.network: "efa" is not for fleets: "recovery" must be "client" or "none".' };
   const kept = (word: string) =>
     word === 'keep' ? undefined : word.startsWith('keep ') ? ms(word.slice(5) as ms.StringValue) : 0;
   for (const word of words)

@@ -69,7 +69,9 @@ describe('the template of aws-setup', () => {
     const [tags, ...more] = granting('ec2:CreateTags');
     expect(more).toEqual([]);
     expect(tags.Condition).toEqual({
-      StringEquals: { 'ec2:CreateAction': ['RunInstances', 'CreateFleet', 'CreateLaunchTemplate'] },
+      StringEquals: {
+        'ec2:CreateAction': ['RunInstances', 'CreateFleet', 'CreateLaunchTemplate', 'CreatePlacementGroup'],
+      },
     });
   });
 

@@ -44,8 +44,20 @@ export function tagText(text: string): string {
  */
 export function specHash(owner: Owner, launchSpec: LaunchSpec, count = 1): string {
   const { types, ami, spot, volumeSize, subnets, securityGroups, instanceProfile, publicIp, userData } = launchSpec;
-  const machine = [types, ami, spot, volumeSize, subnets, securityGroups, instanceProfile, publicIp, userData];
+  const machine: unknown[] = [
+    types,
+    ami,
+    spot,
+    volumeSize,
+    subnets,
+    securityGroups,
+    instanceProfile,
+    publicIp,
+    userData,
+  ];
   const together = count > 1 ? [count, ...(launchSpec.placement ? [launchSpec.placement] : [])] : [];
+  const { network = null, capacityReservation = null } = launchSpec;
+  if (network ?? capacityReservation) machine.push([network, capacityReservation]);
   const parts = [owner.workspace, owner.project, callerIdentity(owner.caller), machine, ...together];
   return hash('sha256', JSON.stringify(parts), 'hex').slice(0, 24);
 }

@@ -106,7 +106,7 @@ async function assertReachable(
       const [own, from] = [groupsOf(node), groupsOf(other)];
       if (own.some((group) => letsIn(group, from, other.address ? [`${other.address}/32`] : []))) continue;
       const why = `no security group of ${node.id} allows all ports from ${other.id}: ${describeSecurityGroups(own)}`;
-      throw unreachable(why, own[0], from[0]);
+      throw unreachable(`: ${why}`, own[0], from[0]);
     }
   return null;
 }

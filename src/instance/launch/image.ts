@@ -68,10 +68,15 @@ export async function imagesOf(
   return new Map(types.map((type) => [type.name, images.get(idOf(type))!]));
 }
 
+/** The family of an image; an image that is given otherwise is its own. */
+export function familyOf(ami: string, { gpu }: Pick<MachineType, 'gpu'>): string {
+  return ami === 'auto' ? (gpu ? 'deep-learning' : 'al2023') : ami;
+}
+
 /** An image's id, or the parameter that names it. */
 function sourceOf(ami: string, { name, architectures, gpu }: MachineType): string {
   if (ami.startsWith('ami-') || ami.startsWith(PUBLIC)) return ami;
-  const family = ami === 'auto' ? (gpu ? 'deep-learning' : 'al2023') : ami;
+  const family = familyOf(ami, { gpu });
   if (!Object.hasOwn(FAMILIES, family))
     throw new Problem('IMAGE', `There is no image family "${sanitizeForTerminal(ami)}".`, {
       next: `It may be ${choices()}.`,

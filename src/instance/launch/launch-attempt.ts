@@ -1,6 +1,6 @@
 import type { RunInstancesCommandInput } from '@aws-sdk/client-ec2';
 import { formatDuration } from '../../report/units';
-import type { Image } from './image';
+import type { LaunchInputs } from './launch-inputs';
 import { groupOf } from './placement';
 import { tokenOf, type LaunchState } from './launch-journal';
 import { launchParameters, lifetimeOf, times, timesOf } from './launch-parameters';
@@ -28,8 +28,7 @@ export interface PricedRequest {
 
 /** Builds the parameters of a launch attempt from the options, the image and prices: none of them is the journal's. */
 export class LaunchAttempt {
-  /** By their types. */
-  images = new Map<string, Image>();
+  inputs!: LaunchInputs;
   /** The instances that are there already, and stay. */
   kept: InstanceInfo[] = [];
   private readonly count: number;
@@ -62,7 +61,13 @@ export class LaunchAttempt {
     return terms;
   }
 
+  /** The instances of a capacity block end before EC2 terminates them. */
   private async deadline(price: Price | null): Promise<number | null> {
+    const [deadline, until] = [await this.deadlineOfRun(price), this.inputs.reservation?.until ?? null];
+    return until === null ? deadline : Math.min(deadline ?? Infinity, until);
+  }
+
+  private async deadlineOfRun(price: Price | null): Promise<number | null> {
     const { aws, by, launchSpec, deadline } = this.options;
     // What completes a set ends with it, so that `maxCost` holds for all.
     const ends = this.kept.flatMap(({ tags, launchedAt, state }) =>
@@ -80,7 +85,7 @@ export class LaunchAttempt {
     purpose: { deadline: number | null; missing: { min: number; max: number }; group: string },
   ): RunInstancesCommandInput {
     const { launchSpec, owner, store, prefix, root, by, run } = this.options;
-    return launchParameters(launchSpec, to, this.images.get(to.type)!, price, {
+    return launchParameters(launchSpec, to, this.inputs.images.get(to.type)!, price, {
       owner,
       key: this.key,
       store: `${store.bucket}/${prefix ?? ''}`,
@@ -88,12 +93,16 @@ export class LaunchAttempt {
       made: by,
       run: by === 'remote-train' ? (run ?? null) : null,
       count: this.count,
+      efa: this.inputs.types.get(to.type)?.efa,
+      reservation: this.inputs.reservation,
       ...purpose,
     });
   }
 
   private price(to: LaunchOption): Promise<Price | null> {
     const { aws, pricePerHour, printer } = this.options;
+    // A capacity block is paid for already.
+    if (this.inputs.reservation?.isBlock && pricePerHour === undefined) return Promise.resolve(null);
     const name = `${to.type} ${to.zone} ${to.market}`;
     let asking = this.prices.get(name);
     if (!asking) this.prices.set(name, (asking = priceOf(aws, to, pricePerHour, (text) => printer.detail(text))));
@@ -109,7 +118,9 @@ export class LaunchAttempt {
     const limits = [left < lifetime ? `${formatDuration(left * 1000)} more` : formatDuration(lifetime * 1000)];
     if (launchSpec.idleTimeout !== false) limits.push(`${formatDuration(launchSpec.idleTimeout)} idle`);
     const most = price && dollars((count * price.perHour * Math.min(left, lifetime)) / 3600);
-    const cost = price ? `${times(count)}${describePrice(price)}, at most ${most}` : 'price unknown';
+    const isPaid = this.inputs.reservation?.isBlock === true;
+    const unknown = isPaid ? 'paid for in advance' : 'price unknown';
+    const cost = price ? `${times(count)}${describePrice(price)}, at most ${most}` : unknown;
     const subject = count > 1 ? 'they shut' : 'it shuts';
     const what = `${timesOf(parameters)}${describeLaunchOption(to)}`;
     return `Launching ${what}: ${cost}; ${subject} down after at most ${limits.join(', or ')}.`;

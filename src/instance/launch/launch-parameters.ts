@@ -2,7 +2,10 @@ import type { RunInstancesCommandInput, Tag, TagSpecification } from '@aws-sdk/c
 import type { LaunchSpec } from '../../config/schema/launch-spec';
 import { Problem } from '../../report/problem';
 import { formatDuration } from '../../report/units';
+import { efaInterfaces } from './efa';
 import type { Image } from './image';
+import type { EfaSupport } from './machine-type';
+import type { Reservation } from './reservation';
 import { TAG, tagText, type Owner } from '../describe/ownership';
 import type { LaunchOption } from './launch-options';
 import { dollars, type Price, priceTag } from '../price/price';
@@ -31,6 +34,9 @@ export interface LaunchPurpose {
   missing?: { min: number; max: number };
   /** The placement group of an option that is in one. */
   group?: string;
+  /** The network cards of the type, for `"network": "efa"`. */
+  efa?: EfaSupport | null;
+  reservation?: Pick<Reservation, 'id' | 'isBlock'> | null;
   run: string | null;
   /** ms since the epoch. */
   deadline: number | null;
@@ -97,15 +103,10 @@ export function launchParameters(
     MinCount: purpose.missing?.min ?? purpose.count ?? 1,
     MaxCount: purpose.missing?.max ?? purpose.count ?? 1,
     Placement: placement && { GroupName: purpose.group },
-    NetworkInterfaces: [
-      {
-        DeviceIndex: 0,
-        SubnetId: subnet,
-        Groups: launchSpec.securityGroups,
-        AssociatePublicIpAddress: launchSpec.publicIp,
-        DeleteOnTermination: true,
-      },
-    ],
+    CapacityReservationSpecification: purpose.reservation
+      ? { CapacityReservationTarget: { CapacityReservationId: purpose.reservation.id } }
+      : undefined,
+    NetworkInterfaces: networkInterfaces(launchSpec, subnet, purpose.efa),
     BlockDeviceMappings: [
       {
         DeviceName: image.rootDevice,
@@ -122,15 +123,30 @@ export function launchParameters(
     InstanceInitiatedShutdownBehavior: launchSpec.shutdown,
     IamInstanceProfile: profile && (profile.startsWith('arn:') ? { Arn: profile } : { Name: profile }),
     UserData: userData(watchdog, launchSpec.userData).toString('base64'),
-    InstanceMarketOptions:
-      market === 'spot'
-        ? {
-            MarketType: 'spot',
-            SpotOptions: { SpotInstanceType: 'one-time', InstanceInterruptionBehavior: 'terminate' },
-          }
-        : undefined,
+    InstanceMarketOptions: marketOptions(market, purpose.reservation?.isBlock),
     TagSpecifications: kinds.map((ResourceType) => ({ ResourceType, Tags: tags })),
   } as RunInstancesCommandInput;
+}
+
+function networkInterfaces(
+  { network, securityGroups: Groups, publicIp }: LaunchSpec,
+  SubnetId: string,
+  efa: EfaSupport | null = null,
+): RunInstancesCommandInput['NetworkInterfaces'] {
+  if (network === 'efa' && efa) return efaInterfaces(efa, { SubnetId, Groups }, publicIp);
+  return [{ DeviceIndex: 0, SubnetId, Groups, AssociatePublicIpAddress: publicIp, DeleteOnTermination: true }];
+}
+
+function marketOptions(
+  market: LaunchOption['market'],
+  isBlock = false,
+): RunInstancesCommandInput['InstanceMarketOptions'] {
+  if (isBlock) return { MarketType: 'capacity-block' };
+  if (market !== 'spot') return undefined;
+  return {
+    MarketType: 'spot',
+    SpotOptions: { SpotInstanceType: 'one-time', InstanceInterruptionBehavior: 'terminate' },
+  };
 }
 
 /** The shutdown rules of the instance. */

@@ -4,19 +4,18 @@ import { steadyNow } from '../../system/moment';
 import { Problem } from '../../report/problem';
 import { nxRun } from '../../report/shell-words';
 import { sanitizeForTerminal } from '../../report/terminal-text';
-import { assertProfile } from './assert-profile';
-import { imagesOf } from './image';
 import { generationOf, LaunchJournal, tokenOf, type LaunchState, type StoredLaunch } from './launch-journal';
 import { isRecent, LaunchAttempt, MAX_RESUME_AGE_MS } from './launch-attempt';
 import { LaunchCommit } from './commit-launch';
 import { chooseSet, isSameSet, optionOf } from './instance-set';
 import { timesOf } from './launch-parameters';
 import { findByClientToken, describeInstances, isAlive, type InstanceInfo } from '../describe/describe-instances';
-import { machineTypes } from './machine-type';
+import { launchInputs } from './launch-inputs';
 import { noCapacity } from './no-capacity';
 import { nodeNetwork } from './node-network';
 import { LaunchPlacement } from './placement';
-import { describeLaunchOption, isSameLaunchOption, placements, type LaunchOption } from './launch-options';
+import { assertRoom } from './reservation';
+import { describeLaunchOption, isSameLaunchOption, type LaunchOption } from './launch-options';
 import { CAPACITY_ERRORS, runInstances } from './run-instances';
 import { requiredTagsOf } from '../stop/required-tags';
 import { cancelOpenRequests } from '../stop/terminate';
@@ -78,15 +77,10 @@ export class Launch {
   /** @throws Problem NO_CAPACITY where every try was refused; others for what no other try would mend. */
   async run(): Promise<Launched> {
     const { aws, launchSpec, signal } = this.options;
-    await assertProfile(aws, launchSpec, signal);
-    const types = await machineTypes(aws, launchSpec.types, signal);
-    const [images, launchOptions] = await Promise.all([
-      imagesOf(aws, launchSpec.ami, types, signal),
-      placements(aws, launchSpec, signal),
-    ]);
-    this.attempt.images = images;
-    this.placement.useTypes(types);
-    this.launchOptions = await this.usable(launchOptions);
+    const inputs = await launchInputs(aws, launchSpec, signal);
+    this.attempt.inputs = inputs;
+    this.placement.use(inputs);
+    this.launchOptions = await this.usable(inputs.options);
     for (let absent = 0; absent < 5;) {
       signal?.throwIfAborted();
       const stored = await this.journal.read(signal);
@@ -121,6 +115,9 @@ export class Launch {
   private async start(etag: string | null): Promise<Launched | null> {
     const living = await this.living();
     if (living.length >= this.min) return found(living);
+    const { aws } = this.options;
+    const { reservation } = this.attempt.inputs;
+    if (reservation) assertRoom(reservation, this.min - living.length, await aws.now());
     this.attempt.kept = living;
     this.generation = randomBytes(8).toString('hex');
     const state: LaunchState = {
@@ -237,7 +234,7 @@ export class Launch {
     if (this.count === 1) return [];
     const ours = (await this.commits.listOurs()).filter(
       ({ type, clientToken }) =>
-        this.attempt.images.has(type) && (generation === undefined || generationOf(clientToken) !== generation),
+        this.attempt.inputs.images.has(type) && (generation === undefined || generationOf(clientToken) !== generation),
     );
     return chooseSet(ours, this.count);
   }

@@ -1,11 +1,17 @@
-import type { InstanceTypeInfo } from '@aws-sdk/client-ec2';
+import type { InstanceTypeInfo, NetworkInfo } from '@aws-sdk/client-ec2';
 import type { Aws } from '../../aws/clients';
 import { awsCode, awsProblem } from '../../aws/reason';
 import { sdk } from '../../aws/sdk';
 
 export type Architecture = 'x86_64' | 'arm64';
 
-/** What of an instance type matters for its image. */
+/** How many EFA interfaces a type may have, and how many interfaces of any kind on each of its network cards. */
+export interface EfaSupport {
+  interfaces: number;
+  cards: number[];
+}
+
+/** What of an instance type matters for its image, network and place. */
 export interface MachineType {
   name: string;
   architectures: Architecture[];
@@ -15,6 +21,8 @@ export interface MachineType {
   gpus: number;
   /** Whether instances of it can be in a cluster placement group. */
   clusters: boolean;
+  /** null: it has no EFA. */
+  efa: EfaSupport | null;
 }
 
 /**
@@ -47,7 +55,13 @@ export async function machineTypes(
   }
 }
 
-function toType({ InstanceType, ProcessorInfo, GpuInfo, PlacementGroupInfo }: InstanceTypeInfo): MachineType {
+function toType({
+  InstanceType,
+  ProcessorInfo,
+  GpuInfo,
+  PlacementGroupInfo,
+  NetworkInfo,
+}: InstanceTypeInfo): MachineType {
   const nvidia = (GpuInfo?.Gpus ?? []).filter(({ Manufacturer }) => Manufacturer === 'NVIDIA');
   return {
     name: InstanceType!,
@@ -57,7 +71,15 @@ function toType({ InstanceType, ProcessorInfo, GpuInfo, PlacementGroupInfo }: In
     gpu: nvidia[0]?.Name ?? null,
     gpus: nvidia.reduce((sum, { Count = 0 }) => sum + Count, 0),
     clusters: PlacementGroupInfo?.SupportedStrategies?.includes('cluster') ?? false,
+    efa: efaOf(NetworkInfo),
   };
+}
+
+function efaOf({ EfaInfo, NetworkCards = [] }: NetworkInfo = {}): EfaSupport | null {
+  const interfaces = EfaInfo?.MaximumEfaInterfaces ?? 0;
+  if (!interfaces || !NetworkCards.length) return null;
+  const cards = [...NetworkCards].sort((one, other) => one.NetworkCardIndex! - other.NetworkCardIndex!);
+  return { interfaces, cards: cards.map(({ MaximumNetworkInterfaces }) => MaximumNetworkInterfaces ?? 1) };
 }
 
 /** What of the same family, else of the same letter, there is. */

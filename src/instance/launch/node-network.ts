@@ -55,7 +55,7 @@ function freeAddresses({ AvailableIpAddressCount }: Subnet): number {
 /** @returns why it is not known; null: they reach one another. @throws Problem where they don't. */
 async function assertReachable(
   aws: Aws,
-  { securityGroups }: LaunchSpec,
+  { securityGroups, network }: LaunchSpec,
   subnets: readonly Subnet[],
   abortSignal?: AbortSignal,
 ): Promise<string | null> {
@@ -69,14 +69,17 @@ async function assertReachable(
   for (const vpc of vpcs) {
     const own = groups.filter(({ VpcId }) => VpcId === vpc);
     const cidrs = subnets.flatMap(({ VpcId, CidrBlock }) => (VpcId === vpc ? (CidrBlock ?? []) : []));
-    if (own.length && !own.some((group) => letsIn(group, own, cidrs)))
-      throw unreachable(
-        `no security group of theirs allows all ports from itself: ${describeGroups(own)}`,
-        own[0],
-        own[0],
-      );
+    const wanting = network === 'efa' ? efaRules(own) : own.some((group) => letsIn(group, own, cidrs)) ? [] : INGRESS;
+    if (own.length && wanting.length)
+      throw unreachable(whyUnreachable(own, wanting, network), own[0], own[0], wanting);
   }
   return null;
+}
+
+function whyUnreachable(groups: SecurityGroup[], directions: Direction[], network: LaunchSpec['network']): string {
+  const rule = network === 'efa' ? 'all protocols, by a rule that names itself,' : 'all ports';
+  const way = directions.map((each) => (each === 'egress' ? 'to' : 'from')).join(' and ');
+  return `${network === 'efa' ? ' by EFA' : ''}: no security group of theirs allows ${rule} ${way} itself: ${describeGroups(groups)}`;
 }
 
 /** The security groups, or why they could not be looked up. */
@@ -95,6 +98,25 @@ export async function lookUpGroups(
     // The launch itself says what is wrong with a group.
     return reason ? `${reason.code}: ${reason.message}` : message.split('\n')[0];
   }
+}
+
+type Direction = 'ingress' | 'egress';
+const INGRESS: Direction[] = ['ingress'];
+
+/**
+ * The directions in which no rule allows everything between the instances by naming a group. EFA traffic is matched by
+ * rules of groups alone: 0.0.0.0/0 does not allow it (EC2 user guide, EFA).
+ */
+function efaRules(own: SecurityGroup[]): Direction[] {
+  const isOpen = (rules: IpPermission[] | undefined) =>
+    (rules ?? []).some(({ IpProtocol, UserIdGroupPairs = [] }) => {
+      return IpProtocol === '-1' && UserIdGroupPairs.some(({ GroupId }) => own.some((one) => one.GroupId === GroupId));
+    });
+  const directions: [Direction, boolean][] = [
+    ['ingress', own.some(({ IpPermissions }) => isOpen(IpPermissions))],
+    ['egress', own.some(({ IpPermissionsEgress }) => isOpen(IpPermissionsEgress))],
+  ];
+  return directions.flatMap(([direction, isAllowed]) => (isAllowed ? [] : [direction]));
 }
 
 /**
@@ -129,14 +151,24 @@ export function describeGroups(groups: SecurityGroup[]): string {
   return groups.map(({ GroupId, GroupName }) => `${GroupId} (${GroupName})`).join(', ');
 }
 
-/** @param why what is not allowed. @param into the group that the rule for it would belong to. @param from its source. */
-export function unreachable(why: string, into: SecurityGroup, from: SecurityGroup): Problem {
-  const command = commandLine(
-    ...['aws', 'ec2', 'authorize-security-group-ingress', '--group-id', into.GroupId!],
-    ...['--ip-permissions', `IpProtocol=-1,UserIdGroupPairs=[{GroupId=${from.GroupId}}]`],
+/**
+ * @param why what is not allowed. @param into the group that the rules for it would belong to. @param from the other one.
+ * @param directions of the rules that lack.
+ */
+export function unreachable(
+  why: string,
+  into: SecurityGroup,
+  from: SecurityGroup,
+  directions: Direction[] = INGRESS,
+): Problem {
+  const commands = directions.map((direction) =>
+    commandLine(
+      ...['aws', 'ec2', `authorize-security-group-${direction}`, '--group-id', into.GroupId!],
+      ...['--ip-permissions', `IpProtocol=-1,UserIdGroupPairs=[{GroupId=${from.GroupId}}]`],
+    ),
   );
-  return new Problem('SECURITY_GROUP', `The nodes could not reach one another: ${why}.`, {
-    next: `Add the rule: ${command}\nOr name a group that has it.`,
+  return new Problem('SECURITY_GROUP', `The nodes could not reach one another${why}.`, {
+    next: `Add the rule: ${commands.join('\n')}\nOr name a group that has it.`,
     settings: ['instance.securityGroups'],
   });
 }

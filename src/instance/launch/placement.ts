@@ -10,7 +10,7 @@ import { isRefusal, requiredTagsOf } from '../stop/required-tags';
 import { deleteUnusedGroups } from '../stop/unused-groups';
 import type { LaunchState } from './launch-journal';
 import type { LaunchOption } from './launch-options';
-import type { MachineType } from './machine-type';
+import type { LaunchInputs } from './launch-inputs';
 import type { EnsureOptions } from './options';
 import { isOfPlacementGroup, type Refused } from './run-instances';
 
@@ -37,10 +37,18 @@ export class LaunchPlacement {
 
   constructor(private readonly options: EnsureOptions) {}
 
-  /** @throws Problem where a group is asked for, and one of the types can't be in one. */
-  useTypes(types: readonly MachineType[]): void {
+  /** @throws Problem where a group is asked for, and one of the types, or a capacity block, can't be in one. */
+  use({ types: named, reservation }: Pick<LaunchInputs, 'types' | 'reservation'>): void {
     const { launchSpec, count = 1 } = this.options;
+    const types = [...named.values()];
     if (count === 1 || launchSpec.placement === 'none') return;
+    // Reserved capacity is where it is: a group is an attempt only if it is asked for.
+    if (reservation && launchSpec.placement === undefined) return;
+    if (reservation?.isBlock)
+      throw new Problem('PLACEMENT', `EC2 launches no instances of the capacity block ${reservation.id} in a group.`, {
+        next: 'Leave out "placement": the instances of a capacity block are close to each other.',
+        settings: ['instance.placement', 'instance.capacityReservation'],
+      });
     const unfit = types.filter(({ clusters }) => !clusters).map(({ name }) => name);
     if (launchSpec.placement === 'cluster' && unfit.length)
       throw new Problem('PLACEMENT', `EC2 has no cluster placement groups for ${unfit.join(', ')}.`, {

@@ -44,6 +44,7 @@ export const CAPACITY_ERRORS: ReadonlySet<string> = new Set([
   'InsufficientCapacity',
   'InsufficientHostCapacity',
   'InsufficientReservedInstanceCapacity',
+  'ReservationCapacityExceeded',
   'InsufficientFreeAddressesInSubnet',
   'InsufficientAddressCapacity',
   'UnfulfillableCapacity',
