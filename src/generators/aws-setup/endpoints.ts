@@ -1,9 +1,11 @@
+import { NODES_GROUP } from './nodes';
 import type { Endpoints } from './options';
 import type { Json } from './render';
 
 /** What instances in a subnet without a way out reach: S3 by the route tables, Systems Manager by an address in each subnet. */
-export function endpointResources(endpoints: Endpoints, recovery: boolean): Json {
-  const { vpc, subnets, routeTables, securityGroups } = endpoints;
+export function endpointResources(endpoints: Endpoints, recovery: boolean, nodes: boolean): Json {
+  const { vpc, subnets, routeTables } = endpoints;
+  const securityGroups = [...endpoints.securityGroups, ...(nodes ? [{ Ref: NODES_GROUP }] : [])];
   const apart = securityGroups.length > 0;
   const name = (service: string) => ({ 'Fn::Sub': `com.amazonaws.\${AWS::Region}.${service}` });
   const services = ['ssm', 'ssmmessages', 'ec2messages', ...(recovery ? ['ec2'] : [])];

@@ -4,6 +4,7 @@ import { connectionShape } from '../../config/schema/schema';
 import { Problem } from '../../report/problem';
 import { registerPlugin } from '../init/generator';
 import { INSTANCE_TAG, MANAGED_TAG } from '../../aws/permissions/statement';
+import { NODES_GROUP } from './nodes';
 import { readOptions, type SetupOptions } from './options';
 import { runGenerator } from '../run-generator';
 import type { AwsSetupGeneratorSchema } from './schema';
@@ -46,7 +47,7 @@ async function generate(tree: Tree, options: AwsSetupGeneratorSchema): Promise<(
 
 /** The next steps after the template is written. @param region as the AWS CLI takes it, or none. */
 function whatNext(file: string, setup: SetupOptions, region: readonly string[]): string[] {
-  const { launch, lifecycle, budget, deadline, instanceProfile } = setup;
+  const { launch, nodes, lifecycle, budget, deadline, instanceProfile } = setup;
   const capability = instanceProfile ? 'CAPABILITY_NAMED_IAM' : 'CAPABILITY_IAM';
   const stack = ['--stack-name', 'nx-ec2'];
   const query = ['--output', 'text', '--query'];
@@ -68,6 +69,12 @@ Then attach CallerPolicy to the users who start trainings, give the instances th
 Also attach LaunchPolicy to the users who launch instances, and set the profile of these instances,
 "instance": { "instanceProfile": … } in ec2.config.json or in the plugin's options in nx.json:
   ${profile}`,
+        ]
+      : []),
+    ...(nodes
+      ? [
+          `
+For trainings on several instances, "instance": { "securityGroups": [ … ] } is the output of: ${outputs} "Stacks[0].Outputs[?OutputKey=='${NODES_GROUP}'].OutputValue"`,
         ]
       : []),
     ...(lifecycle

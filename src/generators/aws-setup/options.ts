@@ -11,6 +11,8 @@ export interface SetupOptions {
   /** Old versions of objects go. */
   lifecycle?: boolean;
   endpoints?: Endpoints;
+  /** A security group for instances that train together. */
+  nodes?: { vpc: string };
   budget?: { usd: number; email: string };
   /** The instance profile's name; absent: CloudFormation chooses one. */
   instanceProfile?: string;
@@ -25,8 +27,9 @@ export interface Endpoints {
   securityGroups: string[];
 }
 
-interface Given extends Omit<SetupOptions, 'endpoints' | 'budget'> {
+interface Given extends Omit<SetupOptions, 'endpoints' | 'nodes' | 'budget'> {
   endpoints?: boolean;
+  nodes?: boolean;
   vpc?: string;
   subnets?: string | string[];
   routeTables?: string | string[];
@@ -38,7 +41,7 @@ interface Given extends Omit<SetupOptions, 'endpoints' | 'budget'> {
 /** @throws Problem where an option is not what it should be, needs another, or says nothing without another. */
 export function readOptions(given: Given): SetupOptions {
   const { endpoints, budget, instanceProfile } = given;
-  const { launch, recovery, deadline, lifecycle } = given;
+  const { launch, recovery, deadline, lifecycle, nodes } = given;
   if (instanceProfile !== undefined && !/^[\w+=,.@-]{1,128}$/.test(instanceProfile))
     throw wrong('instanceProfile', instanceProfile, '1 to 128 letters, digits and +=,.@_-');
   return {
@@ -49,27 +52,30 @@ export function readOptions(given: Given): SetupOptions {
     instanceProfile,
     endpoints: endpoints
       ? readEndpoints(given)
-      : without(given, ['vpc', 'subnets', 'routeTables', 'securityGroups'], 'endpoints'),
+      : without(given, [...(nodes ? [] : ['vpc' as const]), 'subnets', 'routeTables', 'securityGroups'], 'endpoints'),
+    nodes: nodes ? { vpc: idsOf('vpc', 'vpc', given.vpc, 'nodes')[0] } : undefined,
     budget:
       budget === undefined ? without(given, ['email'], 'budget') : { usd: amount(budget), email: address(given.email) },
   };
 }
 
 function readEndpoints({ vpc, subnets, routeTables, securityGroups }: Given): Endpoints {
-  const ids = (name: string, prefix: string, value: string | string[] | undefined, least: number) => {
-    const all = [value ?? []].flat().flatMap((each) => String(each).split(','));
-    for (const id of all)
-      if (!new RegExp(`^${prefix}-[0-9a-f]{8,17}$`).test(id))
-        throw wrong(name, id, `${prefix}-…, or several with commas`);
-    if (all.length < least) throw missing(name, 'endpoints');
-    return all;
-  };
   return {
-    vpc: ids('vpc', 'vpc', vpc, 1)[0],
-    subnets: ids('subnets', 'subnet', subnets, 1),
-    routeTables: ids('routeTables', 'rtb', routeTables, 1),
-    securityGroups: ids('securityGroups', 'sg', securityGroups, 0),
+    vpc: idsOf('vpc', 'vpc', vpc, 'endpoints')[0],
+    subnets: idsOf('subnets', 'subnet', subnets, 'endpoints'),
+    routeTables: idsOf('routeTables', 'rtb', routeTables, 'endpoints'),
+    securityGroups: idsOf('securityGroups', 'sg', securityGroups),
   };
+}
+
+/** @param needing the option that needs at least one; absent: there may be none. */
+function idsOf(name: string, prefix: string, value: string | string[] | undefined, needing?: string): string[] {
+  const all = [value ?? []].flat().flatMap((each) => String(each).split(','));
+  for (const id of all)
+    if (!new RegExp(`^${prefix}-[0-9a-f]{8,17}$`).test(id))
+      throw wrong(name, id, `${prefix}-…, or several with commas`);
+  if (needing !== undefined && !all.length) throw missing(name, needing);
+  return all;
 }
 
 function amount(usd: number): number {

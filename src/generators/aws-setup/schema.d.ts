@@ -10,6 +10,7 @@ export interface AwsSetupGeneratorSchema {
   budget?: number;
   email?: string;
   endpoints?: boolean;
+  nodes?: boolean;
   vpc?: string;
   subnets?: string | string[];
   routeTables?: string | string[];

@@ -30,6 +30,7 @@ const ALL: SetupOptions = {
     routeTables: ['rtb-0123456789abcdef0'],
     securityGroups: ['sg-0123456789abcdef0'],
   },
+  nodes: { vpc: 'vpc-0123456789abcdef0' },
   budget: { usd: 500, email: 'ml@acme.example' },
   instanceProfile: 'training',
 };
@@ -142,6 +143,18 @@ describe('the template of aws-setup', () => {
     expect(added({ endpoints: { ...endpoints!, securityGroups: [] }, recovery: true })).toEqual([
       ...['S3Endpoint', ...byAddress, 'Ec2Endpoint'],
     ]);
+    const { nodes } = ALL;
+    expect(added({ nodes })).toEqual(['NodesGroup', 'NodesIngress', 'NodesEgress']);
+    const group = { Ref: 'NodesGroup' };
+    const { NodesIngress, NodesEgress, EndpointGroup } = resources({ nodes, endpoints });
+    expect(NodesIngress.Properties).toEqual({ GroupId: group, IpProtocol: '-1', SourceSecurityGroupId: group });
+    expect(NodesEgress.Properties).toEqual({ GroupId: group, IpProtocol: '-1', DestinationSecurityGroupId: group });
+    expect(EndpointGroup.Properties.SecurityGroupIngress).toContainEqual({
+      IpProtocol: 'tcp',
+      FromPort: 443,
+      ToPort: 443,
+      SourceSecurityGroupId: group,
+    });
     const rules = (options: SetupOptions) =>
       (resources(options).Bucket.Properties.LifecycleConfiguration as { Rules: { Id: string }[] }).Rules.map(
         ({ Id }) => Id,
@@ -205,6 +218,8 @@ describe('the template of aws-setup', () => {
       securityGroups: [],
     });
     expect(() => readOptions({ endpoints: true, ...parts })).toThrow(/--endpoints needs --vpc/);
+    expect(readOptions({ nodes: true, vpc })).toMatchObject({ nodes: { vpc }, endpoints: undefined });
+    expect(() => readOptions({ nodes: true })).toThrow(/--nodes needs --vpc/);
     expect(() => readOptions({ vpc })).toThrow(/--vpc says nothing without --endpoints/);
     expect(() => readOptions({ budget: 5 })).toThrow(/--budget needs --email/);
     expect(() => readOptions({ email: 'a@b.c' })).toThrow(/--email says nothing without --budget/);

@@ -6,12 +6,14 @@ import { budgetResources } from './budget';
 import { deadlineResources } from './deadline';
 import { endpointResources } from './endpoints';
 import { ANY_PREFIX, instanceResources, SETTINGS, whereSet } from './instance-role';
+import { NODES_OUTPUT, nodesResources } from './nodes';
 import type { SetupOptions } from './options';
 import { allow, type Json } from './render';
 
 /** What nx-ec2 needs in an account, with the rights that it uses and no others: a CloudFormation template. */
 export function setupTemplate(bucket: string, options: SetupOptions = {}): Json {
-  const { launch = false, recovery = false, deadline, lifecycle = false, endpoints, budget, instanceProfile } = options;
+  const { launch = false, recovery = false, lifecycle = false } = options;
+  const { deadline, endpoints, nodes, budget, instanceProfile } = options;
   return {
     AWSTemplateFormatVersion: '2010-09-09',
     Description:
@@ -40,7 +42,8 @@ export function setupTemplate(bucket: string, options: SetupOptions = {}): Json 
         : {}),
       PrunePolicy: managedPolicy('Only prune with nx-ec2, for a job that does nothing else', PRUNE),
       ...(deadline ? deadlineResources() : {}),
-      ...(endpoints ? endpointResources(endpoints, recovery) : {}),
+      ...(endpoints ? endpointResources(endpoints, recovery, !!nodes) : {}),
+      ...(nodes ? nodesResources(nodes) : {}),
       ...(budget ? budgetResources(budget) : {}),
     },
     Outputs: {
@@ -55,6 +58,7 @@ export function setupTemplate(bucket: string, options: SetupOptions = {}): Json 
             },
           }
         : {}),
+      ...(nodes ? NODES_OUTPUT : {}),
       PrunePolicy: {
         Description: 'Attach it to a job that only prunes; callers have these permissions already',
         Value: { Ref: 'PrunePolicy' },
