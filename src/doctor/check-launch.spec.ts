@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { DescribeCapacityBlockOfferingsCommand, PurchaseCapacityBlockCommand } from '@aws-sdk/client-ec2';
 import { Aws } from '../aws/clients';
 import { LOCAL_IDENTITY } from '../local-aws/protocol/identity';
 import type { Fixture } from '../local-aws/local-aws.fixture';
@@ -65,6 +66,44 @@ describe('the doctor, with a launch spec', () => {
       detail: expect.stringContaining('UnauthorizedOperation'),
       fix: expect.stringContaining('ec2:DescribeSecurityGroups'),
     });
+  });
+
+  it('asks, for several instances, whether a placement group could be created, and creates none', async () => {
+    const of = async (written: object) =>
+      (await diagnose({ type: 'c5.xlarge', ...written }, undefined, 2))['placement group'];
+    expect(await of({})).toMatchObject({ ok: true, detail: 'EC2 would create one' });
+    expect(await of({ placement: 'none' })).toBeUndefined();
+    expect(await of({ type: 't3.micro' })).toMatchObject({ ok: null, detail: expect.stringContaining('t3.micro') });
+    identity.deny.push('ec2:CreatePlacementGroup');
+    const fix = expect.stringContaining('ec2:CreatePlacementGroup');
+    expect(await of({})).toMatchObject({ ok: null, detail: expect.stringContaining('UnauthorizedOperation'), fix });
+    expect(await of({ placement: 'cluster' })).toMatchObject({ ok: false, fix });
+    expect(at.aws.left().placementGroups).toEqual([]);
+  });
+
+  it('checks a capacity block, which has no price and no quota, and EFA', async () => {
+    const offered = new DescribeCapacityBlockOfferingsCommand({
+      InstanceType: 'p5.48xlarge',
+      InstanceCount: 2,
+      CapacityDurationHours: 24,
+    });
+    const [{ CapacityBlockOfferingId }] = (await at.ec2.send(offered)).CapacityBlockOfferings!;
+    const bought = await at.ec2.send(
+      new PurchaseCapacityBlockCommand({ CapacityBlockOfferingId, InstancePlatform: 'Linux/UNIX' }),
+    );
+    const id = bought.CapacityReservation!.CapacityReservationId;
+    const written = { type: 'p5.48xlarge', capacityReservation: id, network: 'efa' };
+    const one = await diagnose(written);
+    expect(one['capacity reservation'].detail).toMatch(
+      new RegExp(`^${id}, a capacity block of 2 x p5\\.48xlarge in eu-west-1c, 2 free, until 20`),
+    );
+    expect(one.EFA).toMatchObject({ ok: true, detail: 'p5.48xlarge: 32 EFA interfaces at most' });
+    expect(one['launch an instance'].ok).toBe(true);
+    expect(Object.keys(one).filter((name) => /price|quota/.test(name))).toEqual([]);
+    const three = await diagnose(written, undefined, 3);
+    expect(three['capacity reservation']).toMatchObject({ ok: false, detail: expect.stringContaining('2 of 3') });
+    expect(three['network of 3 instances']).toMatchObject({ ok: false, fix: expect.stringContaining('-egress') });
+    expect((await diagnose({ network: 'efa' })).EFA).toMatchObject({ ok: false });
   });
 
   it('names the action that the caller lacks', async () => {

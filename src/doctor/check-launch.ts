@@ -18,7 +18,8 @@ import {
 } from '../instance/launch/reservation';
 import { nodeNetwork } from '../instance/launch/node-network';
 import { launchParameters, times, type LaunchPurpose } from '../instance/launch/launch-parameters';
-import { specHash } from '../instance/describe/ownership';
+import { specHash, TAG } from '../instance/describe/ownership';
+import { createGroup, GROUP_PERMISSIONS } from '../instance/launch/placement';
 import { placements, type LaunchOption } from '../instance/launch/launch-options';
 import { describePrice, priceOf, type Price } from '../instance/price/price';
 import { checkQuota, type Market } from '../instance/launch/quota';
@@ -62,11 +63,16 @@ export async function checkLaunch(
     );
   const markets: Market[] = spot === false ? ['on-demand'] : spot === true ? ['spot'] : ['spot', 'on-demand'];
   const first = options?.[0];
+  // A capacity block is paid for; to which quota it counts is not established.
+  const isBlock = reservation?.isBlock === true;
   const image = first && images?.get(first.type);
   const [priced, ...quotas] = await Promise.all([
-    first ? checkPrice(aws, first, pricePerHour, count) : null,
-    ...(machines ? types.flatMap((type) => markets.map((market) => checkQuota(aws, type, market, count, signal))) : []),
+    first && !isBlock ? checkPrice(aws, first, pricePerHour, count) : null,
+    ...(machines && !isBlock
+      ? types.flatMap((type) => markets.map((market) => checkQuota(aws, type, market, count, signal)))
+      : []),
     ...(options && count > 1 ? [checkNetwork(aws, launchSpec, options, count, signal)] : []),
+    ...(machines && count > 1 && !reservation ? checkPlacement(aws, launchSpec, machines, signal) : []),
   ]);
   if (priced) checks.push(priced.check);
   if (first && image) {
@@ -75,7 +81,7 @@ export async function checkLaunch(
       const efa = machines?.find(({ name }) => name === first.type)?.efa;
       const of = { made: 'remote-up', run: null, deadline: null, efa, reservation } as const;
       const whose = { ...purpose, key, root: null, ...of };
-      return launchParameters(launchSpec, first, image, priced!.price, whose);
+      return launchParameters(launchSpec, first, image, priced?.price ?? null, whose);
     };
     checks.push(await mayLaunch(aws, first, launch, count, signal));
   }
@@ -147,6 +153,33 @@ async function checkNetwork(
   } catch (error) {
     return failed(name, error as Problem);
   }
+}
+
+/** Whether the caller may place several instances in a group. Without the right, they are launched all the same, unless a group is asked for. */
+function checkPlacement(
+  aws: Aws,
+  { placement }: LaunchSpec,
+  machines: MachineType[],
+  signal?: AbortSignal,
+): Promise<Check>[] {
+  const name = 'placement group';
+  const isAsked = placement === 'cluster';
+  const unfit = machines.filter(({ clusters }) => !clusters).map((each) => each.name);
+  if (placement === 'none') return [];
+  if (unfit.length) {
+    const detail = `EC2 has no cluster placement groups for ${unfit.join(', ')}.`;
+    return [Promise.resolve({ name, ok: isAsked ? false : null, detail, fix: null })];
+  }
+  const group = { GroupName: 'nx-ec2-doctor', Tags: [{ Key: TAG.managed, Value: 'true' }], DryRun: true };
+  const asked = createGroup(aws, group, signal).then(
+    () => found(name, 'EC2 did not say whether it would create one.'),
+    (error: unknown): Check => {
+      if (awsCode(error) === 'DryRunOperation') return found(name, 'EC2 would create one');
+      const check = failed(name, awsProblem('PLACEMENT', 'EC2 would create none.', error, GROUP_PERMISSIONS));
+      return isAsked ? check : { ...check, ok: null };
+    },
+  );
+  return [asked];
 }
 
 /** Whether a capacity reservation has room and time for a launch of all instances. */

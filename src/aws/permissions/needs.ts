@@ -137,6 +137,7 @@ const STOP_FLEET = FLEET.filter(({ action }) => !/Create|History/.test(action));
 const WOULD_LAUNCH = where('"instance" is a launch spec', [
   ...BEFORE,
   need('ec2:RunInstances', 'check the permission to launch (DryRun)'),
+  need('ec2:CreatePlacementGroup', 'check the permission (DryRun)'),
   need('servicequotas:GetServiceQuota', 'check the quota'),
   need('servicequotas:GetAWSDefaultServiceQuota', 'the same, if the account has no quota of its own'),
 ]);

@@ -1,4 +1,5 @@
-import type { RunInstancesCommandInput } from '@aws-sdk/client-ec2';
+import type { RunInstancesCommandInput, Tag, TagSpecification } from '@aws-sdk/client-ec2';
+import type { Aws } from '../../aws/clients';
 import { awsCode, awsProblem } from '../../aws/reason';
 import { sdk } from '../../aws/sdk';
 import { Problem } from '../../report/problem';
@@ -13,6 +14,9 @@ import type { LaunchOption } from './launch-options';
 import type { LaunchInputs } from './launch-inputs';
 import type { EnsureOptions } from './options';
 import { isOfPlacementGroup, type Refused } from './run-instances';
+
+export const GROUP_PERMISSIONS =
+  'The caller needs ec2:CreatePlacementGroup, ec2:DescribePlacementGroups and ec2:DeletePlacementGroup, and ec2:RunInstances on placement-group/*: the LaunchPolicy of nx g nx-ec2:aws-setup has them.';
 
 /** Younger groups may be those of a launch that has no instance yet, ms. */
 const MIN_UNUSED_MS = 10 * 60_000;
@@ -82,17 +86,10 @@ export class LaunchPlacement {
     if (name === undefined || this.created.has(name) || keptGroup(kept) === name) return null;
     const required = requiredTagsOf(this.options);
     if (!this.created.size) await deleteUnusedGroups(aws, required, { minAge: MIN_UNUSED_MS, signal });
-    const { CreatePlacementGroupCommand } = sdk.ec2();
-    const ec2 = await aws.ec2();
     const tags = parameters.TagSpecifications?.find(({ ResourceType }) => ResourceType === 'instance')?.Tags ?? [];
     const Tags = [...tags, { Key: TAG.created, Value: String(await aws.now()) }];
-    const command = new CreatePlacementGroupCommand({
-      GroupName: name,
-      Strategy: 'cluster',
-      TagSpecifications: [{ ResourceType: 'placement-group', Tags }],
-    });
     try {
-      await ec2.send(command, { abortSignal: signal });
+      await createGroup(aws, { GroupName: name, Tags }, signal);
     } catch (error) {
       const [code, message] = [awsCode(error) ?? '', sanitizeForTerminal((error as Error).message)];
       if (code === 'InvalidPlacementGroup.Duplicate') {
@@ -111,9 +108,7 @@ export class LaunchPlacement {
   withdraw({ refused: code, message }: Refused): void {
     const { launchSpec, printer } = this.options;
     const next =
-      code === 'UnauthorizedOperation'
-        ? 'The caller needs ec2:CreatePlacementGroup, ec2:DescribePlacementGroups and ec2:DeletePlacementGroup, and ec2:RunInstances on placement-group/*: the LaunchPolicy of nx g nx-ec2:aws-setup has them.'
-        : 'To list the groups: aws ec2 describe-placement-groups';
+      code === 'UnauthorizedOperation' ? GROUP_PERMISSIONS : 'To list the groups: aws ec2 describe-placement-groups';
     if (launchSpec.placement === 'cluster')
       throw new Problem('PLACEMENT', "The nodes can't be launched in a cluster placement group.", {
         aws: { code, message },
@@ -125,6 +120,19 @@ export class LaunchPlacement {
       `The nodes are launched without a cluster placement group. ${code}: ${message}\n${next}\nTo do without a group: "instance": { "placement": "none" }.`,
     );
   }
+}
+
+/** Creates a cluster placement group. @param DryRun asks only whether the caller may. @throws AWS's error */
+export async function createGroup(
+  aws: Aws,
+  { GroupName, Tags, DryRun }: { GroupName: string; Tags: Tag[]; DryRun?: boolean },
+  abortSignal?: AbortSignal,
+): Promise<void> {
+  const { CreatePlacementGroupCommand } = sdk.ec2();
+  const ec2 = await aws.ec2();
+  const TagSpecifications: TagSpecification[] = [{ ResourceType: 'placement-group', Tags }];
+  const command = new CreatePlacementGroupCommand({ GroupName, Strategy: 'cluster', TagSpecifications, DryRun });
+  await ec2.send(command, { abortSignal });
 }
 
 function isRefusalOf(error: unknown): Problem {

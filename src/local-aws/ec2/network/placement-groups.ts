@@ -3,7 +3,7 @@ import type { Instances, LocalInstance } from '../../instance/instances';
 import { AwsError } from '../../protocol/aws-error';
 import { ACCOUNT, type Identity } from '../../protocol/identity';
 import { KeptJson } from '../../state/kept-json';
-import { alsoAllow, type Action } from '../request/action';
+import { alsoAllow, dryRun, type Action } from '../request/action';
 import type { Form } from '../request/form';
 import type { PlacementGroupName } from '../request/launch-specification';
 import { select } from '../request/select';
@@ -94,6 +94,7 @@ export class PlacementGroups {
     if (tags) alsoAllow(caller, 'ec2:CreateTags');
     if (this.all().some((each) => each.name === name))
       throw new AwsError('InvalidPlacementGroup.Duplicate', `The Placement Group '${name}' already exists.`);
+    dryRun(form);
     const group = {
       id: `pg-${randomBytes(9).toString('hex').slice(0, 17)}`,
       name,
