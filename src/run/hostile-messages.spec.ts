@@ -206,6 +206,7 @@ describe('texts that other people and programs have written', () => {
           fleets: [],
           templates: [],
           volumes: [],
+          placementGroups: [],
           spotRequests: [],
         };
         const [listed] = listInventory(inventory as never, { caller: next(), now: 1 });
