@@ -70,8 +70,7 @@ async function assertReachable(
     const own = groups.filter(({ VpcId }) => VpcId === vpc);
     const cidrs = subnets.flatMap(({ VpcId, CidrBlock }) => (VpcId === vpc ? (CidrBlock ?? []) : []));
     const wanting = network === 'efa' ? efaRules(own) : own.some((group) => letsIn(group, own, cidrs)) ? [] : INGRESS;
-    if (own.length && wanting.length)
-      throw unreachable(whyUnreachable(own, wanting, network), own[0], own[0], wanting);
+    if (own.length && wanting.length) throw unreachable(whyUnreachable(own, wanting, network), own[0], own[0], wanting);
   }
   return null;
 }
