@@ -1,15 +1,12 @@
-import {
-  AuthorizeSecurityGroupEgressCommand,
-  AuthorizeSecurityGroupIngressCommand,
-  CreateSecurityGroupCommand,
-} from '@aws-sdk/client-ec2';
+import { AuthorizeSecurityGroupEgressCommand } from '@aws-sdk/client-ec2';
 import { launchSpecSchema, resolveLaunchSpec } from '../../config/schema/launch-spec';
-import { SECURITY_GROUP, VPC } from '../../local-aws/catalog/network';
+import { SECURITY_GROUP } from '../../local-aws/catalog/network';
 import type { Fixture } from '../../local-aws/local-aws.fixture';
 import { startPipeline } from '../../run/pipeline.fixture';
 import { efaInterfaces } from './efa';
 import { ensureInstances } from './ensure-instance';
 import { Caller, CALLER, clear, launchSpecOf } from './ensure-instance.fixture';
+import { authorize, from, makeGroup } from './security-groups.fixture';
 
 describe('the network interfaces of an instance with EFA', () => {
   /** `card.device kind`, and `public` where it has a public address. */
@@ -64,12 +61,10 @@ describe('a launch with EFA', () => {
     );
     expect(message).toContain(`aws ec2 authorize-security-group-egress --group-id ${SECURITY_GROUP}`);
     expect(message).not.toContain('ingress');
-    const made = { GroupName: 'efa', Description: 'efa', VpcId: VPC };
-    const GroupId = (await at.ec2.send(new CreateSecurityGroupCommand(made))).GroupId!;
-    const rule = { GroupId, IpPermissions: [{ IpProtocol: '-1', UserIdGroupPairs: [{ GroupId }] }] };
+    const GroupId = await makeGroup(at);
     expect(await refused({ securityGroups: [GroupId] })).toMatch(/authorize-security-group-ingress.*\n.*-egress/);
-    await at.ec2.send(new AuthorizeSecurityGroupIngressCommand(rule));
-    await at.ec2.send(new AuthorizeSecurityGroupEgressCommand(rule));
+    await authorize(at, GroupId, from(GroupId));
+    await at.ec2.send(new AuthorizeSecurityGroupEgressCommand({ GroupId, IpPermissions: [from(GroupId)] }));
     expect(at.aws.left().instances).toEqual([]);
     expect(await up({ securityGroups: [GroupId] })).toHaveLength(2);
     expect(await up({ securityGroups: [GroupId], type: 'p5.48xlarge' })).toHaveLength(2);

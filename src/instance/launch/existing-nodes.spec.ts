@@ -1,9 +1,4 @@
-import {
-  AuthorizeSecurityGroupIngressCommand,
-  CreateSecurityGroupCommand,
-  StopInstancesCommand,
-} from '@aws-sdk/client-ec2';
-import { VPC } from '../../local-aws/catalog/network';
+import { StopInstancesCommand } from '@aws-sdk/client-ec2';
 import type { Fixture } from '../../local-aws/local-aws.fixture';
 import { LOCAL_IDENTITY } from '../../local-aws/protocol/identity';
 import { startPipeline } from '../../run/pipeline.fixture';
@@ -11,8 +6,7 @@ import { until } from '../../system/until.fixture';
 import { launchTagged } from '../stop/tagged.fixture';
 import { Caller, CALLER, clear } from './ensure-instance.fixture';
 import { assertTogether, chooseNodes } from './existing-nodes';
-
-let groups = 0;
+import { authorize, from, makeGroup } from './security-groups.fixture';
 
 describe('instances that exist, as the nodes of a run', () => {
   let at: Fixture;
@@ -40,18 +34,6 @@ describe('instances that exist, as the nodes of a run', () => {
     await assertTogether(aws, await chooseNodes(aws, names, 2), { isByGpu, printer });
     return caller.told;
   };
-  const group = async () => {
-    const made = { GroupName: `existing ${++groups}`, Description: 'nodes', VpcId: VPC };
-    return (await at.ec2.send(new CreateSecurityGroupCommand(made))).GroupId!;
-  };
-  const allow = (GroupId: string, from: string) =>
-    at.ec2.send(
-      new AuthorizeSecurityGroupIngressCommand({
-        GroupId,
-        IpPermissions: [{ IpProtocol: '-1', UserIdGroupPairs: [{ GroupId: from }] }],
-      }),
-    );
-
   it('are in the order of their ids, whatever order they are named in', async () => {
     const ids = [await launch(), await launch(), await launch()];
     const sorted = [...ids].sort();
@@ -87,10 +69,10 @@ describe('instances that exist, as the nodes of a run', () => {
   });
 
   it('reach one another by a rule between their groups, in both directions', async () => {
-    const [one, other] = [await group(), await group()];
+    const [one, other] = [await makeGroup(at), await makeGroup(at)];
     const ids = [await launch({ SecurityGroupIds: [one] }), await launch({ SecurityGroupIds: [other] })].sort();
     await expect(check()).rejects.toMatchObject({ code: 'SECURITY_GROUP' });
-    await allow(one, other);
+    await authorize(at, one, from(other));
     const error = await check().catch((each: unknown) => each);
     expect(error).toMatchObject({
       code: 'SECURITY_GROUP',
@@ -99,7 +81,7 @@ describe('instances that exist, as the nodes of a run', () => {
       ),
     });
     for (const id of ids) expect((error as Error).message).toContain(id);
-    await allow(other, one);
+    await authorize(at, other, from(one));
     expect(await check()).toBe('');
   });
 

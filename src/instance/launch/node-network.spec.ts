@@ -1,18 +1,16 @@
 import {
   AuthorizeSecurityGroupIngressCommand,
-  CreateSecurityGroupCommand,
   DescribeSubnetsCommand,
   RevokeSecurityGroupIngressCommand,
   type IpPermission,
 } from '@aws-sdk/client-ec2';
-import { SECURITY_GROUP, VPC } from '../../local-aws/catalog/network';
+import { SECURITY_GROUP } from '../../local-aws/catalog/network';
 import type { Fixture } from '../../local-aws/local-aws.fixture';
 import { LOCAL_IDENTITY } from '../../local-aws/protocol/identity';
 import { startPipeline } from '../../run/pipeline.fixture';
 import { ensureInstances } from './ensure-instance';
 import { Caller, CALLER, clear, launchSpecOf } from './ensure-instance.fixture';
-
-let groups = 0;
+import { authorize, from, makeGroup } from './security-groups.fixture';
 
 describe('the network of several instances', () => {
   let at: Fixture;
@@ -29,17 +27,7 @@ describe('the network of several instances', () => {
 
   const up = (written: object = {}, count = 2) =>
     ensureInstances(caller.options(launchSpecOf({ type: 'm5.large', ...written }), { count }));
-  const group = async (...IpPermissions: IpPermission[]): Promise<string> => {
-    const made = { GroupName: `nodes ${++groups}`, Description: 'nodes', VpcId: VPC };
-    const { GroupId } = await at.ec2.send(new CreateSecurityGroupCommand(made));
-    if (IpPermissions.length) await authorize(GroupId!, ...IpPermissions);
-    return GroupId!;
-  };
-  const authorize = (GroupId: string, ...IpPermissions: IpPermission[]) =>
-    at.ec2.send(new AuthorizeSecurityGroupIngressCommand({ GroupId, IpPermissions }));
-  const from = (GroupId: string, more: Partial<IpPermission> = {}): IpPermission => {
-    return { IpProtocol: '-1', UserIdGroupPairs: [{ GroupId }], ...more };
-  };
+  const group = (...rules: IpPermission[]) => makeGroup(at, ...rules);
   const fromCidr = (CidrIp: string): IpPermission => ({ IpProtocol: '-1', IpRanges: [{ CidrIp }] });
   const launches = async (...securityGroups: string[]) =>
     up({ securityGroups }).then(
@@ -56,13 +44,13 @@ describe('the network of several instances', () => {
       next: expect.stringContaining(next),
     });
     expect(at.aws.left().instances).toEqual([]);
-    await authorize(id, from(id));
+    await authorize(at, id, from(id));
     expect(await launches(id)).toBe(true);
   });
 
   it('may have the rule in any of the groups, and from any of them', async () => {
     const [plain, open] = [await group(), await group()];
-    await authorize(open, from(open));
+    await authorize(at, open, from(open));
     expect(await launches(plain, open)).toBe(true);
     expect(await launches(await group(from(plain)), plain)).toBe(true);
   });
@@ -73,7 +61,7 @@ describe('the network of several instances', () => {
     ['all UDP ports', { IpProtocol: 'udp', FromPort: 0, ToPort: 65_535 }, false],
   ])('with a rule for %s', async (_, rule, works) => {
     const id = await group();
-    await authorize(id, from(id, rule));
+    await authorize(at, id, from(id, rule));
     expect(await launches(id)).toBe(works || 'SECURITY_GROUP');
   });
 

@@ -135,7 +135,7 @@ describe('a file that a training writes', () => {
   });
 
   it('fails the target if an output could not be saved, and the message names it, its place and what to change', () => {
-    const at = (instance: string) => ({ instance, directory: `/root/runs/x` });
+    const at = (instance: string) => ({ instance, directory: '/var/lib/nx-ec2/runs/x' });
     const of = (path: string, unsaved?: 'changed' | 'files' | 'bytes', instance = 'i-0') => ({
       path,
       why: `of ${unsaved}`,
@@ -156,7 +156,9 @@ describe('a file that a training writes', () => {
         next: expect.stringMatching(/^To train again: nx run names:remote-train --rerun$/m),
       }),
     );
-    refused().toThrow(/on i-0 in \/root\/runs\/x, and on i-1 in \S+ as long .*names:remote-shell --run=20261128-/);
+    refused().toThrow(
+      /on i-0 in \/var\/lib\/nx-ec2\/runs\/x, and on i-1 in \S+ as long .*names:remote-shell --run=20261128-/,
+    );
     refused().toThrow(/At most 100,000 files come back.* archive/);
     refused().toThrow(/raise "train\.maxArtifactSize"/);
     refused([{} as never]).toThrow(

@@ -187,6 +187,10 @@ class Nodes(Trainings):
                 found.append(int(words[4]))
         return found
 
+    def kill_run(self, run_id):
+        self.run_id = run_id
+        self.kill_all()
+
     def kill_all(self):
         """Ends all that the test has started: supervisors and reporters, each of which may be about
         to start another, and then what they have started.

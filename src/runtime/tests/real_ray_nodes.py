@@ -92,17 +92,8 @@ class RayNodes(Nodes):
         }
         self.start_all(count, DRIVER + script, **dict(given, **more))
 
-    def kill_run(self, run_id):
-        self.run_id = run_id
-        self.kill_all()
-
-    def finish(self, count, ranks=None):
-        ranks = range(count) if ranks is None else ranks
-        self.wait(
-            lambda: all((self.stored(rank) or {}).get("state") == "ended" for rank in ranks),
-            STARTS_S,
-        )
-        return [self.state(rank) for rank in ranks]
+    def wait(self, holds, seconds=STARTS_S):
+        super().wait(holds, seconds)
 
     def of_run(self, *marks):
         return processes.marked("NX_EC2_RUN_ID=" + self.run_id, *marks)
@@ -112,7 +103,7 @@ class RayNodes(Nodes):
         self.assertEqual([], os.listdir(self.temporary), self.told())
 
     def until_trains(self):
-        self.wait(lambda: os.path.exists(os.path.join(self.shared, "trains")), STARTS_S)
+        self.wait(lambda: os.path.exists(os.path.join(self.shared, "trains")))
 
 
 class RealRay(RayNodes):
@@ -120,7 +111,7 @@ class RealRay(RayNodes):
         for run, count in zip("ab", (2, 3)):
             with self.subTest(nodes=count):
                 self.launch(count, "", run=run)
-                states = self.finish(count)
+                states = self.ends(count)
                 self.assertEqual(["succeeded"] * count, self.outcomes(states), self.told())
                 ranks = " ".join(map(str, range(count)))
                 self.assertIn("attempt 1 ranks %s sum %s" % (ranks, "1" * count), self.log(0))
@@ -130,7 +121,7 @@ class RealRay(RayNodes):
         self.launch(
             2, "sys.exit(75 if attempt == 1 else 3)", retry={"exitCodes": [75], "attempts": 3}
         )
-        states = self.finish(2)
+        states = self.ends(2)
         self.assertEqual(["failed"] * 2, self.outcomes(states), self.told())
         self.assertEqual([75, 3], [each["exitCode"] for each in states[0]["attempts"]])
         self.assertEqual((3, 0), (states[0]["exitCode"], states[0]["failedNode"]["rank"]))
@@ -145,7 +136,7 @@ class RealRay(RayNodes):
         self.until_trains()
         plan = {"v": 1, "op": "cancel", "run": self.run_id, "gracePeriod": GRACE_S}
         main.run(plan, os.path.join(self.top, "node-0"))
-        states = self.finish(2)
+        states = self.ends(2)
         self.assertEqual(["cancelled"] * 2, self.outcomes(states), self.told())
         self.assertIn("told, sum 11\nsaved\n", self.log(0), self.told())
         self.assertEqual((0, False), (states[0]["exitCode"], states[0]["attempts"][0]["cut"]))
@@ -158,11 +149,11 @@ class RealRay(RayNodes):
         for run in "ab":
             self.run_id = self.run_id[:-1] + run
             at = os.path.join(self.shared, "at-" + self.run_id)
-            self.wait(lambda: os.path.exists(at), STARTS_S)
+            self.wait(lambda: os.path.exists(at))
         open(os.path.join(self.shared, "both"), "w").close()
         for run in "ab":
             self.run_id = self.run_id[:-1] + run
-            self.assertEqual(["succeeded"] * 2, self.outcomes(self.finish(2)), self.told())
+            self.assertEqual(["succeeded"] * 2, self.outcomes(self.ends(2)), self.told())
             self.assertIn("ranks 0 1 sum 11", self.log(0))
         self.assert_nothing_left()
 
@@ -192,7 +183,7 @@ class RealRay(RayNodes):
         self.assertEqual(1, len(raylets))
         os.kill(raylets[0], signal.SIGKILL)
         open(os.path.join(self.shared, "killed"), "w").close()
-        states = self.finish(2)
+        states = self.ends(2)
         self.assertEqual(["succeeded"] * 2, self.outcomes(states), self.told())
         self.assertIn("again 11", self.log(0))
         self.assertIn("Ray has ended on this node, and is started again", self.log(1))
@@ -213,7 +204,7 @@ class LostNodes(RayNodes):
         state = self.state(rank)
         for pid in [state["supervisor"], *self.reporters(self.run_dir(rank)), *self.of_run(mark)]:
             processes.send(pid, signal.SIGKILL)
-        [state] = self.finish(2, [1 - rank])
+        [state] = self.ends(2, [1 - rank])
         self.assertEqual("interrupted", state["outcome"], self.told())
         self.assertEqual((rank, "lost"), (state["failedNode"]["rank"], state["failedNode"]["why"]))
         self.assertEqual([], self.of_run())

@@ -123,24 +123,13 @@ class TorchNodes(Nodes):
         self.options = dict(more, args=list(args))
         self.start_all(count, text, **self.options)
 
-    def kill_run(self, run_id):
-        self.run_id = run_id
-        self.kill_all()
-
     def until_all_train(self, count, total=None):
         total = total or count
         shown = re.compile(r"rank \d+ trains")
-        self.wait(
-            lambda: sum(len(shown.findall(self.log(n))) for n in range(count)) == total, STARTS_S
-        )
+        self.wait(lambda: sum(len(shown.findall(self.log(n))) for n in range(count)) == total)
 
-    def finish(self, count, ranks=None):
-        ranks = range(count) if ranks is None else ranks
-        self.wait(
-            lambda: all((self.stored(rank) or {}).get("state") == "ended" for rank in ranks),
-            STARTS_S,
-        )
-        return [self.state(rank) for rank in ranks]
+    def wait(self, holds, seconds=STARTS_S):
+        super().wait(holds, seconds)
 
     def sums(self, count, attempt=1):
         """(rank, size, node, sums) that the ranks have printed, by rank."""
@@ -169,7 +158,7 @@ class RealTorchNodes(TorchNodes):
         for run, (count, of_each) in zip("abc", ((2, 1), (2, 2), (3, 2))):
             with self.subTest(nodes=count, processes=of_each):
                 self.launch(count, run=run, processes=of_each)
-                states = self.finish(count)
+                states = self.ends(count)
                 self.assertEqual(["succeeded"] * count, self.outcomes(states), self.told())
                 self.assert_sums(count, of_each)
 
@@ -181,14 +170,14 @@ class RealTorchNodes(TorchNodes):
             command=["torchrun", "train.py"],
             launcher={"name": "torchrun", "processes": 2, "option": option},
         )
-        states = self.finish(2)
+        states = self.ends(2)
         self.assertEqual(["succeeded"] * 2, self.outcomes(states), self.told())
         self.assert_sums(2, 2)
 
     def test_a_command_that_is_torchrun_with_its_own_number_of_processes(self):
         command = ["torchrun", "--nproc-per-node=2", "train.py"]
         self.launch(2, script=None, command=command, launcher=None)
-        states = self.finish(2)
+        states = self.ends(2)
         self.assertEqual(["succeeded"] * 2, self.outcomes(states), self.told())
         self.assert_sums(2, 2)
 
@@ -196,7 +185,7 @@ class RealTorchNodes(TorchNodes):
         for run, of_each in zip("ab", (1, 2)):
             with self.subTest(processes=of_each):
                 self.launch(2, "--fail=75", run=run, processes=of_each)
-                states = self.finish(2)
+                states = self.ends(2)
                 self.assertEqual(["failed"] * 2, self.outcomes(states), self.told())
                 self.assertEqual(75, states[0]["exitCode"], self.told())
                 failed = states[0]["failedNode"]
@@ -208,7 +197,7 @@ class RealTorchNodes(TorchNodes):
     def test_a_retryable_code_trains_again_on_all_from_the_checkpoint_of_rank_0(self):
         retry = {"exitCodes": [75], "attempts": 2}
         self.launch(2, "--fail=75", processes=2, retry=retry, resumeArgs=["--resume"])
-        states = self.finish(2)
+        states = self.ends(2)
         self.assertEqual(["succeeded"] * 2, self.outcomes(states), self.told())
         self.assertEqual([2, 2], [state["attempt"] for state in states])
         self.assertEqual([75, 0], [each["exitCode"] for each in states[0]["attempts"]])
@@ -223,7 +212,7 @@ class RealTorchNodes(TorchNodes):
         self.until_all_train(2, 4)
         plan = {"v": 1, "op": "cancel", "run": self.run_id, "gracePeriod": GRACE_S}
         main.run(plan, os.path.join(self.top, "node-0"))
-        states = self.finish(2)
+        states = self.ends(2)
         self.assertEqual(["cancelled"] * 2, self.outcomes(states), self.told())
         self.assertEqual(0, states[0]["exitCode"], self.told())
         stopped = re.findall(r"rank (\d) stopped", self.log(0) + self.log(1))
@@ -232,13 +221,13 @@ class RealTorchNodes(TorchNodes):
 
     def test_a_cancel_lets_rank_0_save_when_the_ranks_of_another_node_have_ended(self):
         self.launch(2, "--rank-0-alone")
-        self.wait(lambda: os.path.exists(os.path.join(self.shared, "alone")), STARTS_S)
+        self.wait(lambda: os.path.exists(os.path.join(self.shared, "alone")))
         worker = os.path.join(self.run_dir(1), "ranks", self.run_id + "-1", "1.json")
-        self.wait(lambda: "code" in (atomic_files.read_json(worker) or {}), STARTS_S)
+        self.wait(lambda: "code" in (atomic_files.read_json(worker) or {}))
         self.assertEqual("running", self.phase(1))
         plan = {"v": 1, "op": "cancel", "run": self.run_id, "gracePeriod": GRACE_S}
         main.run(plan, os.path.join(self.top, "node-0"))
-        states = self.finish(2)
+        states = self.ends(2)
         self.assertEqual(["cancelled"] * 2, self.outcomes(states), self.told())
         self.assertEqual([0, 0], [state["exitCode"] for state in states], self.told())
         self.assertIn("rank 0 stopped", self.log(0))
@@ -246,7 +235,7 @@ class RealTorchNodes(TorchNodes):
     def test_a_command_that_is_torchrun_names_the_node_that_failed(self):
         command = ["torchrun", "--nproc-per-node=2", "train.py"]
         self.launch(2, "--fail=75", script=None, command=command, launcher=None)
-        states = self.finish(2)
+        states = self.ends(2)
         self.assertEqual(["failed"] * 2, self.outcomes(states), self.told())
         failed = states[0]["failedNode"]
         self.assertEqual((1, 1), (failed["rank"], failed["exitCode"]), self.told())
@@ -270,9 +259,9 @@ class ElasticNodes(TorchNodes):
                 for rank, heartbeat in enumerate(heartbeats):
                     following = {"attempt": attempt, "heartbeat": heartbeat}
                     self.at(rank, count, SHARDS, nextAttempt=following, **self.options)
-            self.wait(lambda: all(self.has_saved(rank, attempt) for rank in range(count)), STARTS_S)
+            self.wait(lambda: all(self.has_saved(rank, attempt) for rank in range(count)))
             stop_request.ask(self.run_dir(1), "interruption", GRACE_S)
-            self.assertEqual(["interrupted"] * count, self.outcomes(self.finish(count)))
+            self.assertEqual(["interrupted"] * count, self.outcomes(self.ends(count)))
             unit = ["step-%d" % (attempt - 1)] if attempt > 1 else []
             for rank in range(count):
                 begins = "rank %d of %d begins with %d of %s" % (
@@ -299,7 +288,7 @@ class ExampleNodes(TorchNodes):
 
     def test_it_trains(self):
         self.launch_example()
-        states = self.finish(2)
+        states = self.ends(2)
         self.assertEqual(["succeeded"] * 2, self.outcomes(states), self.told())
         found = re.findall(r"epoch (\d)/8  loss \S+  accuracy (\S+)", self.log(0))
         self.assertEqual(list("12345678"), [epoch for epoch, _ in found], self.told())
@@ -307,10 +296,10 @@ class ExampleNodes(TorchNodes):
 
     def test_all_its_processes_stop_after_the_same_epoch(self):
         self.launch_example("--epochs=100000")
-        self.wait(lambda: re.search(r"epoch 3/", self.log(0)), STARTS_S)
+        self.wait(lambda: re.search(r"epoch 3/", self.log(0)))
         plan = {"v": 1, "op": "cancel", "run": self.run_id, "gracePeriod": GRACE_S}
         main.run(plan, os.path.join(self.top, "node-0"))
-        states = self.finish(2)
+        states = self.ends(2)
         self.assertEqual(["cancelled"] * 2, self.outcomes(states), self.told())
         self.assertEqual([False, False], [each["attempts"][0]["cut"] for each in states])
         self.assertEqual("last.pt", self.stored(0)["checkpoints"][-1]["unit"])
@@ -327,7 +316,7 @@ class LostNodes(TorchNodes):
         for pid in self.everything_of(rank):
             processes.send(pid, number)
         others = [each for each in range(count) if each != rank]
-        states = self.finish(count, others)
+        states = self.ends(count, others)
         took_s = time.monotonic() - start
         print("lost node %d by signal %d: %.1f s" % (rank, number, took_s), file=sys.stderr)
         self.assertEqual(["interrupted"] * len(others), self.outcomes(states), self.told())
