@@ -35,8 +35,11 @@ class ResumeCheckpoint:
         if previous:
             sources = own_checkpoints(run.run_dir, run.spec) or sources
             how = ": nothing was saved to resume from, so the training starts from the beginning"
-            shown = (run.record["attempt"], run.record["instance"], previous["from"])
-            run.log.say("attempt %d, on %s after %s%s" % (*shown, "" if sources else how))
+            here, before = run.record["instance"], previous["from"]
+            # A node that was not lost stays on its instance.
+            moved = "" if here == before else " after %s" % before
+            shown = (run.record["attempt"], here, moved, "" if sources else how)
+            run.log.say("attempt %d, on %s%s%s" % shown)
         manifest = self.restore_newest(sources)
         if manifest and run.record["restoredFrom"]["run"] != run.spec["id"]:
             self.mark_saved(manifest)
