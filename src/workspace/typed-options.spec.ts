@@ -75,6 +75,15 @@ describe('an option that is text', () => {
     );
   });
 
+  it('is a number where only texts of another form are allowed beside numbers', () => {
+    const nodes = (value: string) => restored('remote-train', [`--nodes=${value}`, `--processes=${value}`]);
+    expect(nodes('2')).toMatchObject({ nodes: 2, processes: 2 });
+    expect(nodes('2:4').nodes).toBe('2:4');
+    expect(nodes('gpu').processes).toBe('gpu');
+    // Neither: the message is about what was typed.
+    expect(nodes('65').nodes).toBe('65');
+  });
+
   it('does so in a list, in an object, after a space, and by its alias', () => {
     fc.assert(
       fc.property(

@@ -99,6 +99,8 @@ const words = z.union([
   z.array(z.union([z.string(), z.number().transform(String)])),
 ]);
 
+const NODES = 'must be a number from 1 to 64, or MIN:MAX, for example "2:4"';
+
 export const trainShape = {
   script: text.optional().describe('Python script to run, relative to the project.'),
   command: words
@@ -124,7 +126,7 @@ export const trainShape = {
       'Number of processes that the launcher starts; gpu: one for each GPU that the run may use, and one without GPUs. Default: gpu if "launcher" is torchrun, else what the command itself says.',
     ),
   nodes: z
-    .union([z.int().min(1).max(64), z.string().regex(/^\d{1,2}:\d{1,2}$/)])
+    .union([z.int().min(1).max(64), z.string().regex(/^\d{1,2}:\d{1,2}$/, NODES)])
     .default(1)
     .describe(
       'Number of instances that the training runs on together: of those that "instance" names, or with a "type" launched for the run, all at once or none. Each runs the script or command (with the launcher ray, the first one), and the run succeeds if it does on all. MIN:MAX, for example "2:4", with a "type": as many of them as EC2 has capacity for, and the run continues on those that are left when one is lost. Needs a role that may read the store.',

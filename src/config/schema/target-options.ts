@@ -29,10 +29,19 @@ export function textOptions(target: TargetName, options: Raw, asTyped: (key: str
     Object.entries(options).map(([key, value]) => {
       const typed = asTyped(key, value);
       const own = executorOptions(target).includes(key);
-      const isText = own ? !isNumber(target, key) : schemas[key] !== undefined && takesText(schemas[key], typed);
+      const isText = own
+        ? !isNumber(target, key)
+        : schemas[key] !== undefined && isMeantAsText(schemas[key], typed, value);
       return [key, isText ? typed : value];
     }),
   );
+}
+
+/** Whether an option is the text that was typed, not the number that Nx made of it: not where only the number is allowed. */
+function isMeantAsText(schema: z.ZodType, typed: unknown, value: unknown): boolean {
+  const isAllowed = (each: unknown) => schema.safeParse(each, ONCE).success;
+  if (typeof value === 'number' && isAllowed(value) && !isAllowed(typed)) return false;
+  return takesText(schema, typed);
 }
 
 /** Whether a schema takes a value as the kind of value that it is; what is wrong with its content is told later. */
