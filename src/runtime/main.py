@@ -5,7 +5,8 @@ else.
 from __future__ import annotations
 
 from .system import root_directory
-from .system.errors import Failure, reply_of
+from .system.errors import Failure
+from .system.reply import reply_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -75,7 +75,9 @@ export const launchSpecSchema = z.strictObject({
     .string()
     .max(12_000)
     .optional()
-    .describe('A script (#!…) or cloud-config (#cloud-config) for the first boot, as text.'),
+    .describe(
+      'A script (#!…) or cloud-config (#cloud-config) for the first boot, as text. At least 1 KiB of it is taken, compressed; without recovery "fleet", about 6 KiB.',
+    ),
   maxLifetime: duration
     .prefault('24h')
     .describe(

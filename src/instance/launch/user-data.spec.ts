@@ -4,10 +4,10 @@ import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { gunzipSync } from 'node:zlib';
+import { gunzipSync, inflateSync } from 'node:zlib';
 import fc from 'fast-check';
 import { RUNTIME_DIRECTORY } from '../../command/runtime-directory';
-import { MAX_USER_DATA_BYTES, userData, type WatchdogConfig } from './user-data';
+import { MAX_USER_DATA_BYTES, OWN_USER_DATA_BYTES, userData, type WatchdogConfig } from './user-data';
 import { until } from '../../system/until.fixture';
 
 const config: WatchdogConfig = {
@@ -101,7 +101,7 @@ describe('user data', () => {
         const root = `/${name.toWellFormed()}`;
         const [{ text }] = partsOf([userData({ ...config, root })])[0];
         const word = /^config=([A-Za-z0-9+/=]+)$/m.exec(text)![1];
-        expect(JSON.parse(Buffer.from(word, 'base64').toString())).toEqual({ ...config, root });
+        expect(JSON.parse(inflateSync(Buffer.from(word, 'base64')).toString())).toEqual({ ...config, root });
       }),
       { numRuns: 10 },
     );
@@ -112,13 +112,15 @@ describe('user data', () => {
     expect(() => userData(config, `#!/bin/sh\n: ${noise}`)).toThrow(
       /The user data is \d+ bytes too large: EC2 takes 16384/,
     );
-    expect(userData(config).length).toBeLessThan(MAX_USER_DATA_BYTES - 5400);
+    expect(userData(config).length).toBeLessThan(MAX_USER_DATA_BYTES - 6 * OWN_USER_DATA_BYTES);
     // With what starts the run of a fleet at the boot: names as long as they can be, and a key that does not compress.
     const place = { bucket: 'b'.repeat(63), region: 'ap-southeast-1', endpoint: null, pathStyle: false, owner: null };
-    const objectKey = `${'prefix/'.repeat(20)}v2/projects/project/run/20260101-000000-p-aaaaaa/boot/${'0'.repeat(64)}`;
+    const objectKey = `${'prefix/'.repeat(20)}v2/projects/project/run/20260101-000000-p-aaaaaa/boot/${randomBytes(32).toString('hex')}`;
     const encryptionKey = randomBytes(32).toString('base64');
     const boot = { ...place, objectKey, sha256: randomBytes(32).toString('hex'), encryptionKey };
-    expect(userData({ ...config, boot }).length).toBeLessThan(MAX_USER_DATA_BYTES - 100);
+    expect(userData({ ...config, boot }).length).toBeLessThan(MAX_USER_DATA_BYTES - OWN_USER_DATA_BYTES);
+    const own = `#!/bin/sh\n: ${noise.slice(0, OWN_USER_DATA_BYTES)}`;
+    expect(userData({ ...config, boot }, own).length).toBeLessThan(MAX_USER_DATA_BYTES);
   });
 
   describe('on a machine', () => {

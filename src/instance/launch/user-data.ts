@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { gzipSync } from 'node:zlib';
+import { deflateSync, gzipSync } from 'node:zlib';
 import { RUNTIME_DIRECTORY } from '../../command/runtime-directory';
 import { INTERPRETERS } from '../../command/script';
 import { Problem } from '../../report/problem';
@@ -42,11 +42,13 @@ export interface WatchdogConfig {
 /** What EC2 takes, bytes, before it is base64. */
 export const MAX_USER_DATA_BYTES = 16 * 1024;
 
+/** What is left of it for the user's own user data, at least, compressed. */
+export const OWN_USER_DATA_BYTES = 1024;
+
 /** The modules of the runtime that the watchdog is made of, and what it needs besides where a run starts at the boot. */
 const WATCHDOG = [
   'system/boot_clock',
   'system/atomic_files',
-  'system/digest',
   'system/file_lock',
   'system/daemonize',
   'system/processes',
@@ -63,6 +65,7 @@ const WATCHDOG = [
   'watchdog/service',
 ];
 const AT_BOOT = [
+  'system/digest',
   'system/errors',
   'system/decrypt',
   'aws/metadata',
@@ -84,7 +87,7 @@ const MARGIN_MINUTES = 10;
 export function userData(config: WatchdogConfig, own?: string): Buffer {
   const parts = [{ type: 'text/cloud-boothook', text: bootHook(config) }];
   if (own?.trim()) parts.push({ type: ownType(own), text: own });
-  const packed = gzipSync(mimeMessage(parts), { level: 9 });
+  const packed = gzipSync(mimeMessage(parts), { level: 9, memLevel: 9 });
   // The operating system, of which gzip makes a note.
   packed[9] = 255;
   if (packed.length > MAX_USER_DATA_BYTES) {
@@ -103,7 +106,7 @@ function bootHook(config: WatchdogConfig): string {
     Object.fromEntries(modules.map((name) => [name, readFileSync(join(RUNTIME_DIRECTORY, name), 'utf8')])),
     'watchdog.service',
   );
-  const words = Buffer.from(JSON.stringify(config)).toString('base64');
+  const words = deflateSync(JSON.stringify(config), { level: 9 }).toString('base64');
   return `#!/bin/sh
 PATH="$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 config=${words}
@@ -112,7 +115,7 @@ watchdog() {
 ${program}NX_EC2_WATCHDOG
 }
 for each in ${INTERPRETERS}; do
-  python=$(command -v "$each") && "$python" -I -S -c 'import sys; sys.exit(sys.version_info < (3, 8))' && break
+  python=$(command -v "$each") && "$python" -I -S -c 'import sys, zlib; sys.exit(sys.version_info < (3, 8))' && break
   python=
 done
 if [ -z "$python" ]; then

@@ -7,11 +7,6 @@ import urllib.parse
 
 from ..system.errors import Failure
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Mapping
-
-
 SUFFIXES = (
     ("cn-", "amazonaws.com.cn"),
     ("us-isob-", "sc2s.sgov.gov"),
@@ -60,13 +55,3 @@ def bucket_url(
 def encode(text: str, keep: str = "") -> str:
     """As SigV4 wants it in paths and queries."""
     return urllib.parse.quote(text, safe="-._~" + keep)
-
-
-def with_query(url: str, values: Mapping[str, str]) -> str:
-    return (
-        url
-        + "?"
-        + "&".join(
-            "%s=%s" % (encode(name), encode(value)) for name, value in sorted(values.items())
-        )
-    )

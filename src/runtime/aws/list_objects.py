@@ -9,7 +9,7 @@ import xml.etree.ElementTree
 from email.utils import parsedate_to_datetime
 
 from ..system.errors import Failure
-from .endpoints import with_query
+from .endpoints import encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -112,3 +112,13 @@ def unlisted(prefix: str, why: str, *, status: int) -> Failure:
 
 def key_of(listed: xml.etree.ElementTree.Element, space: str) -> str:
     return urllib.parse.unquote_plus(listed.findtext(space + "Key", ""))
+
+
+def with_query(url: str, values: Mapping[str, str]) -> str:
+    return (
+        url
+        + "?"
+        + "&".join(
+            "%s=%s" % (encode(name), encode(value)) for name, value in sorted(values.items())
+        )
+    )

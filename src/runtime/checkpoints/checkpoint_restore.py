@@ -8,9 +8,10 @@ import stat
 
 from ..disk.trash import remove_tree
 from ..system import account as accounts
-from ..system import atomic_files, safe_walk
+from ..system import safe_walk
 from ..system.bounded import parse
 from ..system.errors import Failure
+from ..system.file_hash import hash_file
 from . import part_download
 
 TYPE_CHECKING = False
@@ -200,7 +201,7 @@ def is_file(base: str, path: str, entry: Entry, *, found: os.stat_result) -> boo
     except OSError:
         return False
     try:
-        return atomic_files.hash_file(descriptor) == entry["sha256"]
+        return hash_file(descriptor) == entry["sha256"]
     finally:
         os.close(descriptor)
 

@@ -8,8 +8,8 @@ import time
 
 from ..aws.endpoints import bucket_url, encode
 from ..aws.http_pool import Connections
+from ..aws.presign import presign
 from ..aws.signed_requests import Clock
-from ..aws.sigv4 import presign
 from ..sync.manifest_chain import VERSIONS, ManifestMissing, read_manifest
 from ..system.errors import Failure
 

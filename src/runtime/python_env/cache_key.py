@@ -11,7 +11,7 @@ import shutil
 import subprocess
 
 from ..system import account as accounts
-from ..system import atomic_files
+from ..system.file_hash import hash_file
 from ..system.program_output import read_output
 from . import package_index, requirements
 
@@ -60,7 +60,7 @@ def key(
 
     def hash_archives() -> dict[str, str]:
         return {
-            os.path.relpath(path, dependency_files.work): atomic_files.hash_file(path)
+            os.path.relpath(path, dependency_files.work): hash_file(path)
             for path in linked(variables, dependency_files.root)
         }
 

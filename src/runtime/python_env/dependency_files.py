@@ -6,7 +6,7 @@ import os
 import re
 
 from ..system import account as accounts
-from ..system import atomic_files
+from ..system.file_hash import hash_file
 from . import requirements, uv_pip
 
 TYPE_CHECKING = False
@@ -117,10 +117,7 @@ class Reader:
             "layout": self.layout(),
             "options": self.options,
             "poetry": self.poetry,
-            "hashes": {
-                os.path.relpath(path, self.work): atomic_files.hash_file(path)
-                for path in self.files
-            },
+            "hashes": {os.path.relpath(path, self.work): hash_file(path) for path in self.files},
             "versions": self.versions(commit) if commit else {},
         }
 

@@ -6,8 +6,9 @@ import os
 import time
 
 from ..system import atomic_files
-from ..system.host_stats import HostSampler, IdleWatch
+from ..system.host_stats import HostSampler
 from .event_files import EventFiles
+from .idle_gpus import IdleWatch
 from .metrics import MetricsLog, TrainingMetrics
 
 TYPE_CHECKING = False

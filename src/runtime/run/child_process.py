@@ -16,6 +16,7 @@ from ..system import atomic_files, process_group, processes
 from ..system.leader import LAUNCHERS, Leaders
 from ..system.leader import program as program_of
 from ..system.left_processes import Left
+from ..system.memory_use import resident
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -231,7 +232,7 @@ class Child:
 
     def _kill_over_memory(self, limit: int) -> bool:
         """Kills it if it uses more memory than its limit, and returns whether it did."""
-        if processes.resident(self.processes.pids()) <= limit:
+        if resident(self.processes.pids()) <= limit:
             return False
         self.is_over_memory = self.cut = True
         self.kill()

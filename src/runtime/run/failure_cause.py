@@ -7,7 +7,7 @@ import re
 
 from ..disk import full_disk
 from ..run_dir import written_files
-from ..system import processes
+from .signal_name import signal_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def exit_of(code: int) -> dict[str, int | str | None]:
     """How a command ended, as in a record."""
     return {
         "exitCode": code if code >= 0 else None,
-        "signal": None if code >= 0 else processes.name_of(-code),
+        "signal": None if code >= 0 else signal_name(-code),
     }
 
 

@@ -10,8 +10,9 @@ import shutil
 
 from ..disk.full_disk import tail
 from ..system import account as accounts
-from ..system import atomic_files, bounded, processes, safe_walk
+from ..system import atomic_files, bounded, safe_walk
 from . import rank_program
+from .signal_name import signal_name
 from .training_variables import gpu_count
 
 TYPE_CHECKING = False
@@ -48,7 +49,7 @@ class Rank:
 
     def how(self) -> str:
         if self.code < 0:
-            return "it was killed by %s" % processes.name_of(-self.code)
+            return "it was killed by %s" % signal_name(-self.code)
         return "it exited with %d" % self.code
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ..system import processes
 from ..system.wall_clock import now_ms
 from .child_process import Stop
 from .failure_cause import STOPPED, failure
+from .signal_name import signal_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -105,6 +105,6 @@ def failed_node(
         "rank": rank,
         "instance": instance,
         "exitCode": code if code is not None and code >= 0 else None,
-        "signal": processes.name_of(-code) if code is not None and code < 0 else None,
+        "signal": signal_name(-code) if code is not None and code < 0 else None,
         "why": why,
     }

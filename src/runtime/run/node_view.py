@@ -6,7 +6,8 @@ import os
 import signal
 
 from ..report import node_records
-from ..system import atomic_files, processes
+from ..system import atomic_files
+from .signal_name import signal_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class NodeEnd:
 
     def how(self) -> str:
         if self.code < 0:
-            return "was killed by %s" % processes.name_of(-self.code)
+            return "was killed by %s" % signal_name(-self.code)
         return "exited with %d" % self.code
 
 

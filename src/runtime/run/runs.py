@@ -176,7 +176,7 @@ def for_node(spec: RunSpec) -> RunSpec:
 def new_record(plan: Mapping[str, Any], run_dir: str, user: str) -> dict[str, Any]:
     """The record of a run that has not started."""
     from ..system.boot_clock import boot
-    from ..system.host_stats import count_gpus
+    from ..system.gpu_count import count_gpus
 
     spec: RunSpec = plan["run"]
     return {

@@ -11,6 +11,7 @@ import stat
 from ..sync import snapshot
 from ..system import atomic_files, safe_walk
 from ..system.errors import Failure
+from ..system.file_hash import hash_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ class Inputs:
         except OSError:
             return True, True
         try:
-            return True, atomic_files.hash_file(descriptor) == entry[3]
+            return True, hash_file(descriptor) == entry[3]
         finally:
             os.close(descriptor)
 

@@ -11,8 +11,8 @@ import tarfile
 import zlib
 
 from ..aws import presigned
-from ..system.atomic_files import BLOCK_BYTES
 from ..system.errors import Failure
+from ..system.file_hash import BLOCK_BYTES
 from .staging import write_at
 
 TYPE_CHECKING = False

@@ -9,7 +9,7 @@ import os
 import time
 
 from ..system import account as accounts
-from ..system import atomic_files
+from ..system.file_hash import BLOCK_BYTES, hash_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ class Stage:
     def hash(self, name: str) -> str:
         descriptor = self.open(name)
         try:
-            return atomic_files.hash_file(descriptor)
+            return hash_file(descriptor)
         finally:
             os.close(descriptor)
 
@@ -218,7 +218,7 @@ def copy_range(
         source_offset, target_offset = source_offset + done, target_offset + done
         count -= done
     while count:
-        data = os.pread(source, min(count, atomic_files.BLOCK_BYTES), source_offset)
+        data = os.pread(source, min(count, BLOCK_BYTES), source_offset)
         if not data:
             # It became shorter meanwhile: the content's hash tells.
             return

@@ -11,6 +11,7 @@ from ..system import atomic_files
 from ..system.digest import sha256_hex
 from ..system.dirfd_cache import Directories
 from ..system.errors import Failure
+from ..system.file_hash import hash_file
 from . import snapshot
 
 TYPE_CHECKING = False
@@ -193,7 +194,7 @@ class Tree:
         except OSError:
             return None
         try:
-            return atomic_files.hash_file(descriptor)
+            return hash_file(descriptor)
         finally:
             os.close(descriptor)
 

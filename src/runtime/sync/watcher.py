@@ -17,7 +17,8 @@ import zlib
 from ..aws import presigned
 from ..aws.http_pool import Broken, Connections
 from ..system.bounded import inflate, parse
-from ..system.errors import Failure, reply_of
+from ..system.errors import Failure
+from ..system.reply import reply_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

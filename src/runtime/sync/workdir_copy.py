@@ -9,9 +9,9 @@ import hashlib
 import os
 
 from ..system import account as accounts
-from ..system.atomic_files import hash_file
 from ..system.dirfd_cache import Directories
 from ..system.errors import text
+from ..system.file_hash import hash_file
 from .staging import can_clone, clone, copy_range, write_at
 
 TYPE_CHECKING = False

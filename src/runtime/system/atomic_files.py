@@ -1,4 +1,4 @@
-"""Records that are whole or not there: written beside, renamed in. And the hash of a file."""
+"""Records that are whole or not there: written beside, renamed in."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ import os
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-
-BLOCK_BYTES = 1024 * 1024
 
 
 def write_atomically(path: str, data: bytes, *, mode: int = 0o644, durable: bool = True) -> None:
@@ -61,21 +58,3 @@ def read_object(path: str) -> dict[str, Any]:
     """The object of a JSON file; an empty one where it holds none."""
     found: dict[str, Any] | None = read_json(path)
     return found if isinstance(found, dict) else {}
-
-
-def hash_file(path: str | bytes | int) -> str:
-    """The SHA-256 of a file, by its path or its descriptor, which stays open."""
-    from .digest import sha256_hex
-
-    with open(path, "rb", buffering=0, closefd=not isinstance(path, int)) as file:
-        first = file.read(BLOCK_BYTES)
-        block = file.read(BLOCK_BYTES)
-        if not block:
-            return sha256_hex(first)
-        import hashlib
-
-        digest = hashlib.sha256(first)
-        while block:
-            digest.update(block)
-            block = file.read(BLOCK_BYTES)
-    return digest.hexdigest()

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Mapping
+    from typing import Any
 
 
 class Failure(Exception):
@@ -28,16 +26,3 @@ class Failure(Exception):
 def text(path: bytes) -> str:
     """A path, bytes, as a message names it."""
     return path.decode("utf-8", "replace")
-
-
-def reply_of(operation: Callable[..., Mapping[str, Any]], *args: object) -> dict[str, Any]:
-    """The reply of an operation: its result, or its failure as data."""
-    try:
-        return dict({"v": 1, "ok": True}, **operation(*args))
-    except Failure as failure:
-        error = failure
-    except OSError as problem:
-        if problem.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        error = Failure("NO_SPACE", "the disk is full", path=str(problem.filename))
-    return {"v": 1, "ok": False, "error": error.data()}

@@ -15,7 +15,7 @@ from unittest import mock
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import package  # noqa: F401
 
-from nx_ec2_runtime.aws import credentials, sigv4
+from nx_ec2_runtime.aws import credentials, presign
 from nx_ec2_runtime.fleet import boot_loader
 from nx_ec2_runtime.system import errors
 from nx_ec2_runtime.system.errors import Failure
@@ -179,7 +179,7 @@ class PresignTest(unittest.TestCase):
         role = credentials.Credentials(
             key=self.KEYS[0], secret=self.KEYS[1], token=token, expires=0
         )
-        return sigv4.presign(role, region, url=url, seconds=86400, now=self.NOW, more=more)
+        return presign.presign(role, region, url=url, seconds=86400, now=self.NOW, more=more)
 
     def test_signs_as_the_published_example(self):
         # AWS's page on signing by query parameters.

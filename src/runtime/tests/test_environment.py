@@ -32,6 +32,7 @@ from nx_ec2_runtime.python_env import (
 )
 from nx_ec2_runtime.system import account as accounts
 from nx_ec2_runtime.system import atomic_files, file_lock
+from nx_ec2_runtime.system.file_hash import hash_file
 
 UV = os.environ.get("NX_EC2_TEST_UV") or shutil.which("uv")
 SHOW = "import dep, lib, sys; print(dep.WHAT, lib.WHAT, sys.prefix)\n"
@@ -645,7 +646,7 @@ class UvPipTest(ToolsTest):
                 self.binary["links/%s-1.0-py3-none-any.whl" % name.partition("/")[0]] = file.read()
         hashed = "".join(
             "dep==1.0 --hash=sha256:%s\n"
-            % atomic_files.hash_file(os.path.join(self.index, "dep", "dep-1.0-py3-none-any.whl"))
+            % hash_file(os.path.join(self.index, "dep", "dep-1.0-py3-none-any.whl"))
         )
         for text, variables in (
             (
@@ -685,7 +686,7 @@ class UvPipTest(ToolsTest):
 
     def test_if_one_requirement_has_a_hash_all_must_have_one_as_in_pip(self):
         wheel(self.index, "two", "1.0", {"two.py": ""})
-        hashed = "dep==1.0 --hash=sha256:%s\n" % atomic_files.hash_file(
+        hashed = "dep==1.0 --hash=sha256:%s\n" % hash_file(
             os.path.join(self.index, "dep", "dep-1.0-py3-none-any.whl")
         )
         for text in (hashed + "two==1.0\n", hashed.replace(":" + hashed[-65:-1], ":" + "0" * 64)):

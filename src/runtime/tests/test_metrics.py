@@ -14,8 +14,8 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import test_sync  # noqa: F401
 from memory_bucket import Bucket
 
-from nx_ec2_runtime.report import metrics
-from nx_ec2_runtime.system import host_stats
+from nx_ec2_runtime.report import idle_gpus, metrics
+from nx_ec2_runtime.system import gpu_count, host_stats
 from nx_ec2_runtime.system.errors import Failure
 
 
@@ -152,7 +152,7 @@ class HostTest(Temporary):
                 file.read(),
                 "--query-gpu=index,name,utilization.gpu,memory.used,memory.total,temperature.gpu,power.draw --format=csv,noheader,nounits\n",
             )
-        self.assertEqual(host_stats.count_gpus(), 0)
+        self.assertEqual(gpu_count.count_gpus(), 0)
 
     def test_a_driver_that_fails_or_hangs_does_not_delay_samples(self):
         it = self.sampler()
@@ -185,12 +185,12 @@ class HostTest(Temporary):
             return file.read()
 
     def test_the_number_of_gpus_is_counted(self):
-        self.assertEqual(host_stats.count_gpus(), 0)
+        self.assertEqual(gpu_count.count_gpus(), 0)
         self.nvidia_smi("echo 0; echo 1; echo 2")
-        self.assertEqual(host_stats.count_gpus(), 3)
+        self.assertEqual(gpu_count.count_gpus(), 3)
 
     def test_warns_of_idle_gpus_once_until_they_are_busy_again(self):
-        it = host_stats.IdleWatch(600, clock=lambda: self.now)
+        it = idle_gpus.IdleWatch(600, clock=lambda: self.now)
 
         def look(*used):
             return it.look([
@@ -214,12 +214,12 @@ class HostTest(Temporary):
         self.now = 1930
         self.assertRegex(look(0, 0), "^GPU 0 has been idle for 10 min: ")
         self.now = 0.0
-        both = host_stats.IdleWatch(30, clock=lambda: self.now)
+        both = idle_gpus.IdleWatch(30, clock=lambda: self.now)
         idle = [{"index": index, "utilization": 0} for index in (0, 1)]
         both.look(idle)
         self.now = 45.0
         self.assertRegex(both.look(idle), "^GPUs 0, 1 have been idle for 45 s: ")
-        never = host_stats.IdleWatch(None, clock=lambda: self.now)
+        never = idle_gpus.IdleWatch(None, clock=lambda: self.now)
         self.assertIsNone(never.look(idle))
         self.now = 1e9
         self.assertIsNone(never.look(idle))

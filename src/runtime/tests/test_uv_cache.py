@@ -21,7 +21,7 @@ from workspace import wheel, write
 from nx_ec2_runtime.disk import garbage, garbage_collector
 from nx_ec2_runtime.python_env import setup_progress, uv_cache
 from nx_ec2_runtime.system import account as accounts
-from nx_ec2_runtime.system import atomic_files
+from nx_ec2_runtime.system.file_hash import hash_file
 
 NOBODY = "nobody" in {each.pw_name for each in pwd.getpwall()} and os.geteuid() == 0
 
@@ -122,11 +122,11 @@ class CacheTest(unittest.TestCase):
         with self.cache() as cache:
             path = os.path.join(cache.path, "archive-v0", "a")
             # Modules that this loads may lie where the user can't read.
-            self.assertEqual(atomic_files.hash_file(path)[:6], "6b86b2")
+            self.assertEqual(hash_file(path)[:6], "6b86b2")
             self.assertEqual(
                 self.act(
                     lambda: (
-                        atomic_files.hash_file(path)[:6],
+                        hash_file(path)[:6],
                         os.access(path, os.W_OK),
                         os.access(os.path.dirname(path), os.W_OK),
                     )

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import time
+import zlib
 
 from ..system import atomic_files, boot_clock, used_roots
 from . import launch_time
@@ -113,5 +114,5 @@ def supervise(config: WatchdogConfig) -> None:
 
 
 def main(argv: list[str]) -> None:
-    config = json.loads(base64.b64decode(argv[1]))
+    config = json.loads(zlib.decompress(base64.b64decode(argv[1])))
     {"keep": run_watchdog, "apart": daemonize}[argv[0]](config)
