@@ -133,6 +133,7 @@ export const runSpec = z.object({
     ),
   limits: z.object({ memory: count.nullable(), cores: z.number().nullable() }),
   resources,
+  priority: z.number().int().describe('Of runs that wait for resources, the highest gets its turn first.').optional(),
   launcher: z
     .object({
       name: text.describe('`torchrun`, `accelerate` or `ray`.'),

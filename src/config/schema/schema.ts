@@ -254,6 +254,14 @@ export const trainShape = {
     .describe(
       'Resources that the run reserves; runs wait for them in order: { "exclusive": true }: the whole instance; { "gpus": 2 }: two of its GPUs. Default: none.',
     ),
+  priority: z
+    .int()
+    .min(-100)
+    .max(100)
+    .default(0)
+    .describe(
+      'Order of runs that wait for the resources of an instance: a higher priority first, and runs of equal priority as they came. A run that has its turn is not interrupted.',
+    ),
   datasets: z
     .array(
       z.strictObject({

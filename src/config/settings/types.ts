@@ -80,6 +80,8 @@ export interface Configuration {
     memory?: number;
     cores?: number;
     resources: { exclusive: boolean; gpus: number };
+    /** Of runs that wait for resources, the highest gets its turn first. */
+    priority: number;
     datasets: { source: string; path: string; cacheKey: boolean }[];
     packageIndex?: string;
     metrics: { file?: string; idle: number | false };

@@ -10,6 +10,7 @@ const NOT_RESULT = new Set([
     'memory',
     'cores',
     'resources',
+    'priority',
     'retry',
     'onSignal',
     'metrics',

@@ -53,6 +53,7 @@ export function runSettings(
   | 'artifacts'
   | 'checkpoints'
   | 'limits'
+  | 'priority'
   | 'retry'
   | 'resumeArgs'
   | 'secrets'
@@ -75,6 +76,7 @@ export function runSettings(
       paths: train.checkpoints.paths.map(outputRule),
     },
     limits: { memory: train.memory ?? null, cores: train.cores ?? null },
+    priority: train.priority,
     retry: train.retry,
     resumeArgs: train.resumeArgs,
     secrets: train.secretsFrom === 'instance' ? train.secrets : {},

@@ -1,4 +1,5 @@
-"""The queue for the resources of an instance: tickets in the order in which runs arrived.
+"""The queue for the resources of an instance: tickets by their priority, and those of one priority
+in the order in which runs arrived.
 
 A ticket counts as long as its run's supervisor is alive.
 """
@@ -29,6 +30,13 @@ class Ticket:
         self.exclusive: bool = stored["exclusive"]
         self.gpus: int = stored["gpus"]
         self.granted: list[int] | None = stored["granted"]
+        self.priority: int = stored.get("priority", 0)
+
+    def is_before(self, other: Ticket) -> bool:
+        """Whether it gets its turn before the other one, which waits."""
+        if self.granted is not None:
+            return True
+        return (-self.priority, self.number) < (-other.priority, other.number)
 
     def write(self) -> None:
         stored = {
@@ -36,6 +44,7 @@ class Ticket:
             "exclusive": self.exclusive,
             "gpus": self.gpus,
             "granted": self.granted,
+            "priority": self.priority,
         }
         atomic_files.write_atomically(self.path, json.dumps(stored).encode(), durable=False)
 
@@ -43,8 +52,8 @@ class Ticket:
 class ResourceQueue:
     """The tickets of all runs of an instance, under one lock.
 
-    A ticket is `<root>/queue/<number>-<run>`: {"run", "exclusive", "gpus", "granted": null | [GPU,
-    …]}. A ticket whose run has no supervisor any more is removed when it is read.
+    A ticket is `<root>/queue/<number>-<run>`: {"run", "exclusive", "gpus", "priority", "granted":
+    null | [GPU, …]}. A ticket whose run has no supervisor any more is removed when it is read.
     """
 
     def __init__(self, root: str, gpus: int) -> None:
@@ -74,16 +83,16 @@ class ResourceQueue:
                 continue
             yield Ticket(path, int(number), stored)
 
-    def join(self, run: str, resources: Resources) -> None:
-        """Puts a run at the end of the queue. Its supervisor's lock must be held by now."""
+    def join(self, run: str, resources: Resources, priority: int = 0) -> None:
+        """Puts a run behind those of its priority. Its supervisor's lock must be held by now."""
         number = 1 + max((ticket.number for ticket in self.tickets), default=0)
         path = os.path.join(self.directory, "%012d-%s" % (number, run))
-        stored = {"run": run, "granted": None}
+        stored = {"run": run, "granted": None, "priority": priority}
         Ticket(path, number, {**resources, **stored}).write()
 
     def take(self, run: str) -> list[int] | None:
         """The GPUs that the run has from now on, [] where it asked for none; None while it must
-        wait for runs that are active or came before.
+        wait for runs that are active or come before it.
         """
         mine = self._find(run)
         if mine.gpus > self.gpus:
@@ -109,14 +118,10 @@ class ResourceQueue:
         raise Failure("NO_TICKET", "the run's place in the queue is gone", run=run)
 
     def _before(self, mine: Ticket) -> list[Ticket]:
-        """The tickets that a waiting one waits for: those that have something, or came before, and
-        can't share the instance with it.
+        """The tickets that a waiting one waits for: those that have something, or come before it,
+        and can't share the instance with it.
         """
-        others = [
-            each
-            for each in self.tickets
-            if each is not mine and (each.granted is not None or each.number < mine.number)
-        ]
+        others = [each for each in self.tickets if each is not mine and each.is_before(mine)]
         wanted = sum(each.gpus for each in others) + mine.gpus
         is_short = mine.gpus > 0 and wanted > self.gpus
         return [

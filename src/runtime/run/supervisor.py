@@ -73,7 +73,7 @@ def spawn(
     root = os.path.dirname(os.path.dirname(run_dir))
     if not waits_for_previous_node(spec):
         with ResourceQueue(root, record["totalGpus"]) as queue:
-            queue.join(record["id"], spec["resources"])
+            join(queue, record["id"], spec)
 
     def supervise() -> None:
         try:
@@ -138,7 +138,7 @@ class Supervisor:
             run.save(state="queued")
             self.nodes.wait_for_previous_turn()
             with ResourceQueue(run.root, run.record["totalGpus"]) as queue:
-                queue.join(run.record["id"], run.spec["resources"])
+                join(queue, run.record["id"], run.spec)
         granted, place = self._take_turn()
         if place:
             run.log.say("waits for %s" % ", ".join(place["holders"]))
@@ -206,6 +206,10 @@ def node_group_of(run: SupervisedRun, stops: StopCheck) -> NodeGroup | None:
     from .other_node import OtherNode
 
     return OtherNode(run, stops) if node["rank"] else FirstNode(run, stops)
+
+
+def join(queue: ResourceQueue, run: str, spec: RunSpec) -> None:
+    queue.join(run, spec["resources"], spec.get("priority", 0))
 
 
 def waits_for_previous_node(spec: RunSpec) -> bool:

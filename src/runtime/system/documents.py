@@ -174,6 +174,7 @@ if TYPE_CHECKING:
         node: RunSpecNode | None
         limits: RunSpecLimits
         resources: Resources
+        priority: NotRequired[int]
         launcher: RunSpecLauncher | None
         retry: RunSpecRetry
         resumeArgs: list[str]

@@ -33,8 +33,8 @@ class ResourceQueueTest(Trainings):
         os.environ["PATH"] = self.before
         super().tearDown()
 
-    def hold(self, seconds, **resources):
-        return self.start(HOLD % (self.path, seconds, self.path), **resources)
+    def hold(self, seconds, **more):
+        return self.start(HOLD % (self.path, seconds, self.path), **more)
 
     def turns(self):
         with open(self.path) as file:
@@ -62,6 +62,46 @@ class ResourceQueueTest(Trainings):
             self.assertEqual(state["outcome"], "lost" if number in killed else "succeeded", number)
         right = [run["id"] for number, run in enumerate(runs) if number not in killed]
         self.assertEqual(self.turns(), [(sign, run) for run in right for sign in "+-"])
+
+    def test_waiting_runs_get_their_turn_by_priority_and_then_as_they_came(self):
+        gate = os.path.join(self.root, "gate")
+        first = (HOLD % (self.path, 0, self.path)).replace(
+            "time.sleep(0)", "while not os.path.exists(%r): time.sleep(0.02)" % gate
+        )
+        # The lowest one has its turn before the others come, and keeps it.
+        priorities = [-100, 0, 5, -3, 5, 0]
+        runs = [
+            self.start(first, resources=EXCLUSIVE, priority=each)
+            if n == 0
+            else self.hold(0, resources=EXCLUSIVE, priority=each)
+            for n, each in enumerate(priorities)
+        ]
+        ids = [run["id"] for run in runs]
+        highest = self.poll(ids[4])[0]["queue"]
+        self.assertEqual(highest, {"before": 2, "holders": [ids[0], ids[2]]})
+        open(gate, "w").close()
+        for run in ids:
+            self.assertEqual(self.end(run)[0]["outcome"], "succeeded")
+        right = [ids[n] for n in (0, 2, 4, 1, 5, 3)]
+        self.assertEqual(self.turns(), [(sign, run) for run in right for sign in "+-"])
+
+    def test_a_big_claim_of_a_priority_is_not_overtaken_by_small_ones_of_the_same(self):
+        gate = os.path.join(self.root, "gate")
+        first = (HOLD % (self.path, 0, self.path)).replace(
+            "time.sleep(0)", "while not os.path.exists(%r): time.sleep(0.02)" % gate
+        )
+        one, all_gpus = {"exclusive": False, "gpus": 1}, {"exclusive": False, "gpus": 4}
+        running = self.start(first, resources=one)
+        big = self.hold(0, resources=all_gpus)
+        small = self.hold(0, resources=one)
+        # GPUs are free, and it waits behind the big one.
+        self.assertEqual(small["queue"], {"before": 2, "holders": [running["id"], big["id"]]})
+        urgent = self.hold(0, resources=one, priority=1)
+        self.assertEqual(self.end(urgent["id"])[0]["outcome"], "succeeded")
+        open(gate, "w").close()
+        self.end(small["id"])
+        turns = [run for sign, run in self.turns() if sign == "+"]
+        self.assertEqual(turns, [each["id"] for each in (running, urgent, big, small)])
 
     def test_gpus_are_granted_and_released(self):
         first = self.hold(4, resources={"exclusive": False, "gpus": 3})
