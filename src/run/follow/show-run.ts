@@ -15,6 +15,7 @@ export async function streamRunLog(
   let waiting = run.queue !== null;
   let state = '';
   let warned = 0;
+  let troubled = false;
   const ended = await followRun(context, run, {
     ...options,
     onLog: (data) => printer.log(data),
@@ -23,6 +24,10 @@ export async function streamRunLog(
       run = now;
       for (const text of now.metrics.warnings.slice(warned)) printer.warn(sanitizeForTerminal(text));
       warned = Math.max(warned, now.metrics.warnings.length);
+      // AWS's words differ from one try to the next.
+      if (now.trouble && !troubled) printer.warn(`${sanitizeForTerminal(now.trouble)}\nIt is tried again.`);
+      else if (troubled && !now.trouble && now.outcome !== null) printer.line('What could not be saved is saved now.');
+      troubled = now.trouble !== null;
       if (now.state === state) return;
       state = now.state;
       if (waiting && !now.queue && now.outcome === null) {

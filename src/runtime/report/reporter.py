@@ -20,6 +20,7 @@ from .lost_run import end_lost_run
 from .other_ends import OtherEnds
 from .record_upload import RecordUpload
 from .report_file import ReportFile
+from .retries import NEW_FORM_TIMEOUT_S
 from .store_connection import StoreConnection
 
 TYPE_CHECKING = False
@@ -37,9 +38,6 @@ TICK_S = 0.2
 SAMPLE_INTERVAL_S = 10
 # Time limit for reading the rest of the event files after the log has been uploaded.
 READING_TIMEOUT_S = 60
-# How long the reporter of a run that has ended retries while the store refuses it: a client may
-# renew the upload form meanwhile.
-NEW_FORM_TIMEOUT_S = 600
 
 
 def fork(run_dir: str, lock: int) -> int:
@@ -223,13 +221,10 @@ class Reporter:
 
     def _save_files(self, saver: Saver, record: dict[str, Any]) -> None:
         """Has a thread save the checkpoints and artifacts."""
-        saver.look(record, self.ended is not None)
+        saver.look(record, self.ended)
         if saver.settled != self.report.values["settled"]:
             self.report.save(settled=saver.settled)
 
     def _is_refused_for_good(self) -> bool:
         """Whether the store has refused a run that has ended for so long that it is given up."""
-        if self.ended is None or not self.store.trouble:
-            return False
-        since = max(self.ended, self.store.trouble_since or 0.0)
-        return time.monotonic() - since > NEW_FORM_TIMEOUT_S
+        return self.ended is not None and self.store.have_failed_for(NEW_FORM_TIMEOUT_S, self.ended)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import time
 
 from ..system import atomic_files
 from .fencing import Fenced
+from .retries import Retries
 from .signed_record import SigningKey
 
 TYPE_CHECKING = False
@@ -15,27 +15,16 @@ if TYPE_CHECKING:
     from ..system.errors import Failure
     from .report_file import ReportFile
 
-# The pause after a failure of the store: the first one, and the longest, as it doubles.
-FIRST_RETRY_S = 1
-MAX_RETRY_S = 30
 
-
-class StoreConnection:
-    """`bucket`: None until the store was opened. `trouble`: the failure since the last success, and
-    `trouble_since` when the first of them occurred.
-    """
+class StoreConnection(Retries):
+    """`bucket`: None until the store was opened."""
 
     def __init__(self, run_dir: str, spec: RunSpec, report: ReportFile) -> None:
+        super().__init__()
         self.run_dir, self.spec, self.report = run_dir, spec, report
         self.bucket: Fenced | None = None
-        self.trouble: str | None = None
-        self.trouble_since: float | None = None
-        self.pause_s, self.due = FIRST_RETRY_S, 0.0
         # The time of access.json, in ns, whose content is used; 0: there was none.
         self.access_ns: int | None = None
-
-    def is_due(self) -> bool:
-        return time.monotonic() >= self.due
 
     def refresh(self) -> None:
         """Opens the store with the access that the plan names, or the one that was renewed since.
@@ -71,13 +60,6 @@ class StoreConnection:
         self.access_ns = changed_ns
         self.due = 0.0
 
-    def succeeded(self) -> None:
-        self.trouble, self.trouble_since, self.pause_s = None, None, FIRST_RETRY_S
-
     def failed(self, failure: Failure) -> None:
-        if self.trouble is None:
-            self.trouble_since = time.monotonic()
-        self.trouble = failure.with_aws()
-        self.due = time.monotonic() + self.pause_s
-        self.pause_s = min(MAX_RETRY_S, self.pause_s * 2)
+        super().failed(failure)
         self.report.save(trouble=self.trouble)

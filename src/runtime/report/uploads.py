@@ -11,6 +11,7 @@ import traceback
 from ..system import atomic_files, safe_walk
 from ..system.errors import Failure
 from .fencing import Superseded
+from .retries import NEW_FORM_TIMEOUT_S, Retries
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,14 +27,14 @@ class Saver:
     """Works in a thread, so that a large checkpoint does not delay the record. Only the reporter
     calls `look`.
 
-    `trouble`: what can not be saved, and why. `settled`: how many attempts have ended and are
+    `unfit`: what can not be saved, and why. `settled`: how many attempts have ended and are
     saved, or ended on another instance.
     """
 
     saved: Checkpoints | None
     artifacts: RunRecordArtifacts | None
     checkpoints: list[SavedCheckpoint]
-    trouble: str | None
+    unfit: str | None
     thread: threading.Thread | None
     failure: Failure | Superseded | None
 
@@ -53,7 +54,8 @@ class Saver:
         self.parts = Parts(bucket, os.path.join(run_dir, "parts.json"), account)
         self.project = Project(run_dir, spec, account)
         self.saved = None
-        self.artifacts, self.trouble = None, None
+        self.artifacts, self.unfit = None, None
+        self.retries = Retries()
         kept = atomic_files.read_object(os.path.join(run_dir, "checkpoints.json"))
         self.checkpoints = kept.get("kept", [])
         self.settled, self.done = settled, False
@@ -72,19 +74,44 @@ class Saver:
             or (extra is not None and extra["unsaved"] > 0)
         )
 
-    def look(self, record: dict[str, Any], ended: bool) -> None:
-        """Continues the uploads. Raises the failure of the last ones."""
-        if self.thread is not None and self.thread.is_alive():
-            return
-        self.thread = None
-        failure, self.failure = self.failure, None
-        if failure is not None:
-            raise failure
-        if not self.done:
-            self.thread = threading.Thread(target=self._work, args=(record, ended), daemon=True)
+    @property
+    def trouble(self) -> str | None:
+        """What is not saved, and why."""
+        failing = self.retries.trouble
+        later = [] if self.done or not failing else ["files can't be saved: %s" % failing]
+        return "; ".join(later + ([self.unfit] if self.unfit else [])) or None
+
+    def look(self, record: dict[str, Any], ended: float | None) -> None:
+        """Continues the uploads, again after a failure. `ended`: since when the run has ended, by
+        the monotonic clock; None: it has not.
+        """
+        if self.thread is not None:
+            if self.thread.is_alive():
+                return
+            self.thread = None
+            self._take_result(ended)
+        if not self.done and self.retries.is_due():
+            self.thread = threading.Thread(
+                target=self._work, args=(record, ended is not None), daemon=True
+            )
             self.thread.start()
             # Most uploads are quick: the next record has their result already.
             self.thread.join(0.05)
+
+    def _take_result(self, ended: float | None) -> None:
+        """Raises Superseded. Gives up what the store refuses for too long after the run's end: it
+        is on the instance alone.
+        """
+        failure, self.failure = self.failure, None
+        if failure is None:
+            self.retries.succeeded()
+            return
+        if isinstance(failure, Superseded):
+            raise failure
+        self.retries.failed(failure)
+        if ended is not None and self.retries.have_failed_for(NEW_FORM_TIMEOUT_S, ended):
+            self._no_artifacts(failure)
+            self.done = True
 
     def _work(self, record: dict[str, Any], ended: bool) -> None:
         try:
@@ -94,7 +121,7 @@ class Saver:
                 raise
             except Exception as error:
                 # A defect: another try meets it again. The artifacts do not wait for it.
-                self.trouble = "checkpoints can't be saved: %s" % described(error)
+                self.unfit = "checkpoints can't be saved: %s" % described(error)
             if ended:
                 self._save_artifacts()
                 self.done = True
@@ -124,7 +151,7 @@ class Saver:
             saved.look()
         self.checkpoints = list(saved.kept)
         unfit = ["a checkpoint can't be saved: %s" % why for _, why in sorted(saved.unfit.items())]
-        self.trouble = "; ".join(unfit) or None
+        self.unfit = "; ".join(unfit) or None
 
     def _checkpoints(self, attempt: int) -> Checkpoints:
         from ..checkpoints.checkpoints import Checkpoints

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 import unittest
 from unittest import mock
 
@@ -13,10 +14,11 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from directory_store import Store
 from runs import Trainings, unsigned
 
-from nx_ec2_runtime.report import log_upload, reporter
+from nx_ec2_runtime.report import log_upload, reporter, retries, uploads
 from nx_ec2_runtime.run_dir import log_trim
 from nx_ec2_runtime.run_dir.log_reader import read as read_log
 from nx_ec2_runtime.system import atomic_files
+from nx_ec2_runtime.system.errors import Failure
 
 STORE = {"access": "role"}
 # Three segments of log, a metric, two checkpoints, artifacts in two parts.
@@ -34,6 +36,25 @@ open("artifacts/small", "w").write("small")
 """
 
 
+class Refusing(Store):
+    """Refuses what has one of these names, a little later than a thread is waited for, until it has
+    done so `times` times.
+    """
+
+    def __init__(self, directory, names, times):
+        super().__init__(directory)
+        self.names, self.times = names, times
+
+    def put(self, name, data, content_type=None, condition=None):
+        if name.startswith(self.names) and self.times > 0:
+            self.times -= 1
+            time.sleep(0.06)
+            raise Failure(
+                "ACCESS_DENIED", "S3 refused it", aws="AccessDenied: kms, try %d" % self.times
+            )
+        return super().put(name, data, content_type, condition)
+
+
 class ReporterTest(Trainings):
     def setUp(self):
         super().setUp()
@@ -48,6 +69,56 @@ class ReporterTest(Trainings):
         part["store"] = STORE
         atomic_files.write_json(path, part)
         return state["directory"], log
+
+    def report_to(self, home, store, give_up):
+        """Reports to a store with short pauses. The `trouble` of the records that it wrote."""
+        said, put = [], store.put
+
+        def record(name, data, *rest, **more):
+            found = put(name, data, *rest, **more)
+            if name == "record.json":
+                said.append(unsigned(data)["trouble"])
+            return found
+
+        store.put = record
+        with mock.patch(
+            "nx_ec2_runtime.aws.bucket.open_bucket", lambda access: store
+        ), mock.patch.object(reporter, "TICK_S", 0.001), mock.patch.object(
+            retries, "FIRST_RETRY_S", 0.01
+        ), mock.patch.object(retries, "MAX_RETRY_S", 0.1), mock.patch.object(
+            uploads, "NEW_FORM_TIMEOUT_S", give_up
+        ):
+            it = reporter.Reporter(home)
+            it.run()
+        return said, it
+
+    def test_files_that_the_store_refuses_are_named_and_tried_again(self):
+        for names in ("part/", "artifacts.json", "checkpoint/"):
+            with self.subTest(names=names):
+                home, log = self.ended()
+                self.store = tempfile.mkdtemp(dir=self.root)
+                said, it = self.report_to(home, Refusing(self.store, names, 5), 600)
+                self.assert_told(home, log)
+                self.assertTrue(any(each and "AccessDenied: kms" in each for each in said), said)
+                self.assertIsNone(said[-1])
+                self.assertFalse(it.saver.unsaved)
+
+    def test_files_that_the_store_refuses_for_too_long_are_given_up(self):
+        for names in ("part/", "artifacts.json", "checkpoint/"):
+            with self.subTest(names=names):
+                home, _ = self.ended()
+                self.store = tempfile.mkdtemp(dir=self.root)
+                store = Refusing(self.store, names, 1000)
+                said, _ = self.report_to(home, store, 2)
+                self.assertTrue(any(each and "AccessDenied: kms" in each for each in said), said)
+                # The pauses grow.
+                self.assertGreater(store.times, 900)
+                record = unsigned(self.objects()["record.json"])
+                self.assertEqual((record["state"], record["outcome"]), ("ended", "succeeded"))
+                self.assertEqual("failed", record["artifacts"]["state"])
+                self.assertEqual("ACCESS_DENIED", record["artifacts"]["error"]["code"])
+                report = atomic_files.read_json(os.path.join(home, "report.json"))
+                self.assertTrue(report["saved"] and report["unsaved"])
 
     def report(self, home, kill=None):
         """A reporter as a process of its own; whether it came to its end, killed as it may be at
