@@ -65,6 +65,17 @@ describe('The results of a training that succeeded, as far as they can not be sa
     await takeDown('bytes');
   });
 
+  it('are tried again as long as the store refuses them, and the command says why', async () => {
+    const error = { code: 'AccessDenied', message: 'not allowed to use the key', status: 403 };
+    shop.at.aws.faults.add({ service: 's3', link: 'instance', action: 'PUT', path: '/part/', times: 3, error });
+    await train('refused', ['open("out/model.bin", "wb").write(os.urandom(3000))']);
+    expect(shop.printed).toMatch(
+      /files can't be saved: .*AccessDenied: not allowed to use the key\nIt is tried again\.\n/,
+    );
+    expect(shop.printed).toMatch(/What could not be saved is saved now\.\n/);
+    expect(launched('refused').map(({ state }) => state)).toEqual(['terminated']);
+  });
+
   it('end with the instance if it is configured so', async () => {
     const given = { train: { maxArtifactSize: '2KB' }, onFinish: { failure: 'terminate' } };
     expect(await message(train('terminate', SMALL_AND_BIG, given))).toContain('out/model.bin');

@@ -20,14 +20,22 @@ export function assertSaved(record: RunRecord, project: string): void {
     'COLLECT_FAILED',
     `The artifacts of ${record.id} could not be saved${error ? `: ${sanitizeForTerminal(error.message)} (${error.code})` : record.trouble ? `: ${sanitizeForTerminal(record.trouble)}` : ': the store has no record of its end'}`,
     {
-      next: `They are on ${record.instance} in ${sanitizeForTerminal(record.directory)}${artifacts?.state === 'failed' ? finalAdvice(error?.code) : `: run the same command to try again. ${nxRun(project, 'remote-doctor')} finds the cause.`}`,
+      next: `They are on ${record.instance} in ${sanitizeForTerminal(record.directory)}${artifacts?.state === 'failed' ? finalAdvice(error?.code, project) : `: run the same command to try again. ${nxRun(project, 'remote-doctor')} finds the cause.`}`,
     },
   );
 }
 
+/** The store refused them for 10 minutes (src/runtime/report/uploads.py). */
+const REFUSED = ['ACCESS_DENIED', 'KEY_REFUSED', 'EXPIRED', 'UPLOAD_FAILED', 'FETCH_FAILED', 'NO_ROLE'];
+
 /** Where the instance has said that it can't save them, it does not try again: the run counts as none that succeeded. */
-function finalAdvice(code: string | undefined): string {
-  const cause = code === 'UNSAFE_PATH' ? 'Have the training leave a directory of its own there, no link. ' : '';
+function finalAdvice(code: string | undefined, project: string): string {
+  const cause =
+    code === 'UNSAFE_PATH'
+      ? 'Have the training leave a directory of its own there, no link. '
+      : REFUSED.includes(code ?? '')
+        ? `${nxRun(project, 'remote-doctor')} finds the cause. To copy them: ${nxRun(project, 'remote-shell')}. `
+        : '';
   return ` as long as that instance exists, and are not saved any more. ${cause}The same command trains again.`;
 }
 

@@ -236,7 +236,7 @@ class Saver:
             "extra": None,
             "error": {
                 "code": failure.code,
-                "message": failure.message,
+                "message": failure.with_aws(),
                 "detail": failure.detail,
             },
         }

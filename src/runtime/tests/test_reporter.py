@@ -116,7 +116,9 @@ class ReporterTest(Trainings):
                 record = unsigned(self.objects()["record.json"])
                 self.assertEqual((record["state"], record["outcome"]), ("ended", "succeeded"))
                 self.assertEqual("failed", record["artifacts"]["state"])
-                self.assertEqual("ACCESS_DENIED", record["artifacts"]["error"]["code"])
+                error = record["artifacts"]["error"]
+                self.assertEqual("ACCESS_DENIED", error["code"])
+                self.assertIn("AccessDenied: kms", error["message"])
                 report = atomic_files.read_json(os.path.join(home, "report.json"))
                 self.assertTrue(report["saved"] and report["unsaved"])
 
