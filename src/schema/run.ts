@@ -1,7 +1,7 @@
 /** A run, as its instance and the store tell of it. The descriptions are those of docs/reference/fields.md. */
 import { z } from 'zod';
 import { shown, text, word } from '../report/text-schema';
-import { count, ms, runId } from './values';
+import { count, ms, runId, sha256 } from './values';
 
 export const outcome = z.enum(['succeeded', 'failed', 'cancelled', 'timed-out', 'interrupted', 'setup-failed', 'lost']);
 
@@ -140,6 +140,13 @@ export const runFacts = {
     .nullable()
     .default(null)
     .describe("Ports of the first node, written with `nodes`: torchrun's, and that of `MASTER_PORT`."),
+  nodeCheckpoints: z
+    .array(z.object({ rank: count, n: count, sha256: sha256.describe('Of `checkpoint/<n>.json` of that node.') }))
+    .max(1000)
+    .default([])
+    .describe(
+      'In the record of the first node, written with `nodes`: what all nodes resume the current attempt from, one checkpoint of each node that has saved any; empty: nothing that an earlier attempt has saved.',
+    ),
   failedNode: failedNode
     .nullable()
     .default(null)

@@ -64,6 +64,7 @@ export function recordOf(more: Partial<RunRecord> = {}): RunRecord {
     node: null,
     nodes: [],
     rendezvous: null,
+    nodeCheckpoints: [],
     failedNode: null,
     log: { size: 10, training: 5, truncated: false, hashes: null },
     warnings: [],

@@ -51,6 +51,8 @@ FIELDS = (
     "node",
     "nodes",
     "rendezvous",
+    "checkpoints",
+    "nodeCheckpoints",
     "failedNode",
 )
 
@@ -75,6 +77,15 @@ def run_prefix(spec: RunSpec) -> str:
 def node_path(rank: int) -> str:
     """What a node's keys begin with, below the prefix of the run."""
     return "node/%d/" % rank if rank else ""
+
+
+def node_bucket(spec: RunSpec, rank: int) -> Bucket:
+    """What the store has of a node of the run. That of the first node has the others' below it."""
+    from ..aws import bucket
+
+    access = spec["store"].copy()
+    access["prefix"] = run_prefix(spec) + node_path(rank)
+    return bucket.role_bucket(access)
 
 
 class NodeRecords:
@@ -143,11 +154,7 @@ class NodeRecords:
 
     def _open(self) -> Bucket:
         if self.bucket is None:
-            from ..aws import bucket
-
-            access = self.spec["store"].copy()
-            access["prefix"] = run_prefix(self.spec)
-            self.bucket = bucket.role_bucket(access)
+            self.bucket = node_bucket(self.spec, 0)
         return self.bucket
 
     def _read(self, bucket: Bucket, rank: int) -> RunRecord | None:

@@ -104,6 +104,7 @@ class RecordUpload:
             "node": record.get("node"),
             "nodes": record.get("nodes", []),
             "rendezvous": record.get("rendezvous"),
+            "nodeCheckpoints": record.get("nodeCheckpoints", []),
             "failedNode": record.get("failedNode"),
             "log": {
                 "size": self.log.size,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from . import node_stop
+from .checkpoint_choice import CheckpointChoice
 from .node_address import rendezvous_of
 from .node_group import END_TIMEOUT_S, LEAVING, POLL_S, NodeGroup
 from .node_stop import NodeStop, failed_node, is_of_run
@@ -47,9 +48,11 @@ class FirstNode(NodeGroup):
             address = peer.record["node"]["address"]
             found.append({"rank": peer.rank, "instance": peer.instance, "address": address})
         rendezvous = rendezvous_of(self.state["address"])
-        run.save(nodes=found, rendezvous=rendezvous)
+        checkpoints = CheckpointChoice(run, self.stops).find(peers)
+        run.save(nodes=found, rendezvous=rendezvous, nodeCheckpoints=checkpoints)
         run.log.say("all %d nodes are ready: attempt %d begins" % (self.count, self.attempt))
-        return Nodes(0, [each["address"] for each in found], rendezvous)
+        addresses = [each["address"] for each in found]
+        return Nodes(0, addresses, rendezvous, checkpoints=checkpoints)
 
     def is_decided(self, end: AttemptEnd) -> bool:
         stop = self.stops.requested()

@@ -1,5 +1,6 @@
-"""The checkpoint that a run on several nodes resumes from. Nodes share no file system: each gets
-the files that all of them have saved under one name. What attempts of different numbers of nodes
+"""Restores the checkpoint that a run on several nodes resumes from, as the first node has chosen it
+for all (`checkpoint_choice`). Nodes share no file system: each gets the files that all of them have
+saved under one name. What attempts of different numbers of nodes
 have saved is never put together: the shards of one number are no checkpoint with those of another.
 """
 
@@ -10,18 +11,17 @@ import json
 import os
 
 from ..checkpoints.checkpoint_source import MAX_MANIFEST_BYTES, MAX_PART_BYTES
-from ..report.node_records import node_path, run_prefix
-from ..report.signed_record import RECORD, SigningKey
+from ..report.node_records import node_bucket
 from ..system.errors import Failure
-from .supervised_run import Failed
+from .checkpoint_choice import before, restore_failed
+from .resume_checkpoint import kept_checkpoints
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Mapping, Sequence
+    from typing import Collection, Mapping, Sequence
 
-    from ..aws.bucket import Bucket
     from ..checkpoints.checkpoint_restore import Manifest
-    from ..system.documents import RunRecord, SavedCheckpoint
+    from ..system.documents import RunRecordNodeCheckpointsItem, SavedCheckpoint
     from .settled_checkpoints import SettledCheckpoints
     from .stop_check import StopCheck
     from .supervised_run import SupervisedRun
@@ -34,73 +34,51 @@ class NodeCheckpoints:
         self.run, self.stops, self.checkpoints = run, stops, checkpoints
         node = run.spec["node"]
         assert node
-        self.rank, self.count = node["rank"], node["count"]
+        self.rank = node["rank"]
 
-    def restore(self) -> None:
-        """Before an attempt that continues an earlier one: puts the newest checkpoint in place that
-        all nodes have saved. Failed where it can't be fetched.
+    def restore(self, chosen: Sequence[RunRecordNodeCheckpointsItem]) -> None:
+        """Before an attempt that continues an earlier one: puts in place what the first node has
+        chosen for all. Failed where it can't be fetched.
         """
-        run = self.run
+        kept = before(kept_checkpoints(self.run.run_dir), self.run.record["attempt"])
         try:
-            records = self._records()
-            kept = saved_before(records, run.record["attempt"])
-            chosen = choose(kept, self._nodes_of_attempts(records[0]))
-            if chosen is None:
-                if kept[0]:
-                    run.log.say(
-                        "no checkpoint was saved by all nodes that save any: none is restored"
-                    )
-                return
-            self._restore(chosen, kept)
+            if chosen:
+                self._restore(chosen, kept)
+            elif kept:
+                self._begin_anew(kept)
         except Failure as failure:
-            raise Failed(
-                "RESTORE_FAILED",
-                "the last checkpoint of the nodes can't be restored, and the training would start "
-                "from the beginning: %s" % failure.message,
-            )
+            raise restore_failed(failure)
 
-    def _bucket(self, rank: int) -> Bucket:
-        from ..aws import bucket
-
-        access = self.run.spec["store"].copy()
-        access["prefix"] = run_prefix(self.run.spec) + node_path(rank)
-        return bucket.role_bucket(access)
-
-    def _records(self) -> list[RunRecord]:
-        """The records of all nodes, by their ranks, with those that earlier attempts had more."""
-        found = [self._record(rank) for rank in range(self.count)]
-        most = max(self._nodes_of_attempts(found[0]).values(), default=0)
-        return found + [self._record(rank) for rank in range(self.count, most)]
-
-    def _nodes_of_attempts(self, first: RunRecord) -> dict[int, int]:
-        """How many nodes each earlier attempt had. The first node's record may not be in the store
-        yet as the first node has it.
+    def _begin_anew(self, kept: Sequence[SavedCheckpoint]) -> None:
+        """The others do not have what this node has saved: as they do, it begins with the
+        checkpoint of another run, if there is one.
         """
-        record: Mapping[str, Any] = first if self.rank else self.run.record
-        # Records of older clients do not say it.
-        return {each["n"]: each.get("nodes") or self.count for each in record["attempts"]}
+        run, resume = self.run, self.checkpoints.resume_checkpoint
+        run.log.say("what this node has saved is moved aside: not all nodes have it")
+        self._move_aside(kept, stay=())
+        run.save(restoredFrom=None)
+        manifest = resume.restore_newest(resume.sources())
+        if manifest:
+            resume.mark_saved(manifest)
 
-    def _record(self, rank: int) -> RunRecord:
-        self.stops.check()
-        _, record = SigningKey(self.run.spec).of_node(rank).read(self._bucket(rank), RECORD)
-        if record is None or record["id"] != self.run.spec["id"]:
-            raise Failure("RECORD_UNVERIFIED", "the record of node %d can't be read" % rank)
-        return record
-
-    def _restore(self, chosen: Sequence[SavedCheckpoint | None], kept: Any) -> None:
-        from ..checkpoints.checkpoint_restore import restore
+    def _restore(
+        self, chosen: Sequence[RunRecordNodeCheckpointsItem], kept: Sequence[SavedCheckpoint]
+    ) -> None:
+        from ..checkpoints.checkpoint_restore import lacking, restore
 
         run = self.run
-        own = chosen[self.rank] if self.rank < len(chosen) else None
-        manifests = self._manifests(chosen)
+        directory = os.path.join(run.run_dir, "checkpoints")
+        project = run.project_files()
+        manifests = {each["rank"]: self._manifest(each["rank"], each) for each in chosen}
         manifest, places = combined(manifests, self.rank)
+        own = next((each["n"] for each in chosen if each["rank"] == self.rank), 0)
         is_own = manifest == manifests.get(self.rank)
-        if is_own and own is not None and own["n"] == kept[self.rank][-1]["n"]:
-            # It was restored, or stands, as on one node.
+        later = [each for each in kept if each["n"] > own]
+        if is_own and not later and not lacking(manifest, directory, run.account, project=project):
             return
-        self._move_later_aside(own, kept[self.rank], manifest)
+        self._move_aside(later, stay=[each["name"] for each in manifest["names"]])
         data = json.dumps(manifest).encode()
-        buckets = {rank: self._bucket(rank) for rank in set(places.values())}
+        buckets = {rank: node_bucket(run.spec, rank) for rank in set(places.values())}
 
         def get_part(sha256: str) -> bytes | bytearray | None:
             self.stops.raise_if_requested()
@@ -109,82 +87,39 @@ class NodeCheckpoints:
         restore(
             data,
             hashlib.sha256(data).hexdigest(),
-            os.path.join(run.run_dir, "checkpoints"),
+            directory,
             get_part=get_part,
             account=run.account,
-            project=run.project_files(),
+            project=project,
         )
         self.checkpoints.resume_checkpoint.mark_saved(manifest)
-        first = chosen[0]
-        assert first
         unit = manifest["unit"]
-        run.save(restoredFrom={"run": run.spec["id"], "n": first["n"], "unit": unit})
+        run.save(restoredFrom={"run": run.spec["id"], "n": chosen[0]["n"], "unit": unit})
         others = sorted(set(places.values()) - {self.rank})
         if others:
             names = ", ".join(map(str, others))
             run.log.say("resumes from %s, with the files that node %s saved" % (unit, names))
 
-    def _manifests(self, chosen: Sequence[SavedCheckpoint | None]) -> dict[int, Manifest]:
-        """By rank, what the nodes have saved."""
+    def _manifest(
+        self, rank: int, saved: SavedCheckpoint | RunRecordNodeCheckpointsItem
+    ) -> Manifest:
+        """What a node has saved."""
         from ..checkpoints.checkpoint_restore import read
 
-        found: dict[int, Manifest] = {}
-        for rank, each in enumerate(chosen):
-            if each is None:
-                continue
-            self.stops.check()
-            name = "checkpoint/%d.json" % each["n"]
-            data = self._bucket(rank).get(name, limit=MAX_MANIFEST_BYTES)
-            if data is None:
-                how = "the checkpoint %d of node %d is not in the store" % (each["n"], rank)
-                raise Failure("RESTORE_FAILED", how)
-            found[rank] = read(bytes(data), each["sha256"])
-        return found
+        self.stops.check()
+        name = "checkpoint/%d.json" % saved["n"]
+        data = node_bucket(self.run.spec, rank).get(name, limit=MAX_MANIFEST_BYTES)
+        if data is None:
+            how = "the checkpoint %d of node %d is not in the store" % (saved["n"], rank)
+            raise Failure("RESTORE_FAILED", how)
+        return read(bytes(data), saved["sha256"])
 
-    def _move_later_aside(
-        self,
-        own: SavedCheckpoint | None,
-        kept: Sequence[SavedCheckpoint],
-        manifest: Manifest,
-    ) -> None:
-        """Moves what this node has saved after the chosen checkpoint: not all nodes have it."""
-        later = [each for each in kept if own is None or each["n"] > own["n"]]
-        stay = {each["name"] for each in manifest["names"]}
-        for each in later:
-            listed = self._manifests([None] * self.rank + [each])
-            for name in (each["name"] for each in listed[self.rank]["names"]):
-                if name not in stay:
-                    self.checkpoints.move_aside(name)
-
-
-def saved_before(records: Sequence[RunRecord], attempt: int) -> list[list[SavedCheckpoint]]:
-    """By rank, the checkpoints that were saved in earlier attempts, oldest first."""
-    return [
-        [each for each in record["checkpoints"] if each["attempt"] < attempt] for record in records
-    ]
-
-
-def choose(
-    kept: Sequence[Sequence[SavedCheckpoint]], nodes: Mapping[int, int]
-) -> list[SavedCheckpoint | None] | None:
-    """The newest checkpoint of the first node that each node has which has saved any, as each of
-    them has it, among those of attempts with as many nodes. None: there is none. `nodes`: of each
-    attempt.
-    """
-    for wanted in reversed(kept[0]):
-        count = nodes.get(wanted["attempt"])
-        alike = [
-            [each for each in saved if nodes.get(each["attempt"]) == count]
-            for saved in kept[:count]
-        ]
-        found = [newest_named(each, wanted["unit"]) for each in alike]
-        if all(mine or not each for mine, each in zip(found, alike)):
-            return found
-    return None
-
-
-def newest_named(kept: Sequence[SavedCheckpoint], unit: str) -> SavedCheckpoint | None:
-    return next((each for each in reversed(kept) if each["unit"] == unit), None)
+    def _move_aside(self, saved: Sequence[SavedCheckpoint], *, stay: Collection[str]) -> None:
+        """Moves what this node has saved aside, but for some names: not all nodes have it."""
+        for each in saved:
+            for name in self._manifest(self.rank, each)["names"]:
+                if name["name"] not in stay:
+                    self.checkpoints.move_aside(name["name"])
 
 
 def combined(manifests: Mapping[int, Manifest], own: int) -> tuple[Manifest, dict[str, int]]:

@@ -80,7 +80,12 @@ class NodeGroup(OtherNodes):
         """What the run's record says of the next attempt."""
         self.latched = self.announced = self.told_since = None
         return dict(
-            self.changes("preparing"), attempt=attempt, nodes=[], rendezvous=None, failedNode=None
+            self.changes("preparing"),
+            attempt=attempt,
+            nodes=[],
+            rendezvous=None,
+            nodeCheckpoints=[],
+            failedNode=None,
         )
 
     def stop_request(self) -> NodeStop | None:

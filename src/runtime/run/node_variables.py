@@ -6,9 +6,9 @@ import json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Mapping
+    from typing import Any, Mapping, Sequence
 
-    from ..system.documents import RunRecordRendezvous
+    from ..system.documents import RunRecordNodeCheckpointsItem, RunRecordRendezvous
 
 
 # The options of `accelerate launch` that say how the processes work together.
@@ -30,10 +30,20 @@ def is_other_node(run: Mapping[str, Any]) -> bool:
 
 
 class Nodes:
-    """`addresses`: of all nodes by their ranks; `rank`: of this one."""
+    """`addresses`: of all nodes by their ranks; `rank`: of this one; `checkpoints`: what all resume
+    from.
+    """
 
-    def __init__(self, rank: int, addresses: list[str], rendezvous: RunRecordRendezvous) -> None:
+    def __init__(
+        self,
+        rank: int,
+        addresses: list[str],
+        rendezvous: RunRecordRendezvous,
+        *,
+        checkpoints: Sequence[RunRecordNodeCheckpointsItem] = (),
+    ) -> None:
         self.rank, self.addresses, self.rendezvous = rank, addresses, rendezvous
+        self.checkpoints = checkpoints
 
     @property
     def count(self) -> int:

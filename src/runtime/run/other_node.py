@@ -77,7 +77,9 @@ class OtherNode(NodeGroup):
         found, rendezvous = peer.record["nodes"], peer.record["rendezvous"]
         if not found or not rendezvous:
             return None
-        return Nodes(self.rank, [each["address"] for each in found], rendezvous)
+        addresses = [each["address"] for each in found]
+        checkpoints = peer.record["nodeCheckpoints"]
+        return Nodes(self.rank, addresses, rendezvous, checkpoints=checkpoints)
 
     def is_decided(self, end: AttemptEnd) -> bool:
         peer = self.first

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..checkpoints.checkpoint_restore import Manifest
-    from ..system.documents import ResumeSource, RunSpec
+    from ..system.documents import ResumeSource, RunSpec, SavedCheckpoint
     from .stop_check import StopCheck
     from .supervised_run import SupervisedRun
 
@@ -110,8 +110,6 @@ class ResumeCheckpoint:
 
 def own_checkpoints(run_dir: str, spec: RunSpec) -> list[ResumeSource]:
     """The checkpoints that an attempt may resume from, newest first, as a plan's `resumeFrom`."""
-    path = os.path.join(run_dir, "checkpoints.json")
-    stored: dict[str, Any] = atomic_files.read_json(path) or {"kept": []}
     return [
         {
             "run": spec["id"],
@@ -120,5 +118,11 @@ def own_checkpoints(run_dir: str, spec: RunSpec) -> list[ResumeSource]:
             "prefix": spec["store"]["prefix"],
             "urls": None,
         }
-        for each in reversed(stored["kept"])
+        for each in reversed(kept_checkpoints(run_dir))
     ]
+
+
+def kept_checkpoints(run_dir: str) -> list[SavedCheckpoint]:
+    """What is saved of this run, or of this node of it, oldest first."""
+    stored: dict[str, Any] = atomic_files.read_object(os.path.join(run_dir, "checkpoints.json"))
+    return stored.get("kept", [])

@@ -214,6 +214,7 @@ def new_record(plan: Mapping[str, Any], run_dir: str, user: str) -> dict[str, An
         "node": None,
         "nodes": [],
         "rendezvous": None,
+        "nodeCheckpoints": [],
         "failedNode": None,
         "stop": None,
         "failure": None,

@@ -372,6 +372,11 @@ if TYPE_CHECKING:
         port: int
         masterPort: int
 
+    class RunStateNodeCheckpointsItem(TypedDict):
+        rank: int
+        n: int
+        sha256: str
+
     class RunState(TypedDict):
         id: str
         project: str
@@ -397,6 +402,7 @@ if TYPE_CHECKING:
         node: NodeState | None
         nodes: list[RunStateNodesItem]
         rendezvous: RunStateRendezvous | None
+        nodeCheckpoints: list[RunStateNodeCheckpointsItem]
         failedNode: FailedNode | None
         warnings: list[str]
         kind: Literal["training", "exec"]
@@ -483,6 +489,11 @@ if TYPE_CHECKING:
         port: int
         masterPort: int
 
+    class RunRecordNodeCheckpointsItem(TypedDict):
+        rank: int
+        n: int
+        sha256: str
+
     class RunRecordLogHashes(TypedDict):
         folded: int
         chain: str
@@ -556,6 +567,7 @@ if TYPE_CHECKING:
         node: NodeState | None
         nodes: list[RunRecordNodesItem]
         rendezvous: RunRecordRendezvous | None
+        nodeCheckpoints: list[RunRecordNodeCheckpointsItem]
         failedNode: FailedNode | None
         warnings: list[str]
         v: Literal[1]

@@ -129,6 +129,16 @@ class Nodes(Trainings):
         except FileNotFoundError:
             return None
 
+    def raw(self, rank):
+        """The node's record in the store as it lies there."""
+        with open(os.path.join(self.store, self.prefix(rank), "record.json"), "rb") as file:
+            return file.read()
+
+    def done(self, name):
+        """What scripts wait for by `when`."""
+        with open(os.path.join(self.shared, name), "w"):
+            pass
+
     def wait(self, holds, seconds=60):
         deadline = time.monotonic() + seconds
         while not holds():

@@ -2,13 +2,22 @@
 
 import hashlib
 import os
+import shutil
 import sys
+import tempfile
 import unittest
+from unittest import mock
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import package  # noqa: F401
+from directory_store import Store
+from runs import part
 
-from nx_ec2_runtime.run.node_checkpoints import choose, combined, saved_before
+from nx_ec2_runtime.report.node_records import node_bucket
+from nx_ec2_runtime.report.signed_record import SigningKey
+from nx_ec2_runtime.run.checkpoint_choice import CheckpointChoice, before, choose
+from nx_ec2_runtime.run.node_checkpoints import combined
+from nx_ec2_runtime.run.supervised_run import Failed
+from nx_ec2_runtime.system import atomic_files
 
 
 def saved(n, unit, attempt=1):
@@ -91,8 +100,57 @@ class ChooseTest(unittest.TestCase):
         )
 
     def test_only_those_of_earlier_attempts(self):
-        record = {"checkpoints": [saved(1, "a", 1), saved(2, "b", 2)]}
-        self.assertEqual(saved_before([record], 2), [[saved(1, "a", 1)]])
+        self.assertEqual(before([saved(1, "a", 1), saved(2, "b", 2)], 2), [saved(1, "a", 1)])
+
+
+class GoneNodeTest(unittest.TestCase):
+    """The first node chooses for two nodes what three have saved."""
+
+    def setUp(self):
+        self.root = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, self.root)
+        self.spec = part(
+            "r",
+            node={"rank": 0, "count": 2},
+            store={"access": "role", "prefix": "run/r/", "bucket": "b"},
+        )
+
+        def bucket(access):
+            directory = os.path.join(self.root, access["prefix"])
+            os.makedirs(directory, exist_ok=True)
+            return Store(directory)
+
+        patch = mock.patch("nx_ec2_runtime.aws.bucket.role_bucket", bucket)
+        patch.start()
+        self.addCleanup(patch.stop)
+        atomic_files.write_json(os.path.join(self.root, "checkpoints.json"), {"kept": self.kept})
+        attempts = [{"n": n, "nodes": 3} for n in (1, 2)]
+        run = mock.Mock(spec=self.spec, run_dir=self.root)
+        run.spec, run.record = self.spec, {"attempt": 3, "attempts": attempts}
+        self.choice = CheckpointChoice(run, mock.Mock())
+
+    kept = [saved(1, "last", 1), saved(2, "last", 2)]
+
+    def find(self, record):
+        if record:
+            data = SigningKey(self.spec).of_node(2).sign(dict(record, id="r"))
+            node_bucket(self.spec, 2).overwrite("record.json", data)
+        return self.choice.find([mock.Mock(record={"checkpoints": self.kept})])
+
+    def test_what_it_has_saved_counts(self):
+        found = self.find({"attempt": 2, "checkpoints": [saved(7, "last", 2)]})
+        self.assertEqual([(0, 2), (1, 2), (2, 7)], [(each["rank"], each["n"]) for each in found])
+
+    def test_a_record_of_it_from_before_its_last_attempt_is_not_believed(self):
+        for record, why in (
+            ({"attempt": 1, "checkpoints": []}, "older than its last attempt"),
+            (None, "can't be read"),
+        ):
+            shutil.rmtree(os.path.join(self.root, "run"), ignore_errors=True)
+            with self.assertRaises(Failed) as caught:
+                self.find(record)
+            self.assertEqual("RESTORE_FAILED", caught.exception.data["code"])
+            self.assertIn(why, caught.exception.data["message"])
 
 
 class CombinedTest(unittest.TestCase):

@@ -1,6 +1,7 @@
 """Runs on several nodes: they start together, and have one end."""
 
 import base64
+import hashlib
 import json
 import os
 import shutil
@@ -164,8 +165,7 @@ class NodesTest(Nodes):
         self.start_all(2, "if rank == 1:\n    when('may-end')\n    sys.exit(3)")
         self.wait(lambda: self.phase(0) == "exited")
         self.assertEqual(("running", None), (self.stored(0)["state"], self.stored(0)["outcome"]))
-        with open(os.path.join(self.shared, "may-end"), "w"):
-            pass
+        self.done("may-end")
         states = self.ends(2)
         self.assertEqual(["failed"] * 2, self.outcomes(states), self.told())
         self.assertEqual(3, states[0]["exitCode"])
@@ -316,6 +316,41 @@ open(unit + ".complete", "w").close()
 """
 
 
+RETRY = {"exitCodes": [75], "attempts": 2}
+# Each node saves two checkpoints, of the same names and with a content of its own.
+TWICE = """
+base = os.environ["NX_EC2_CHECKPOINT_DIR"]
+def save(name):
+    with open(os.path.join(base, name), "w") as file:
+        file.write("%s of node %d" % (name, rank))
+    open(os.path.join(base, name + ".complete"), "w").close()
+def found():
+    return sorted(name for name in os.listdir(base) if not name.endswith(".complete"))
+print("attempt %d finds %s" % (attempt, found()[-1:]))
+each("started-%d" % attempt, 2)
+if attempt == 1:
+    save("step-1")
+    when("may-save")
+    save("step-2")
+"""
+
+
+class OldRecords(Store):
+    """Each process of the second node that reads the first one's record gets an old one, and the
+    newest, by turns.
+    """
+
+    counts = {}
+
+    def read(self, name, limit=None, cut=False):
+        found = super().read(name, limit, cut)
+        old = self._object("old")
+        if name != "record.json" or not old or os.environ["AWS_SSM_INSTANCE_ID"][-1] != "2":
+            return found
+        count = self.counts[os.getpid()] = self.counts.get(os.getpid(), 0) + 1
+        return old if count % 2 else found
+
+
 class CheckpointTest(Nodes):
     def test_each_attempt_finds_the_newest_checkpoint_of_the_first_node_on_all(self):
         self.start_all(
@@ -366,11 +401,56 @@ class CheckpointTest(Nodes):
             self.assertIn(found, self.log(rank))
         self.assertEqual([3, 2, 3], [each["nodes"] for each in self.stored(0)["attempts"]])
 
-    def _continue(self, attempt, count):
+    def test_all_resume_from_what_the_first_node_has_chosen_whatever_lies_in_the_store(self):
+        self.start_all(2, TWICE + "sys.exit(75 if attempt == 1 else 0)", retry=RETRY)
+        self._wait_for_checkpoints(1)
+        self.bucket({"prefix": self.prefix(0)}).overwrite("old", self.raw(0))
+        self.done("may-save")
+        self.assertEqual(["succeeded"] * 2, self.outcomes(self.ends(2)), self.told())
+        for rank in range(2):
+            self.assertIn("attempt 2 finds ['step-2']", self.log(rank))
+        chosen = self.stored(0)["nodeCheckpoints"]
+        self.assertEqual([(0, 2), (1, 2)], [(each["rank"], each["n"]) for each in chosen])
+
+    def bucket(self, access):
+        found = super().bucket(access)
+        return OldRecords(found.directory) if access["prefix"] == self.prefix(0) else found
+
+    def test_a_node_does_not_resume_from_what_others_do_not_have(self):
+        script = TWICE.replace("attempt == 1", "attempt == 1 and rank == 1")
+        self.start_all(2, script + "sys.exit(75 if attempt == 1 else 0)", retry=RETRY)
+        self.done("may-save")
+        self.assertEqual(["succeeded"] * 2, self.outcomes(self.ends(2)), self.told())
+        for rank in range(2):
+            self.assertIn("attempt 2 finds []", self.log(rank))
+        self.assertIsNone(self.stored(1)["restoredFrom"])
+
+    def test_no_node_resumes_from_an_older_one_because_its_newest_is_damaged(self):
+        self.start_all(2, TWICE + "time.sleep(600)")
+        self._wait_for_checkpoints(1)
+        self.done("may-save")
+        self._wait_for_checkpoints(2)
+        stop_request.ask(self.run_dir(1), "interruption", 1)
+        self.assertEqual(["interrupted"] * 2, self.outcomes(self.ends(2)), self.told())
+        sha256 = hashlib.sha256(b"step-2 of node 1").hexdigest()
+        self.bucket({"prefix": self.prefix(1)}).overwrite("part/" + sha256, b"damaged")
+        self._continue(2, 2, TWICE)
+        self.wait(lambda: all(self.stored(rank)["attempt"] == 2 for rank in range(2)))
+        states = self.ends(2)
+        self.assertEqual(["RESTORE_FAILED"] * 2, [state["failure"]["code"] for state in states])
+
+    def _wait_for_checkpoints(self, count):
+        self.wait(
+            lambda: all(
+                len((self.stored(rank) or {}).get("checkpoints", [])) == count for rank in range(2)
+            )
+        )
+
+    def _continue(self, attempt, count, script=SHARDS + "time.sleep(600)"):
         self.top = os.path.join(self.root, "attempt-%d" % attempt)
         for rank in range(count):
             following = {"attempt": attempt, "heartbeat": self.stored(rank)["heartbeat"]}
-            self.at(rank, count, SHARDS + "time.sleep(600)", nextAttempt=following)
+            self.at(rank, count, script, nextAttempt=following)
 
     def _interrupt(self, attempt, count):
         def has_saved(rank):
@@ -561,10 +641,6 @@ class ForgedTest(Nodes):
     def overwrite(self, rank, data):
         self.bucket({"prefix": self.prefix(rank)}).overwrite("record.json", data)
 
-    def raw(self, rank):
-        with open(os.path.join(self.store, self.prefix(rank), "record.json"), "rb") as file:
-            return file.read()
-
     def test_the_record_of_one_node_is_not_another_s(self):
         # Node 1 has ended with 0, node 2 runs: its record is node 1's from here on.
         self.start_all(3, "sys.exit(0) if rank < 2 else when('may-end') or sys.exit(3)")
@@ -592,8 +668,7 @@ class ForgedTest(Nodes):
             self.overwrite(0, signed(forged, self.run_id, key))
             time.sleep(0.05)
         self.assertIsNone(self.state(1)["outcome"])
-        with open(os.path.join(self.shared, "may-end"), "w"):
-            pass
+        self.done("may-end")
         self.assertEqual(["failed"] * 2, self.outcomes(self.ends(2)), self.told())
 
     def test_an_old_record_that_is_put_back_is_no_sign_of_life(self):
