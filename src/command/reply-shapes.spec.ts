@@ -5,6 +5,7 @@ import { checkReply, checkSynced } from './reply-shapes';
 const HERE = 'i-0123456789abcdef0';
 const OTHER = 'i-0fedcba9876543210';
 const OWN = '20260101-000000-model-abcdef';
+const QUEUE = { gpus: 1, tickets: [{ run: OWN, exclusive: false, gpus: 1, priority: -1, granted: true }] };
 const FOREIGN = '20260101-000000-model-fedcba';
 
 const run = {
@@ -72,7 +73,7 @@ const operations = {
     { op: 'exec', exec: { id: OWN }, run: null },
     { run: { ...run, kind: 'exec', runKey: '', snapshot: '' }, log },
   ],
-  activity: [{ op: 'activity' }, { runs: [OWN], syncing: false }],
+  activity: [{ op: 'activity' }, { runs: [OWN], syncing: false, queue: QUEUE }],
   ready: [{ op: 'ready' }, { missing: { tool: 'uv', why: 'w', fix: 'f' }, free: 1 }],
   doctor: [{ op: 'doctor' }, { checks: [{ name: 'Python', ok: true, detail: '3.8', fix: null }] }],
 } as const;

@@ -247,6 +247,25 @@ describe('resolveConfiguration', () => {
       expect(startupTimeout).toBe(600_000);
     });
 
+    it('of a pool has one member by default, an idle timeout of 15 minutes and no recovery', () => {
+      const { launchSpec: it } = resolved({ type: 't3.micro', pool: 'gpu', spot: true });
+      expect(it).toMatchObject({ pool: { name: 'gpu', size: 1 }, idleTimeout: 900_000, recovery: 'none' });
+      expect(resolved({ type: 't3.micro', pool: 'gpu', size: 3, idleTimeout: '1h' }).launchSpec).toMatchObject({
+        pool: { name: 'gpu', size: 3 },
+        idleTimeout: 3_600_000,
+      });
+    });
+
+    it('of a pool gives a run a member to itself, unless the run says what it reserves', () => {
+      const reserves = (resources: object, pool?: string) =>
+        resolve({ ...base, instance: { type: 't3.micro', pool }, train: { script: 'train.py', resources } }).train
+          .resources;
+      expect(reserves({}, 'gpu')).toEqual({ exclusive: true, gpus: 0 });
+      expect(reserves({ gpus: 2 }, 'gpu')).toEqual({ exclusive: false, gpus: 2 });
+      expect(reserves({ exclusive: false }, 'gpu')).toEqual({ exclusive: false, gpus: 0 });
+      expect(reserves({})).toEqual({ exclusive: false, gpus: 0 });
+    });
+
     it('is merged from several places, unless one of them names an existing instance', () => {
       const low = { type: ['g5.xlarge', 'g4dn.xlarge'], onFinish: { failure: 'terminate' } };
       const high = { spot: true, onFinish: { success: 'keep 5m' } };
@@ -285,7 +304,23 @@ describe('resolveConfiguration', () => {
         /instance\.onFinish\.failure: must be "terminate"/,
       ],
       ['a time in a unit that is none', { onFinish: { failure: 'keep 3 moons' } }, /"keep 3 moons" has no duration/],
-      ['an unknown key', { size: 'large' }, /instance\.size: unknown; allowed are type, ami/],
+      ['an unknown key', { disk: 'large' }, /instance\.disk: unknown; allowed are type, pool/],
+      ['a size without a pool', { size: 2 }, /instance\.size: it is the size of a pool/],
+      ['a pool without members', { pool: 'gpu', size: 0 }, /instance\.size: /],
+      ['a pool of too many', { pool: 'gpu', size: 65 }, /instance\.size: /],
+      ['a name that is no word', { pool: 'GPU pool' }, /instance\.pool: must be 1 to 32 of/],
+      [
+        'a pool and a fleet',
+        { pool: 'gpu', spot: true, recovery: 'fleet' },
+        /"fleet" replaces the instance of one run/,
+      ],
+      ['a pool and recovery', { pool: 'gpu', spot: true, recovery: 'client' }, /"client" replaces the instance of one/],
+      [
+        'a pool that ends with a run',
+        { pool: 'gpu', onFinish: { success: 'stop' } },
+        /stays for other runs after a run/,
+      ],
+      ['a pool in a reservation', { pool: 'gpu', capacityReservation: 'cr-0123456789abcdef0' }, /into a reservation/],
       ['a wrong type', { type: 'large' }, /instance\.type: /],
       ['both kinds', { id: 'i-0123456789abcdef0', spot: true }, /instance\.spot: unknown/],
     ])('is refused: %s', (_, wrong, message) => {

@@ -51,6 +51,7 @@ function configurationOf(
   if (value.instance === undefined)
     throw missing(input, 'instance', 'an instance id ("i-…"), a Name, { "tag": { … } }, or { "type": "…" }');
   const declared = declaredConfiguration(plugin.values, own.values);
+  const instances = instancesOf(input, value.instance, readNodes(value.train.nodes).nodes);
   const configuration: Configuration = {
     ...value,
     projectRoot: input.projectRoot,
@@ -58,8 +59,8 @@ function configurationOf(
     declaredEnvironment: environmentChoice(declared.train),
     declaredSettings: settingsDigest(declared),
     bucket: value.bucket,
-    ...instancesOf(input, value.instance, readNodes(value.train.nodes).nodes),
-    train: trainOf(input, value.train),
+    ...instances,
+    train: trainOf(input, value.train, 'launchSpec' in instances.instance && !!instances.instance.launchSpec.pool),
   };
   delete (configuration as { $schema?: string }).$schema;
   if (isTraining(input.target)) assertNodes(configuration);

@@ -1,6 +1,7 @@
 import type { NamedInstance } from '../config/schema/instance-name';
 import { enforceInstancePolicy } from '../config/policy';
 import { describeInstance, type InstanceInfo } from '../instance/describe/describe-instances';
+import { poolOf } from '../instance/describe/ownership';
 import { mismatch } from '../instance/stop/required-tags';
 import { assertResourceId } from '../instance/stop/resource-id';
 import { Problem } from '../report/problem';
@@ -25,7 +26,10 @@ export async function checkInstance(
   const found = await describeInstance(aws, id);
   if (!found) return;
   // A colleague's run is looked at and logged as one's own is: the owner does not count.
-  const managed = mismatch(found.tags, await requiredTags(context, ['owner'])) === null;
+  const required = await requiredTags(context, ['owner']);
+  // A run may be on a member of a pool that the configuration no longer names.
+  const owner = { ...required.owner, pool: poolOf(found.tags) };
+  const managed = mismatch(found.tags, { ...required, owner }) === null;
   const allowed = enforceInstancePolicy({ ...found, managed }, workspaceRoot, process.env);
   if (managed || allowed || named.some((name) => isNamed(found, name))) return;
   throw new Problem(

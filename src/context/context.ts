@@ -17,7 +17,7 @@ import { Store } from '../store/store';
 import { machineState, stateDirectory } from '../workspace/state';
 import { treeId, workspaceIdentity } from '../workspace/identity';
 import { checkInstance } from './check-instance';
-import { requiredTags } from './required-tags';
+import { ownerOf, requiredTags } from './required-tags';
 import type { Configuration } from '../config/settings/types';
 import type { RunContext, InstanceContext, RemoteTarget } from './types';
 import type { TransferOptions } from '../sync/context';
@@ -36,7 +36,7 @@ export function createRunContext(
   const places = new Map<string, RemoteTarget>();
   const checks = new Map<string, Promise<void>>();
   const caller = async () => (await rememberedCaller(aws)) ?? learnCaller(aws);
-  const owner = async () => ({ workspace: workspaceIdentity(workspaceRoot), project, caller: await caller() });
+  const owner = async () => ownerOf(configuration, { workspaceRoot, project, caller: await caller() });
   const allowed = (instance: string): Promise<void> => {
     let check = checks.get(instance);
     if (!check) {
@@ -178,8 +178,7 @@ class Preflight {
 /** The ids of the instances that the configuration names. @param caller who owns those that were launched. */
 async function findNamed(runs: RunContext, caller: Promise<string>): Promise<string[]> {
   const { aws, configuration, project, workspaceRoot } = runs;
-  const workspace = workspaceIdentity(workspaceRoot);
-  const owner = async () => ({ workspace, project, caller: await caller });
+  const owner = async () => ownerOf(configuration, { workspaceRoot, project, caller: await caller });
   return findInstances(aws, await resolveSelectors({ ...runs, owner }, configuration.instances));
 }
 

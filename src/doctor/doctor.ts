@@ -5,6 +5,7 @@ import type { Check } from '../command/plan';
 import type { NamedInstance } from '../config/schema/instance-name';
 import type { Configuration } from '../config/settings/types';
 import { createInstanceContext } from '../context/context';
+import { ownerOf } from '../context/required-tags';
 import { instanceEndpoints, storeAccess } from '../context/store-access';
 import type { InstanceContext } from '../context/types';
 import { callerArn } from '../instance/describe/caller';
@@ -18,7 +19,6 @@ import { StoreKeys } from '../store/keys';
 import { postForm } from '../store/objects/post-form';
 import { secretParameter } from '../store/store-secret';
 import { Store } from '../store/store';
-import { workspaceIdentity } from '../workspace/identity';
 import { checkEnvironment } from './check-environment';
 import { checkLaunch } from './check-launch';
 import { checkServer } from './check-server';
@@ -134,7 +134,7 @@ class Doctor {
     const { configuration, project, workspaceRoot, signal } = this.options;
     const { instance, pricePerHour, bucket, prefix, train } = configuration;
     if (!('launchSpec' in instance)) return this.checkNodes();
-    const owner = { workspace: workspaceIdentity(workspaceRoot), project, caller: await callerArn(this.aws) };
+    const owner = ownerOf(configuration, { workspaceRoot, project, caller: await callerArn(this.aws) });
     const purpose = { owner, store: `${bucket}/${prefix}`, count: train.nodes };
     const checks = await checkLaunch(this.aws, instance.launchSpec, purpose, pricePerHour, signal);
     this.findings.addChecks('here', checks);
@@ -199,7 +199,10 @@ class Doctor {
       context = await createInstanceContext(configuration, project, workspaceRoot, printer);
     } catch (error) {
       await this.delete([probe.key]);
-      if ((error as Problem).code !== 'INSTANCE_MISSING') throw error;
+      const { code } = error as Problem;
+      // Of several members of a pool, none is meant.
+      const isPool = code === 'INSTANCE_AMBIGUOUS' && 'launchSpec' in configuration.instance;
+      if (code !== 'INSTANCE_MISSING' && !isPool) throw error;
       findings.add('instance', null, (error as Problem).what, (error as Problem).next);
       return;
     }

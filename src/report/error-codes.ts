@@ -110,6 +110,8 @@ const CLIENT_CODES = {
   PATH_INVALID: "A path can't be sent because of its name.",
   PATH_OUTSIDE: 'A path leads out of the workspace.',
   PLACEMENT: "The nodes of a run can't be launched in a cluster placement group.",
+  POOL_CLAIM: 'No instance type of the pool has as many GPUs as the run reserves.',
+  POOL_FULL: 'The pool has all its members, and none that the run could use or wait for.',
   POLICY: "A policy file does not allow a value, or can't be read.",
   PREFLIGHT: 'Several checks before the start failed; the message lists all of them.',
   PRICE: 'A price could not be looked up.',

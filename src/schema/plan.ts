@@ -242,6 +242,7 @@ export const readyOperation = z.object({ op: z.literal('ready'), environment: en
 export const activityOperation = z.object({
   op: z.literal('activity'),
   watchdog: z.boolean().describe('Fails if no watchdog runs for this root.'),
+  queue: z.boolean().describe('The reply tells the queue for the resources of the instance.').optional(),
 });
 
 export type SyncPart = z.infer<typeof syncSpec>;

@@ -1,6 +1,6 @@
 /** What the runtime replies to each operation. The descriptions are those of docs/reference/fields.md. */
 import { z } from 'zod';
-import { text } from '../report/text-schema';
+import { text, word } from '../report/text-schema';
 import { runState } from './run';
 import { count } from './values';
 
@@ -50,6 +50,23 @@ export const renewReply = z.object({ run: runState, report: runReport.nullable()
 export const activityReply = z.object({
   runs: z.array(text()).max(100_000).describe('Runs and commands that run, or whose results are still being saved.'),
   syncing: z.boolean(),
+  queue: z
+    .object({
+      gpus: count.describe('How many GPUs the instance has.'),
+      tickets: z
+        .array(
+          z.object({
+            run: word,
+            exclusive: z.boolean(),
+            gpus: count,
+            priority: z.number().int(),
+            granted: z.boolean().describe('Whether the run has its turn.'),
+          }),
+        )
+        .max(100_000),
+    })
+    .nullable()
+    .describe('All runs that have resources or wait for them; null: it was not asked for.'),
 });
 
 export const readyReply = z.object({

@@ -86,6 +86,16 @@ export class StoreKeys {
     return this.own(`launch/${specHash}`);
   }
 
+  /** Which runs are on their way to which member of a pool: docs/reference/formats.md, "Pool". */
+  reservations(specHash: string): string {
+    return this.own(`reservations/${specHash}`);
+  }
+
+  /** The keys of another project, or of a pool, in the same store. */
+  of(project: string): StoreKeys {
+    return new StoreKeys(this.prefix, project);
+  }
+
   /** The prefix of all that is a run's, ends in a slash; with '' that of all runs. */
   run(run: string): string {
     return this.own(run ? `run/${run}/` : 'run/');

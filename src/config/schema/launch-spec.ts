@@ -11,12 +11,30 @@ const finish = z
   .string()
   .regex(/^(terminate|stop|keep|keep \d+(\.\d+)?\s*[a-z]+)$/, 'must be "terminate", "stop", "keep", or "keep 30m"');
 
+export const MAX_POOL_SIZE = 64;
+const IDLE_TIMEOUT_MS = 3_600_000;
+/** A pool may have many members, and launches them again when they are needed. */
+const POOL_IDLE_TIMEOUT_MS = 900_000;
+
 /** An instance that is made when it is needed. */
 export const launchSpecSchema = z.strictObject({
   type: z
     .union([typeName, z.array(typeName).min(1).max(20)])
     .optional()
     .describe('Instance type, or several that are tried in order: each in all its zones, then the next.'),
+  pool: z
+    .string()
+    .regex(/^[a-z0-9-]{1,32}$/, 'must be 1 to 32 of a-z, 0-9 and -')
+    .optional()
+    .describe(
+      'Name of a pool of such instances: a training runs on a member that has room, else on a new one if there are fewer than "size", else it waits on a member. Projects of one workspace and caller that name the same pool, with the same launch spec, share its members.',
+    ),
+  size: z
+    .int()
+    .min(1)
+    .max(MAX_POOL_SIZE)
+    .optional()
+    .describe('With "pool": the number of its members, at most. Default: 1.'),
   ami: text
     .default('auto')
     .describe(
@@ -85,8 +103,10 @@ export const launchSpecSchema = z.strictObject({
     ),
   idleTimeout: z
     .union([z.literal(false), duration])
-    .prefault('1h')
-    .describe('The instance shuts itself down after this time without a run, a session, or load on GPU or CPU.'),
+    .optional()
+    .describe(
+      'The instance shuts itself down after this time without a run, a session, or load on GPU or CPU. Default: 1h; of a member of a pool, 15m.',
+    ),
   maxCost: z
     .number()
     .positive()
@@ -99,7 +119,7 @@ export const launchSpecSchema = z.strictObject({
     })
     .prefault({})
     .describe(
-      'What happens to the instance after the run that it was launched for: terminate, stop, keep (until another shutdown rule applies), or for example "keep 30m".',
+      'What happens to the instance after the run that it was launched for: terminate, stop, keep (until another shutdown rule applies), or for example "keep 30m". A member of a pool is always kept.',
     ),
   recovery: z
     .enum(['client', 'fleet', 'none'])
@@ -110,9 +130,17 @@ export const launchSpecSchema = z.strictObject({
   startupTimeout: duration.prefault('10m').describe('Time limit until Systems Manager reaches the instance.'),
 });
 
+/** Instances that several runs and projects share. */
+export interface Pool {
+  name: string;
+  /** How many members it has at most. */
+  size: number;
+}
+
 /** A validated launch spec. Durations are ms, sizes bytes. */
 export interface LaunchSpec {
   types: string[];
+  pool?: Pool;
   ami: string;
   spot: boolean | 'or-on-demand';
   volumeSize?: number;
@@ -143,8 +171,10 @@ type Written = z.output<typeof launchSpecSchema>;
  * @returns the reason if it contradicts itself or is incomplete.
  */
 export function resolveLaunchSpec(written: Written): LaunchSpec | { wrong: string; missing?: boolean } {
-  const { type, subnet, spot, onFinish, recovery, maxLifetime, ...rest } = written;
+  const { type, subnet, spot, onFinish, recovery, maxLifetime, pool, size, idleTimeout, ...rest } = written;
   if (type === undefined) return { wrong: 'instance.type', missing: true };
+  const wrongPool = poolFault(written);
+  if (wrongPool !== null) return { wrong: wrongPool };
   const words = Object.values(onFinish);
   const stops = words.includes('stop');
   if (stops && spot)
@@ -179,9 +209,25 @@ export function resolveLaunchSpec(written: Written): LaunchSpec | { wrong: strin
     types: [type].flat(),
     subnets: subnet === undefined ? undefined : [subnet].flat(),
     spot,
+    ...(pool === undefined ? {} : { pool: { name: pool, size: size ?? 1 } }),
+    idleTimeout: idleTimeout ?? (pool === undefined ? IDLE_TIMEOUT_MS : POOL_IDLE_TIMEOUT_MS),
     maxLifetime,
     shutdown: stops ? 'stop' : 'terminate',
     onFinish: { success: kept(onFinish.success), failure: kept(onFinish.failure) },
-    recovery: recovery ?? (spot ? 'client' : 'none'),
+    recovery: recovery ?? (spot && pool === undefined ? 'client' : 'none'),
   };
+}
+
+/** What does not go with a pool; null: nothing. */
+function poolFault({ pool, size, recovery = 'none', onFinish, capacityReservation }: Written): string | null {
+  if (pool === undefined)
+    return size === undefined ? null : 'instance.size: it is the size of a pool: name one with "pool".';
+  if (recovery !== 'none')
+    return `instance.recovery: "${recovery}" replaces the instance of one run, and a member of a pool has several. Leave it out: a run that is interrupted starts again with --resumeFrom.`;
+  const defaults = launchSpecSchema.shape.onFinish.parse(undefined);
+  if (onFinish.success !== defaults.success || onFinish.failure !== defaults.failure)
+    return 'instance.onFinish: a member of a pool stays for other runs after a run. Leave it out: "idleTimeout" ends it.';
+  return capacityReservation === undefined
+    ? null
+    : 'instance.capacityReservation: a pool does not launch into a reservation.';
 }

@@ -29,6 +29,12 @@ describe('A training of several nodes', () => {
     expect(check(2, { instance: { launchSpec: { recovery: 'client' } } })).toBeNull();
   });
 
+  it('does not run in a pool', () => {
+    expect(check(2, { instance: { launchSpec: { pool: { name: 'gpu', size: 2 } } } })).toMatch(
+      /"instance.pool" is set: a run uses one member of a pool\. Remove "pool" and "size"/,
+    );
+  });
+
   it('does not run on fewer instances that exist', () => {
     const id = (digit: number) => ({ id: `i-0123456789abcdef${digit}` });
     expect(check(2, { instance: id(0) })).toMatch(

@@ -59,6 +59,12 @@ export function assertNodes({ instance, instances, storeAccess, train }: Configu
       `Name ${train.nodes}: a list, or { "tag": { … }, "all": true }. Or set "instance" to { "type": "…" }: then ${train.nodes} instances are launched for each run.`,
       'instance',
     );
+  if ('launchSpec' in instance && instance.launchSpec.pool)
+    refuse(
+      '"instance.pool" is set: a run uses one member of a pool.',
+      'Remove "pool" and "size": then instances are launched for each run.',
+      'instance.pool',
+    );
   if ('launchSpec' in instance && instance.launchSpec.recovery === 'fleet')
     refuse(
       '"instance.recovery" is "fleet", which keeps one instance.',

@@ -12,9 +12,11 @@ import { splitWords, splitCommand } from '../syntax/words';
 import { posix, resolve, relative } from 'node:path';
 import { existsSync, realpathSync } from 'node:fs';
 
+/** @param isPool the training runs on a member of a pool. */
 export function trainOf(
   input: ConfigurationInput,
   train: z.infer<typeof configurationSchema>['train'],
+  isPool = false,
 ): Configuration['train'] {
   if (isTraining(input.target) && (train.script === undefined) === (train.command === undefined)) {
     throw train.script === undefined
@@ -65,9 +67,17 @@ export function trainOf(
     scratch,
     checkpoints,
     resumeArgs: list(train.resumeArgs, 'train.resumeArgs'),
-    resources: { exclusive: false, gpus: 0, ...train.resources },
+    resources: resourcesOf(train.resources, isPool),
     datasets,
   };
+}
+
+/** What a run reserves. One in a pool has a member to itself, unless it says what it needs. */
+function resourcesOf(
+  { exclusive, gpus = 0 }: z.infer<typeof configurationSchema>['train']['resources'],
+  isPool: boolean,
+): Configuration['train']['resources'] {
+  return { exclusive: exclusive ?? (isPool && gpus === 0), gpus };
 }
 
 /** A path that must stay inside the project, by text and, where it exists, really. */

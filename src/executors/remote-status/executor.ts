@@ -1,5 +1,6 @@
 import type { ExecutorContext } from '@nx/devkit';
 import { createRunContext } from '../../context/context';
+import { describePool, readPool } from '../../run/pool/describe-pool';
 import { showStatus } from '../../run/status/show-status';
 import { runTarget } from '../lib/run-target';
 import type { ExecutorOptions } from '../../config/schema/executor-options';
@@ -14,7 +15,9 @@ export default function remoteStatus(
     target.answerSignal(() => 'Interrupted. Nothing was changed.');
     const runContext = createRunContext(configuration, project, context.root, printer);
     try {
-      return { runs: await showStatus(runContext, options, signal) };
+      const pool = options.run ? null : await readPool(runContext, signal);
+      if (pool) printer.line(describePool(pool));
+      return { runs: await showStatus(runContext, options, signal), ...(pool ? { pool } : {}) };
     } finally {
       runContext.close();
     }

@@ -30,7 +30,12 @@ export default function remoteUp(
       const { aws } = runContext;
       const up =
         'launchSpec' in instance
-          ? await ensureProjectInstances(runContext, instance.launchSpec, { by: 'remote-up' }, signal)
+          ? await ensureProjectInstances(
+              runContext,
+              instance.launchSpec,
+              { by: 'remote-up', ...(instance.launchSpec.pool ? { slot: 0 } : {}) },
+              signal,
+            )
           : await startNamed(aws, await namesOf(target, aws), instance.startupTimeout, printer, signal);
       for (const { id } of up) printer.line(`${id} is ready.`);
       const [{ id, how, type, zone, market, tags }] = up;

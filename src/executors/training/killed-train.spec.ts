@@ -9,6 +9,7 @@ import { Workshop } from '../lib/executor-harness.fixture';
 jest.mock('./start-on-launched-instance.js', () => jest.requireActual('./start-on-launched-instance'), {
   virtual: true,
 });
+jest.mock('./start-in-pool.js', () => jest.requireActual('./start-in-pool'), { virtual: true });
 /** What a training prints is what it has read. It also counts how often it was started. */
 const TRAINING = `
 import os
@@ -92,6 +93,15 @@ describe('remote-train, killed again and again', () => {
       until(() => starts('ended') === 0 || launched('ended').some(({ state }) => state === 'terminated')),
     );
     expectRight('ended');
+  });
+
+  it('launches no more members of a pool than its size, and trains once', async () => {
+    const machine = { type: 't3.micro', instanceProfile: 'training', tags: { test: 'pool' }, pool: 'p', size: 2 };
+    await trainAndKill('pool', { instance: machine }, 1, 9);
+    expectRight('pool');
+    const alive = launched('pool').filter(({ state }) => state !== 'terminated');
+    expect(alive.length).toBeGreaterThan(0);
+    expect(alive.length).toBeLessThanOrEqual(2);
   });
 
   it.each([2, '1:2'])('launches nodes together (%s), starts each once, and ends both', async (nodes) => {

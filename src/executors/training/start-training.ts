@@ -42,6 +42,11 @@ export async function startTraining(
     const { startWithFleet } = await import('./start-with-fleet.js');
     return startWithFleet(target, configuration.instance.launchSpec, options, then);
   }
+  if ('launchSpec' in configuration.instance && configuration.instance.launchSpec.pool) {
+    const { pool } = configuration.instance.launchSpec;
+    const { startInPool } = await import('./start-in-pool.js');
+    return startInPool(target, { ...configuration.instance.launchSpec, pool }, options, detached, then);
+  }
   if ('launchSpec' in configuration.instance) {
     const { startOnLaunchedInstance } = await import('./start-on-launched-instance.js');
     return startOnLaunchedInstance(target, configuration.instance.launchSpec, options, detached, then);

@@ -4,7 +4,7 @@ import type { Input } from '../../aws/direct/operations';
 import { awsCode, awsProblem } from '../../aws/reason';
 import { callerIdentity } from '../../workspace/identity';
 import { stateOf, stateReason } from './find';
-import { TAG, tagText, type Owner } from './ownership';
+import { projectOf, TAG, tagText, type Owner } from './ownership';
 
 /** An instance with what matters of one that is made and ended. */
 export interface InstanceInfo {
@@ -48,7 +48,7 @@ export async function listOwnedInstances(
     {
       Filters: [
         { Name: `tag:${TAG.managed}`, Values: ['true'] },
-        { Name: `tag:${TAG.project}`, Values: [escapeFilterValue(tagText(owner.project))] },
+        { Name: `tag:${TAG.project}`, Values: [escapeFilterValue(tagText(projectOf(owner)))] },
         {
           Name: 'instance-state-name',
           Values: ['pending', 'running', 'stopping', 'stopped', ...(ending ? ['shutting-down'] : [])],
@@ -70,7 +70,7 @@ export function byAge(one: InstanceInfo, other: InstanceInfo): number {
 export function isOwn(tags: Record<string, string>, owner: Owner): boolean {
   return (
     tags[TAG.managed] === 'true' &&
-    tags[TAG.project] === tagText(owner.project) &&
+    tags[TAG.project] === tagText(projectOf(owner)) &&
     tags[TAG.workspace] === tagText(owner.workspace) &&
     callerIdentity(tags[TAG.owner] ?? '') === callerIdentity(tagText(owner.caller))
   );

@@ -9,6 +9,21 @@ export interface Owner {
   project: string;
   /** ARN. */
   caller: string;
+  /** The pool that the project uses: its members are of no project. */
+  pool?: string;
+}
+
+const POOL = 'pool:';
+
+/** What an owner's instances have as their project: the members of a pool have its name. */
+export function projectOf({ project, pool }: Pick<Owner, 'project' | 'pool'>): string {
+  return pool === undefined ? project : POOL + pool;
+}
+
+/** The pool of which an instance is a member, by its tags; undefined: of none. */
+export function poolOf(tags: Readonly<Record<string, string>>): string | undefined {
+  const project = tags[TAG.project] ?? '';
+  return project.startsWith(POOL) ? project.slice(POOL.length) : undefined;
 }
 
 /** The tags of all that nx-ec2 makes in EC2: docs/reference/formats.md, "Tags". */
@@ -40,9 +55,9 @@ export function tagText(text: string): string {
 /**
  * What an instance is found by again: the same for the same owner and what can't be changed of a machine that is there.
  * Shutdown rules, what becomes of it afterwards and tags may change without another one being made.
- * @param count how many are launched together: one of several is never taken for a single one.
+ * @param count how many are launched together: one of several is never taken for a single one. @param slot of a member of a pool.
  */
-export function specHash(owner: Owner, launchSpec: LaunchSpec, count = 1): string {
+export function specHash(owner: Owner, launchSpec: LaunchSpec, count = 1, slot?: number): string {
   const { types, ami, spot, volumeSize, subnets, securityGroups, instanceProfile, publicIp, userData } = launchSpec;
   const machine: unknown[] = [
     types,
@@ -58,7 +73,8 @@ export function specHash(owner: Owner, launchSpec: LaunchSpec, count = 1): strin
   const together = count > 1 ? [count, ...(launchSpec.placement ? [launchSpec.placement] : [])] : [];
   const { network = null, capacityReservation = null } = launchSpec;
   if (network ?? capacityReservation) machine.push([network, capacityReservation]);
-  const parts = [owner.workspace, owner.project, callerIdentity(owner.caller), machine, ...together];
+  const place = slot === undefined ? [] : [{ slot }];
+  const parts = [owner.workspace, projectOf(owner), callerIdentity(owner.caller), machine, ...together, ...place];
   return hash('sha256', JSON.stringify(parts), 'hex').slice(0, 24);
 }
 

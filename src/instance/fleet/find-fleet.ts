@@ -3,7 +3,7 @@ import type { Aws } from '../../aws/clients';
 import { awsProblem } from '../../aws/reason';
 import { sdk } from '../../aws/sdk';
 import { isOwn, escapeFilterValue } from '../describe/describe-instances';
-import { TAG, tagText, type Owner } from '../describe/ownership';
+import { projectOf, TAG, tagText, type Owner } from '../describe/ownership';
 
 /** What EC2 takes of a filter's values. */
 const MAX_FILTER_VALUES = 200;
@@ -42,7 +42,7 @@ export async function findFleet(aws: Aws, run: string, abortSignal?: AbortSignal
 /** The runs of a project that have a fleet or launch template of this caller. */
 export async function listOwnedFleets(aws: Aws, owner: Owner, abortSignal?: AbortSignal): Promise<string[]> {
   const what = `Could not look up the fleets of ${owner.project}.`;
-  const ofProject = await tagsOfFleets(aws, { key: TAG.project, value: tagText(owner.project) }, what, abortSignal);
+  const ofProject = await tagsOfFleets(aws, { key: TAG.project, value: tagText(projectOf(owner)) }, what, abortSignal);
   const ids = [...new Set(ofProject.map(({ ResourceId }) => ResourceId!))];
   const runs = new Set<string>();
   for (let from = 0; from < ids.length; from += MAX_FILTER_VALUES) {

@@ -39,15 +39,13 @@ export interface EnsuredInstance {
  */
 export async function ensureInstances(options: EnsureOptions): Promise<EnsuredInstance[]> {
   const { aws, owner, launchSpec, printer, signal, count = 1, min = count } = options;
-  const key = specHash(owner, launchSpec, count);
+  const key = specHash(owner, launchSpec, count, options.slot);
   const own = await listOwnedInstances(aws, owner, signal);
   const required = requiredTagsOf(options);
   const isMatch = ({ tags }: InstanceInfo) => tags[TAG.key] === key && mismatch(tags, required) === null;
-  reportOtherInstances(
-    own.filter((each) => !isMatch(each)),
-    owner,
-    printer,
-  );
+  // The other members of a pool are meant to be there.
+  const others = options.slot === undefined ? own.filter((each) => !isMatch(each)) : [];
+  reportOtherInstances(others, owner, printer);
   const found = await terminateDuplicates(options, key, own.filter(isMatch));
   if (found.length >= min) return takeAll(options, found, new Set());
   const launch = await new Launch(options, key, { ...LAUNCH_TIMEOUTS, ...options.timeouts }).run();

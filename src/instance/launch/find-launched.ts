@@ -2,7 +2,8 @@ import type { Aws } from '../../aws/clients';
 import { only, type NamedInstance } from '../describe/find';
 import type { LaunchSpec } from '../../config/schema/launch-spec';
 import { listOwnedInstances, type InstanceInfo } from '../describe/describe-instances';
-import { specHash, TAG } from '../describe/ownership';
+import { listMembers } from '../pool/members';
+import { projectOf, specHash, TAG } from '../describe/ownership';
 import { byLaunchIndex } from './instance-set';
 import { mismatch, refusal, type RequiredTags } from '../stop/required-tags';
 
@@ -17,6 +18,7 @@ export async function findLaunched(
   count: number,
   required: RequiredTags,
 ): Promise<NamedInstance> {
+  if (launchSpec.pool) return findMember(aws, launchSpec, required);
   const own = await listOwnedInstances(aws, required.owner);
   const of = (key: string) => own.filter(({ tags }) => tags[TAG.key] === key);
   const isMatch = ({ tags }: InstanceInfo) => mismatch(tags, required) === null;
@@ -29,4 +31,10 @@ export async function findLaunched(
   const [other] = [...alone, ...together];
   if (other && !matching.length) throw refusal(`The instance ${other.id}`, other.tags, required);
   return { id: only(matching, { tag: { [TAG.key]: key } }).id };
+}
+
+/** The only member of a pool, or the only one that runs. */
+async function findMember(aws: Aws, launchSpec: LaunchSpec, required: RequiredTags): Promise<NamedInstance> {
+  const { bySlot } = await listMembers(aws, launchSpec, required);
+  return { id: only([...bySlot.values()], { tag: { [TAG.project]: projectOf(required.owner) } }).id };
 }

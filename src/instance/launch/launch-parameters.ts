@@ -6,7 +6,7 @@ import { efaInterfaces } from './efa';
 import type { Image } from './image';
 import type { EfaSupport } from './machine-type';
 import type { Reservation } from './reservation';
-import { TAG, tagText, type Owner } from '../describe/ownership';
+import { projectOf, TAG, tagText, type Owner } from '../describe/ownership';
 import type { LaunchOption } from './launch-options';
 import { dollars, type Price, priceTag } from '../price/price';
 import { userData, type WatchdogConfig } from './user-data';
@@ -195,12 +195,12 @@ function managedTags(
       next: 'Names that begin with nx-ec2: or aws: are reserved.',
     });
   return {
-    Name: tagText(`nx-ec2 ${owner.project}`),
+    Name: tagText(`nx-ec2 ${projectOf(owner)}`),
     ...tags,
     [TAG.managed]: 'true',
     [TAG.key]: key,
     [TAG.workspace]: tagText(owner.workspace),
-    [TAG.project]: tagText(owner.project),
+    [TAG.project]: tagText(projectOf(owner)),
     [TAG.owner]: tagText(owner.caller),
     [TAG.store]: tagText(store),
     [TAG.by]: launchedBy,

@@ -18,6 +18,8 @@ export interface EnsureOptions {
   count?: number;
   /** The fewest of them that are enough; absent: all. */
   min?: number;
+  /** The slot of a pool for which one is launched; absent: it is of no pool. */
+  slot?: number;
   /** As configured, USD. */
   pricePerHour?: number;
   /** `remoteRoot`, as configured. */

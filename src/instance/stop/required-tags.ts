@@ -1,7 +1,7 @@
 import { Problem } from '../../report/problem';
 import { sanitizeForTerminal } from '../../report/terminal-text';
 import { callerIdentity } from '../../workspace/identity';
-import { TAG, tagText, type Owner } from '../describe/ownership';
+import { projectOf, TAG, tagText, type Owner } from '../describe/ownership';
 import { nxRun } from '../../report/shell-words';
 
 /** What the tags of a resource must say so that the client stops, terminates, cancels or deletes it. */
@@ -41,7 +41,7 @@ export function mismatches(tags: Readonly<Record<string, string>>, required: Req
   const rules: [tag: Mismatch['tag'], expected: string, same?: (value: string) => string][] = [
     ['managed', 'true'],
     ['workspace', tagText(owner.workspace)],
-    ['project', tagText(owner.project)],
+    ['project', tagText(projectOf(owner))],
     ['store', tagText(store), withoutSlash],
     ['owner', tagText(owner.caller), callerIdentity],
     ...(run === undefined ? [] : [['run', run] as ['run', string]]),

@@ -3,6 +3,7 @@ import type { EnsuredInstance } from '../../instance/launch/ensure-instance';
 import { ensureReady } from '../../instance/launch/ensure-ready';
 import { isAlive, describeInstance, type InstanceInfo } from '../../instance/describe/describe-instances';
 import { TAG } from '../../instance/describe/ownership';
+import { launchKeys } from '../../instance/pool/members';
 import { isRefusal } from '../../instance/stop/required-tags';
 import { managedInstance, NEW_INSTANCE_LAG_MS } from '../../instance/stop/managed';
 import { isResourceId } from '../../instance/stop/resource-id';
@@ -38,15 +39,17 @@ const SHUTDOWN_POLL_MS = 1_000;
 export async function ensureProjectInstances(
   context: RunContext,
   launchSpec: LaunchSpec,
-  purpose: Pick<EnsureOptions, 'by' | 'run' | 'deadline' | 'count' | 'min'>,
+  purpose: Pick<EnsureOptions, 'by' | 'run' | 'deadline' | 'count' | 'min' | 'slot'>,
   signal: AbortSignal,
   onUp?: (instances: EnsuredInstance[]) => void,
 ): Promise<EnsuredInstance[]> {
-  const { aws, store, keys, printer, configuration } = context;
+  const { aws, store, printer, configuration } = context;
+  const owner = await context.owner();
+  const keys = launchKeys(context.keys, owner);
   const { prefix, pricePerHour, remoteRoot: root, instance } = configuration;
   const options = { aws, store, keys, prefix, pricePerHour, root, printer, signal, launchSpec, ...purpose };
   const isUnused = (id: string) => isIdle(context, id, signal);
-  return ensureReady({ ...options, isIdle: isUnused, owner: await context.owner() }, instance.startupTimeout, onUp);
+  return ensureReady({ ...options, isIdle: isUnused, owner }, instance.startupTimeout, onUp);
 }
 
 /** Whether an instance says that nothing runs on it. One that Systems Manager does not reach is taken for idle. */

@@ -2,6 +2,7 @@ import type { LaunchSpec } from '../../config/schema/launch-spec';
 import type { RunContext } from '../../context/types';
 import { listOwnedInstances, type InstanceInfo } from '../../instance/describe/describe-instances';
 import { specHash, TAG, type Owner } from '../../instance/describe/ownership';
+import { launchKeys } from '../../instance/pool/members';
 import { LaunchJournal, type StoredLaunch } from '../../instance/launch/launch-journal';
 import type { RequiredTags } from '../../instance/stop/required-tags';
 import { cancelOpenRequests } from '../../instance/stop/terminate';
@@ -35,10 +36,8 @@ export async function instancesAfterLaunch(
   required: RequiredTags,
   signal?: AbortSignal,
 ): Promise<AfterLaunch> {
-  // remote-up launches one, and a training as many as it has nodes.
-  const launches = [...new Set([1, configuration.train.nodes])].map((count) => {
-    const key = specHash(owner, launchSpec, count);
-    return { key, count, journal: new LaunchJournal(store, keys, key) };
+  const launches = launchesOf(owner, launchSpec, configuration.train.nodes).map(({ key, count }) => {
+    return { key, count, journal: new LaunchJournal(store, launchKeys(keys, owner), key) };
   });
   const etags = new Set<string>();
   for (const began = steadyNow(); ; await sleep(1_000, signal)) {
@@ -61,6 +60,13 @@ export async function instancesAfterLaunch(
       );
     for (const launch of pending) etags.add(launch!.etag);
   }
+}
+
+/** What may have been launched: one by remote-up, as many as it has nodes by a training; in a pool, one in each slot. */
+function launchesOf(owner: Owner, launchSpec: LaunchSpec, nodes: number): { key: string; count: number }[] {
+  const { pool } = launchSpec;
+  if (!pool) return [...new Set([1, nodes])].map((count) => ({ key: specHash(owner, launchSpec, count), count }));
+  return Array.from({ length: pool.size }, (_, slot) => ({ key: specHash(owner, launchSpec, 1, slot), count: 1 }));
 }
 
 /** Whether a launch may have launched something a moment ago. */

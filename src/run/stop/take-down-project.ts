@@ -45,10 +45,34 @@ export async function takeDownProject(context: RunContext, owner: Owner, options
   const required = await requiredTags(context, !options.force ? [] : launchSpec ? ['store'] : EVERYTHING);
   if (!launchSpec) return takeDownFound(context, owner, await theNamed(context, options, required), required, options);
   const { own, changes } = await instancesAfterLaunch(context, owner, launchSpec, required, options.signal);
-  const ended = await takeDownFound(context, owner, ofStore(context, own, required), required, options);
+  const found = ofStore(context, own, required);
+  const isShared = launchSpec.pool && !options.force;
+  const unused = isShared ? await unusedMembers(context, found, options) : found;
+  const ended = await takeDownFound(context, owner, unused, required, options);
   if (context.configuration.train.nodes > 1 && !options.stop) await deleteGroups(context, required, options);
   if (changes !== null) throw launchChanges(context.project, changes, ended, options.stop);
   return ended;
+}
+
+/** The members of a pool that nothing uses: the others may be in use by other projects, and are named. */
+async function unusedMembers(
+  context: RunContext,
+  found: InstanceInfo[],
+  { signal }: TakeDownOptions,
+): Promise<InstanceInfo[]> {
+  const unused: InstanceInfo[] = [];
+  for (const each of found) {
+    const runs = each.state === 'running' ? await runsOn(context, each.id, signal) : [];
+    const use =
+      each.state === 'pending'
+        ? 'it is starting'
+        : runs === 'silent'
+          ? 'it does not report its activity'
+          : runs.length > 0 && `${runs.join(', ')} is active on it`;
+    if (use) context.printer.line(sanitizeForTerminal(`${each.id} is kept: ${use}. To end it too, add --force.`));
+    else unused.push(each);
+  }
+  return unused;
 }
 
 /** Deletes the placement groups of the project's launches, whose instances are terminated. */

@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Iterator
 
-    from ..system.documents import Resources, RunStateQueue
+    from ..system.documents import ActivityReplyQueueTicketsItem, Resources, RunStateQueue
 
 
 class Ticket:
@@ -37,6 +37,16 @@ class Ticket:
         if self.granted is not None:
             return True
         return (-self.priority, self.number) < (-other.priority, other.number)
+
+    def describe(self) -> ActivityReplyQueueTicketsItem:
+        """What others are told of it."""
+        return {
+            "run": self.run,
+            "exclusive": self.exclusive,
+            "gpus": self.gpus,
+            "priority": self.priority,
+            "granted": self.granted is not None,
+        }
 
     def write(self) -> None:
         stored = {

@@ -293,6 +293,7 @@ if TYPE_CHECKING:
     class ActivityOperation(TypedDict):
         op: Literal["activity"]
         watchdog: bool
+        queue: NotRequired[bool]
 
     class Resources(TypedDict):
         exclusive: bool
@@ -658,9 +659,21 @@ if TYPE_CHECKING:
         run: RunState
         report: RunReport | None
 
+    class ActivityReplyQueueTicketsItem(TypedDict):
+        run: str
+        exclusive: bool
+        gpus: int
+        priority: int
+        granted: bool
+
+    class ActivityReplyQueue(TypedDict):
+        gpus: int
+        tickets: list[ActivityReplyQueueTicketsItem]
+
     class ActivityReply(TypedDict):
         runs: list[str]
         syncing: bool
+        queue: ActivityReplyQueue | None
 
     class ReadyReplyMissing(TypedDict):
         tool: str

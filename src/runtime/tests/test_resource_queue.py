@@ -79,6 +79,13 @@ class ResourceQueueTest(Trainings):
         ids = [run["id"] for run in runs]
         highest = self.poll(ids[4])[0]["queue"]
         self.assertEqual(highest, {"before": 2, "holders": [ids[0], ids[2]]})
+        asked = {"v": 1, "op": "activity", "watchdog": False, "queue": True}
+        told = main.run(asked, self.root)["queue"]
+        self.assertEqual(told["gpus"], 4)
+        self.assertEqual(
+            [(each["run"], each["priority"], each["granted"]) for each in told["tickets"]],
+            [(run, priorities[n], n == 0) for n, run in enumerate(ids)],
+        )
         open(gate, "w").close()
         for run in ids:
             self.assertEqual(self.end(run)[0]["outcome"], "succeeded")

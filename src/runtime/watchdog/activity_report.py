@@ -10,7 +10,7 @@ from . import activity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..system.documents import ActivityOperation, ActivityReply
+    from ..system.documents import ActivityOperation, ActivityReply, ActivityReplyQueue
 
 
 def report(plan: ActivityOperation, root: str) -> ActivityReply:
@@ -24,4 +24,14 @@ def report(plan: ActivityOperation, root: str) -> ActivityReply:
     return {
         "runs": [run.id for run in activity.runs(*roots) if run.is_active or run.reports],
         "syncing": activity.syncing(*roots),
+        "queue": queue(root) if plan.get("queue") else None,
     }
+
+
+def queue(root: str) -> ActivityReplyQueue:
+    from ..run.resource_queue import ResourceQueue
+    from ..system.gpu_count import count_gpus
+
+    gpus = count_gpus()
+    with ResourceQueue(root, gpus) as tickets:
+        return {"gpus": gpus, "tickets": [each.describe() for each in tickets.tickets]}
