@@ -8,8 +8,8 @@ const PUBLISHED_IMAGES = ['auto', 'al2023', 'ubuntu-24.04', 'ubuntu-22.04', 'dee
 /** If a policy lists the instances that may be used, an instance may be launched only if the policy allows its type. */
 export function instanceRules(policy: Policy, name: InstanceName): Rule[] {
   if (!('launchSpec' in name)) return [['instance', policy.instances, selectorText(name)]];
-  const { types, instanceProfile, ami, subnets = [], securityGroups = [] } = name.launchSpec;
-  // If a policy limits the types, it must also allow the networks.
+  const { types, instanceProfile, ami, subnets = [], securityGroups = [], capacityReservation } = name.launchSpec;
+  // If a policy limits the types, it must also allow the networks, and capacity that others have reserved.
   const unnamed = policy.instanceTypes && [];
   return [
     ...types.map((type): Rule => ['instance.type', policy.instanceTypes ?? (policy.instances && []), type]),
@@ -18,6 +18,7 @@ export function instanceRules(policy: Policy, name: InstanceName): Rule[] {
     ['instance.ami', policy.images ?? (policy.users && PUBLISHED_IMAGES), ami],
     ...subnets.map((subnet): Rule => ['instance.subnet', policy.subnets ?? unnamed, subnet]),
     ...securityGroups.map((group): Rule => ['instance.securityGroups', policy.securityGroups ?? unnamed, group]),
+    ['instance.capacityReservation', policy.capacityReservations ?? unnamed, capacityReservation],
   ];
 }
 

@@ -14,6 +14,7 @@ export const policySchema = z.strictObject({
   images: list,
   subnets: list,
   securityGroups: list,
+  capacityReservations: list,
   regions: list,
   kmsKeys: list,
   users: list,

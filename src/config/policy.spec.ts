@@ -103,6 +103,7 @@ describe('several policies', () => {
 
   it.each([
     ['subnets', 'subnet', { subnets: ['subnet-01234567'] }],
+    ['capacityReservations', 'capacityReservation', { capacityReservation: 'cr-0000000001234567' }],
     ['securityGroups', 'securityGroups', { securityGroups: ['sg-01234567'] }],
   ])('that limit the types of launches allow none of their own %s, unless they name them', (key, setting, spec) => {
     const named = write(join(outside, 'named.json'), { instanceTypes: ['t3.*'] });

@@ -46,7 +46,7 @@ describe.each(UNREADABLE)('an object that S3 does not return (%s)', (why) => {
     expect(error).toMatchObject({
       code: 'STORE_UNREADABLE',
       message: expect.stringMatching(
-        /S3 has s3:\/\/bucket\/team\/v2\/\S+ and does not return it\.\nAWS says: (InvalidObjectState|InvalidRequest|AccessDenied|KMS\.DisabledException): [^]*aws s3 rm/,
+        /S3 has s3:\/\/bucket\/team\/v2\/\S+ and does not return it\.\nAWS says: (InvalidObjectState|InvalidRequest|AccessDenied|KMS\.DisabledException): [^]*aws (s3 rm|s3api restore-object --bucket bucket --key team\/v2\/\S+ --restore-request Days=7)/,
       ),
     });
     const { etag } = error as { etag: string };

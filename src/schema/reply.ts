@@ -14,6 +14,10 @@ export const logPiece = z.object({
 export const runReport = z.object({
   saved: z.boolean().describe('The store has all of the run.'),
   trouble: text(65536).nullable().optional().describe('Why the store could not be written last.'),
+  gaveUp: count
+    .nullable()
+    .optional()
+    .describe('When the reporter ended because the store had refused it for 10 minutes after the end of the run.'),
 });
 
 export const syncReply = z.object({

@@ -136,9 +136,9 @@ async function reconcileWithEc2(found: FoundRun, at: RunContext['at']): Promise<
   try {
     await at(record.instance).assertInstanceExists();
     if (isActive || record.metadata.recovery !== 'command') return record;
-    return lost(record, new Problem('RUN_LOST', 'it sent no more heartbeats'));
+    return lost(record, new Problem('RUN_LOST', 'it sent no more heartbeats'), found.age);
   } catch (error) {
-    if (error instanceof Problem && error.code === 'INSTANCE_GONE') return lost(record, error);
+    if (error instanceof Problem && error.code === 'INSTANCE_GONE') return lost(record, error, found.age);
     // A caller that may not ask follows the record.
     if (isActive) return record;
     throw error;

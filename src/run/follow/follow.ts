@@ -316,7 +316,7 @@ class Follower {
     } catch (error) {
       const problem = error as Problem;
       if (problem.code === 'INSTANCE_GONE') {
-        const gone = lost(record ?? recordOf(this.run), problem);
+        const gone = lost(record ?? recordOf(this.run), problem, this.watch.age);
         if (!awaitsReplacement(gone) || this.options.once) {
           if (record?.state === 'ended') this.warnIncomplete(record);
           return gone;
@@ -346,7 +346,8 @@ class Follower {
       );
     }
     // The store can't be told, and nothing more is to be expected.
-    if (run.outcome !== null && this.at >= log.size && report?.trouble && !record) return now;
+    const isOver = report?.gaveUp || (report?.trouble && !record);
+    if (run.outcome !== null && this.at >= log.size && isOver) return { ...now, trouble: report?.trouble ?? null };
     return null;
   }
 

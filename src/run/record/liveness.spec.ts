@@ -19,12 +19,15 @@ const RECORDS = runRecord.shape.state.options.flatMap((state) =>
 
 describe('the record of a run whose instance is gone', () => {
   it.each(RECORDS)('says success only if it says that the run has ended: $state, $outcome', (record) => {
-    const found = lost(record, gone);
+    const found = lost({ ...record, startedAt: 1000, endedAt: null }, gone, Date.now() - 5000);
     expect(isEnded(found)).toBe(record.outcome !== null || found.outcome === 'lost');
     expect(found.outcome === 'succeeded').toBe(record.state === 'ended' && record.outcome === 'succeeded');
     // A training that has failed has ended, whatever of it was saved.
     if (record.outcome !== null && record.outcome !== 'succeeded') expect(found.outcome).toBe(record.outcome);
     if (found.outcome !== 'lost' || record.outcome === 'lost') return;
+    expect(Math.round(found.endedAt! / 1000)).toBe(5);
+    expect(lost({ ...record, startedAt: 1000, endedAt: null }, gone, Infinity).endedAt).toBe(1000);
+    expect(lost({ ...record, endedAt: 3000 }, gone, 0).endedAt).toBe(3000);
     expect(found.failure).toMatchObject({
       code: 'INSTANCE_GONE',
       message: expect.stringContaining('i-1 is terminated'),

@@ -6,14 +6,17 @@ export const HEARTBEAT_TIMEOUT_MS = 40_000;
 
 /**
  * A run whose instance is gone. One whose training has succeeded is lost as well unless its record says that it has ended:
- * until then its results were still being saved.
+ * until then its results were still being saved. It counts as ended when it was last heard of.
+ * @param heard how long ago that was, ms; Infinity: never.
  */
-export function lost(record: RunRecord, why: Problem): RunRecord {
-  const { state, outcome } = record;
+export function lost(record: RunRecord, why: Problem, heard: number): RunRecord {
+  const { state, outcome, startedAt } = record;
   if (state === 'ended' || (outcome !== null && outcome !== 'succeeded')) return { ...record, state: 'ended' };
   const [reason] = why.message.split('\n');
   const message = outcome === null ? reason : `${RESULTS_LOST} (${reason.replace(/\.$/, '')})`;
-  return { ...record, state: 'ended', outcome: 'lost', failure: { code: why.code, message, exitCode: null } };
+  const ended = heard === Infinity ? startedAt : Math.max(startedAt ?? 0, Date.now() - heard);
+  const failure = { code: why.code, message, exitCode: null };
+  return { ...record, state: 'ended', outcome: 'lost', failure, endedAt: record.endedAt ?? ended };
 }
 
 /** Why a run is lost whose training has succeeded. */

@@ -14,6 +14,7 @@ from ..system import atomic_files
 from ..system.crash_log import log_crash
 from ..system.errors import Failure
 from ..system.file_lock import held
+from ..system.wall_clock import now_ms
 from . import node_records, spot_notice
 from .fencing import Superseded
 from .lost_run import end_lost_run
@@ -125,6 +126,7 @@ class Reporter:
             except Failure as failure:
                 self.store.failed(failure)
             if self._is_refused_for_good():
+                self.report.save(gaveUp=now_ms())
                 return
             time.sleep(TICK_S)
 
@@ -134,7 +136,7 @@ class Reporter:
         from .run_metrics import RunMetrics
 
         self.report = ReportFile(self.run_dir)
-        self.report.save()
+        self.report.save(gaveUp=None)
         self.store = StoreConnection(self.run_dir, self.spec, self.report)
         user = atomic_files.read_json(os.path.join(self.run_dir, "run.json"))["user"]
         self.account = training_user(user)

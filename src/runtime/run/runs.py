@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 # How long a start is watched, and how long a training that runs has to print something.
 START_WATCH_S = 3.0
 FIRST_OUTPUT_S = 0.2
+# How long no reporter is started after one has given up.
+GAVE_UP_PAUSE_MS = 120_000
 
 
 def directory(root: str, run_id: object) -> str:
@@ -61,11 +63,15 @@ def state(root: str, run_id: str) -> dict[str, Any]:
 
 
 def ensure_reported(run_dir: str) -> None:
-    """Starts the run's reporter again if it has ended before everything was uploaded."""
+    """Starts the run's reporter again if it has ended before everything was uploaded. Not at once
+    after it gave up: a client that follows is told of that, and a later command tries again.
+    """
     from ..report import reporter
 
     spec = atomic_files.read_json(os.path.join(run_dir, "plan.json"))
     told: Mapping[str, Any] = report(run_dir) or {}
+    if 0 <= now_ms() - (told.get("gaveUp") or 0) < GAVE_UP_PAUSE_MS:
+        return
     if spec and spec["store"] and not (told.get("saved") or told.get("superseded")):
         reporter.start(run_dir)
 

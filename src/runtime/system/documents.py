@@ -598,6 +598,7 @@ if TYPE_CHECKING:
     class RunReport(TypedDict):
         saved: bool
         trouble: NotRequired[str | None]
+        gaveUp: NotRequired[int | None]
 
     class SyncReply(TypedDict):
         head: str

@@ -15,10 +15,12 @@ from directory_store import Store
 from runs import Trainings, unsigned
 
 from nx_ec2_runtime.report import log_upload, reporter, retries, uploads
+from nx_ec2_runtime.run import runs
 from nx_ec2_runtime.run_dir import log_trim
 from nx_ec2_runtime.run_dir.log_reader import read as read_log
 from nx_ec2_runtime.system import atomic_files
 from nx_ec2_runtime.system.errors import Failure
+from nx_ec2_runtime.system.wall_clock import now_ms
 
 STORE = {"access": "role"}
 # Three segments of log, a metric, two checkpoints, artifacts in two parts.
@@ -87,7 +89,7 @@ class ReporterTest(Trainings):
             retries, "FIRST_RETRY_S", 0.01
         ), mock.patch.object(retries, "MAX_RETRY_S", 0.1), mock.patch.object(
             uploads, "NEW_FORM_TIMEOUT_S", give_up
-        ):
+        ), mock.patch.object(reporter, "lock_report", lambda run_dir: True):
             it = reporter.Reporter(home)
             it.run()
         return said, it
@@ -121,6 +123,27 @@ class ReporterTest(Trainings):
                 self.assertIn("AccessDenied: kms", error["message"])
                 report = atomic_files.read_json(os.path.join(home, "report.json"))
                 self.assertTrue(report["saved"] and report["unsaved"])
+
+    def test_a_reporter_that_has_given_up_is_not_started_again_at_once(self):
+        home, log = self.ended()
+        self.store = tempfile.mkdtemp(dir=self.root)
+        with mock.patch.object(reporter, "NEW_FORM_TIMEOUT_S", 0.5):
+            self.report_to(home, Refusing(self.store, "log/", 1000), 600)
+        report = atomic_files.read_json(os.path.join(home, "report.json"))
+        self.assertFalse(report["saved"])
+        self.assertIn("AccessDenied: kms", report["trouble"])
+        with mock.patch.object(reporter, "start") as start:
+            runs.ensure_reported(home)
+            start.assert_not_called()
+            # Nor does a clock that was set back keep it from starting.
+            for ago in (runs.GAVE_UP_PAUSE_MS + 1, -1000_000):
+                path = os.path.join(home, "report.json")
+                atomic_files.write_json(path, dict(report, gaveUp=now_ms() - ago))
+                runs.ensure_reported(home)
+            self.assertEqual(2, start.call_count)
+        self.assertTrue(self.report(home))
+        self.assert_told(home, log)
+        self.assertIsNone(atomic_files.read_json(path)["gaveUp"])
 
     def report(self, home, kill=None):
         """A reporter as a process of its own; whether it came to its end, killed as it may be at

@@ -248,13 +248,21 @@ export class ObjectReader {
     );
   }
 
+  private restoreCommand(key: string): string {
+    const [bucket] = this.requests.name('').slice('s3://'.length).split('/');
+    return `aws s3api restore-object --bucket ${shellWord(bucket)} --key ${shellWord(key)} --restore-request Days=7`;
+  }
+
   /** The error for an object that S3 has and does not return. */
   private async unreadable(key: string, error: unknown): Promise<StoreUnreadable> {
     const name = this.requests.name(key);
     // HEAD is refused as well for some of them; a listing has the ETag of each.
     const found = await this.listing.find(key).catch(() => null);
     const answered = Date.parse(answeredAt(error) ?? '') || (await this.now()).getTime();
-    const next = `Another program has written it, or a rule of the bucket archives or encrypts objects. If nobody needs it: aws s3 rm ${shellWord(name)}`;
+    const next =
+      awsCode(error) === 'InvalidObjectState'
+        ? `A rule of the bucket has archived it. To have S3 copy it back, which takes minutes to hours: ${this.restoreCommand(key)}\nThen run the same command again.`
+        : `Another program has written it, or a rule of the bucket archives or encrypts objects. If nobody needs it: aws s3 rm ${shellWord(name)}`;
     const reason = this.requests.problem('STORE_UNREADABLE', `S3 has ${name} and does not return it.`, error, next, []);
     return new StoreUnreadable(reason, found?.etag ?? null, found ? Math.max(0, answered - found.modified) : Infinity);
   }
