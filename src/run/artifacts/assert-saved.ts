@@ -20,7 +20,7 @@ export function assertSaved(record: RunRecord, project: string): void {
     'COLLECT_FAILED',
     `The artifacts of ${record.id} could not be saved${error ? `: ${sanitizeForTerminal(error.message)} (${error.code})` : record.trouble ? `: ${sanitizeForTerminal(record.trouble)}` : ': the store has no record of its end'}`,
     {
-      next: `They are on ${record.instance} in ${sanitizeForTerminal(record.directory)}${artifacts?.state === 'failed' ? finalAdvice(error?.code, project) : `: run the same command to try again. ${nxRun(project, 'remote-doctor')} finds the cause.`}`,
+      next: `They are on ${record.instance} in ${sanitizeForTerminal(record.directory)}${artifacts?.state === 'failed' && record.state === 'ended' ? finalAdvice(error?.code, project) : `: run the same command to try again. ${nxRun(project, 'remote-doctor')} finds the cause.`}`,
     },
   );
 }

@@ -4,6 +4,8 @@ import { deflateSync } from 'node:zlib';
 import { Problem } from '../../report/problem';
 import { StoreFixture } from '../../store/store.fixture';
 import { Moment } from '../../system/moment';
+import { assertSaved } from '../artifacts/assert-saved';
+import { isAllSaved } from '../record/all-saved';
 import { followRun, type FollowOptions } from './follow';
 import type { RunRecord } from '../record/record';
 import { RecordWatch } from '../record/record-poller';
@@ -108,6 +110,21 @@ describe('a run whose objects another program has changed', () => {
     ]);
     const whole = Buffer.concat([LOG, stored.subarray(LOG.length)]);
     expect((await follow(signed(LOG, state), whole, gone, putRecord, how)).warned).toEqual([]);
+  });
+
+  it('is no longer followed if its instance has given up saving it, and its record says why', async () => {
+    const running = recordOf({ state: 'running', outcome: null, exitCode: null, endedAt: null });
+    const log = { offset: 0, length: 10, size: 10, data: deflateSync(LOG).toString('base64') };
+    const report = { saved: false, trouble: 'AccessDenied: the key', gaveUp: 1000 };
+    const found = await follow(running, LOG, { run: recordOf(), log, report });
+    expect(found.ended).toMatchObject({ outcome: 'succeeded', trouble: 'AccessDenied: the key' });
+    expect(isAllSaved(found.ended)).toBe(false);
+    expect(() => assertSaved(found.ended, 'model')).toThrow(
+      expect.objectContaining({
+        message: expect.stringMatching(/AccessDenied: the key[^]*run the same command to try again/),
+      }),
+    );
+    expect(found.shown).toBe('0123456789');
   });
 
   it('is not followed without end if an old record hides its end', async () => {

@@ -14,6 +14,7 @@ import { SEGMENT_BYTES, StoredLog } from '../record/stored-log';
 import { LogStream } from './log-stream';
 import { Moment, steadyNow } from '../../system/moment';
 import type { RunContext } from '../../context/types';
+import { notSaved } from '../record/all-saved';
 import { HEARTBEAT_TIMEOUT_MS, lost } from '../record/liveness';
 import { inflated } from './log-piece';
 import { UNREACHABLE_CODES } from './unreachable';
@@ -346,8 +347,8 @@ class Follower {
       );
     }
     // The store can't be told, and nothing more is to be expected.
-    const isOver = report?.gaveUp || (report?.trouble && !record);
-    if (run.outcome !== null && this.at >= log.size && isOver) return { ...now, trouble: report?.trouble ?? null };
+    if (run.outcome !== null && this.at >= log.size && report?.gaveUp) return notSaved(now, report.trouble);
+    if (run.outcome !== null && this.at >= log.size && report?.trouble && !record) return now;
     return null;
   }
 

@@ -93,7 +93,8 @@ async function statusOf(context: RunContext, { record, age }: FoundRun, signal: 
     return { ...record, ...run, state, heard, silent: false };
   } catch (error) {
     if (signal.aborted) throw error;
-    if ((error as Problem).code === 'INSTANCE_GONE') return { ...lost(record, error as Problem, heard), heard, silent: false };
+    if ((error as Problem).code === 'INSTANCE_GONE')
+      return { ...lost(record, error as Problem, heard), heard, silent: false };
     return { ...record, heard, silent: true };
   }
 }
