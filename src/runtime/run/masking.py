@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import bisect
+import functools
 import html
 import itertools
 import json
 import re
+import string
 import unicodedata
-import urllib.parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,44 +59,110 @@ def forms(value: str) -> set[bytes]:
         for once in in_json(text):
             if once != text:
                 # JSON as Python shows it, in a URL and in HTML.
-                shown += [once.replace("\\", "\\\\"), html.escape(once)]
+                shown += [once.replace("\\", "\\\\"), html.escape(once), *in_python(once)]
                 found.update(in_urls(once.encode("utf-8", "surrogateescape")))
         shown += in_shell(text)
         escaped = html.escape(text)
         numbered = escaped.replace("&#x27;", "&#39;")
         shown += [escaped, numbered, numbered.replace("&quot;", "&#34;")]
-        # As Python shows a text, and bytes.
-        shown += [repr(text)[1:-1], ascii(text)[1:-1], repr(data)[2:-1]]
-        shown += [repr(text + "'\"")[1:-4], repr(data + b"'\"")[2:-4]]
+        shown += [in_escape(text), *in_python(text)]
+        # In YAML, and in CSV.
+        shown += [text.replace("'", "''"), text.replace('"', '""')]
         found.update(each.encode("utf-8", "surrogateescape") for each in shown)
     return {each for each in found if len(each) >= MIN_VALUE_LENGTH}
 
 
-# What libraries leave as it is in a URL, besides letters, digits and "_.-~": Python's quote (two),
-# encodeURIComponent, URLSearchParams (also quote_plus), a URL's password, its path and its query as
-# browsers write them, and requests.
-URL_SAFE = (
-    "",
-    "/",
-    "!'()*",
-    "*",
-    "!$%&'()*+,",
-    "!$%&'()*+,/:;=@[]|^",
-    "!$%&()*+,/:;=?@[]|^`{}",
-    "!#$%&'()*+,/:;=?@[]",
+# What encoders of a text for a URL leave as it is, besides letters, digits and "_.-~": Python's
+# quote (two), encodeURIComponent, URLSearchParams (also quote_plus), and encodeURI.
+URL_SAFE = ("", "/", "!'()*", "*", "!#$&'()*+,/:;=?@")
+# What parsers of whole URLs leave, in a password, in the path, in the query and behind "#":
+# urllib3, requests, and browsers, which encode "^" in a path only by the newer standard, and leave
+# "\\" and "'" for schemes that they do not know.
+PARSED_URL_SAFE = (
+    ("!$&'()*+,:;=", "!$&'()*+,/:;=@", "!$&'()*+,/:;=?@", "!$&'()*+,/:;=?@"),
+    ("!#$&'()*+,/:;=?@[]",) * 4,
+    *(
+        (
+            "!$&'()*+,",
+            "!$&'()*+,/:;=@[]|" + in_path,
+            "!$&()*+,/:;=?@[\\]^`{|}" + in_query,
+            "!#$&'()*+,/:;=?@[\\]^{|}",
+        )
+        for in_path, in_query in (("", ""), ("^", ""), ("\\", "'"), ("\\^", "'"))
+    ),
 )
 
 
-def in_urls(data: bytes) -> Iterator[bytes]:
-    for safe in URL_SAFE:
-        quoted = urllib.parse.quote(data, safe=safe)
-        for each in (quoted, quoted.replace("%20", "+"), quoted.replace("~", "%7E")):
-            yield each.encode()
-            yield re.sub("%..", lambda match: match.group().lower(), each).encode()
+PERCENT = re.compile("%[0-9A-Fa-f]{2}")
+HEXADECIMAL = ("%%%02X", "%%%02x")
 
 
-# What encoders of JSON escape besides what they must: Go, templates of HTML, and .NET.
-JSON_ESCAPED = ("<>&", "<>&'", "<>&'+`")
+def in_urls(data: bytes) -> set[bytes]:
+    """As encoders write it, and in each place of a URL that a parser has written anew."""
+    text = data.decode("latin-1")
+    ways = itertools.product(URL_SAFE, HEXADECIMAL, ("", "+"), ("", "~"))
+    found = {
+        text.translate(percent_table(safe, form, plus=plus, encoded=encoded))
+        for safe, form, plus, encoded in ways
+    }
+    # A parser leaves what is encoded already, or writes it anew.
+    for each in {text, PERCENT.sub(as_requests, text)}:
+        for sets, form in itertools.product(PARSED_URL_SAFE, HEXADECIMAL):
+            found.update(in_parsed_url(each, sets, form))
+    return {each.encode("latin-1") for each in found}
+
+
+def in_parsed_url(text: str, sets: tuple[str, ...], form: str) -> Iterator[str]:
+    """A text in each place of a URL, and where "?" and "#" in it begin the next place."""
+    password, path, query, fragment = sets
+
+    def parts(part: str, safe: str) -> set[str]:
+        return {part.translate(percent_table(safe + kept, form)) for kept in ("", "%")}
+
+    def in_path(part: str) -> set[str]:
+        # Browsers take the one for the other.
+        return parts(part, path) | parts(part.replace("\\", "/"), path)
+
+    yield from parts(text, password) | in_path(text) | parts(text, query) | parts(text, fragment)
+    before, mark, behind = text.partition("#")
+    way, question, asked = before.partition("?")
+    if mark or question:
+        begins = parts(before, query)
+        begins |= {a + question + b for a in in_path(way) for b in parts(asked, query)}
+        yield from (a + mark + b for a in begins for b in parts(behind, fragment))
+
+
+@functools.lru_cache(maxsize=None)
+def percent_table(safe: str, form: str, *, plus: str = "", encoded: str = "") -> dict[int, str]:
+    """For `translate`: what an encoder makes of each byte. `plus`: of a space; `encoded`: what it
+    encodes besides.
+    """
+    left = set(string.ascii_letters + string.digits + "_.-~" + safe) - set(encoded)
+    table = {byte: form % byte for byte in range(256) if chr(byte) not in left}
+    return {**table, ord(" "): plus} if plus else table
+
+
+def as_requests(match: re.Match[str]) -> str:
+    """What is encoded, as requests writes it."""
+    letter = chr(int(match.group()[1:], 16))
+    is_left = letter.isascii() and (letter.isalnum() or letter in "_.-~")
+    return letter if is_left else match.group().upper()
+
+
+def in_escape(text: str) -> str:
+    """As JavaScript's `escape` writes it."""
+    units = text.encode("utf-16-be", "surrogatepass")
+    codes = [units[at] << 8 | units[at + 1] for at in range(0, len(units), 2)]
+    return "".join(
+        chr(code)
+        if code < 128 and (chr(code).isalnum() or chr(code) in "@*_+-./")
+        else ("%%%02X" if code < 256 else "%%u%04X") % code
+        for code in codes
+    )
+
+
+# What encoders of JSON escape besides what they must: Go, templates of HTML, Gson, and .NET.
+JSON_ESCAPED = ("<>&", "<>&'", "<>&'=", "<>&'+`")
 
 
 def in_careful_json(once: str) -> Iterator[str]:
@@ -155,6 +222,13 @@ def is_text(letter: str) -> bool:
 def is_printed(letter: str) -> bool:
     """Whether the C library counts a letter as printable."""
     return unicodedata.category(letter) not in ("Cc", "Cn", "Cs", "Zl", "Zp")
+
+
+def in_python(text: str) -> Iterator[str]:
+    """As Python shows a text, and bytes: alone, and in a text that has both quotes."""
+    data = text.encode("utf-8", "surrogateescape")
+    yield from (repr(text)[1:-1], ascii(text)[1:-1], repr(data)[2:-1])
+    yield from (repr(text + "'\"")[1:-4], ascii(text + "'\"")[1:-4], repr(data + b"'\"")[2:-4])
 
 
 def in_json(text: str) -> tuple[str, str]:
