@@ -47,6 +47,10 @@ describe('the inferred targets of a workspace', () => {
     expect(Object.keys(targets.bad)).toEqual(Object.keys(targets.good));
     expect(targets.bad['remote-train']).toMatchObject({ cache: false });
     expect(targets.good['remote-train']).toMatchObject({ cache: true });
+    // Of both, Nx keeps the output by the hash of the inputs.
+    const withKey = expect.arrayContaining([{ runtime: expect.stringContaining('cache-key') }]);
+    expect(targets.good['remote-train'].inputs).toEqual(withKey);
+    expect(targets.bad['remote-train'].inputs).not.toEqual(withKey);
   });
 
   it('exist for an empty ec2.config.json, since the command line may name the script', async () => {

@@ -155,7 +155,9 @@ function caching(of: Inference): Pick<TargetConfiguration, 'cache' | 'outputs' |
       // What goes along from this machine decides the result as well.
       ...((train.passEnv ?? []) as string[]).map((env) => ({ env })),
       // Nx's own hash goes by times of change and knows nothing of git-ignored files or of S3: this one is of what is sent.
-      { runtime: cacheKeyCommand(workspaceRoot, projectRoot) },
+      // Without it, the failure of a configuration with a problem has another hash than what a valid one has in the cache: Nx
+      // keeps the output of a target that is not cached as well, by its hash.
+      ...(of.isValid === false ? [] : [{ runtime: cacheKeyCommand(workspaceRoot, projectRoot) }]),
       // With it, Nx computes the hash when the tasks that this one depends on have ended, not before.
       { dependentTasksOutputFiles: '**/*', transitive: true },
     ],
