@@ -209,7 +209,7 @@ const RUNTIME_CODES = {
   NOT_MANAGED: 'The instance or resource was not launched by nx-ec2, so it is left alone.',
   NOT_RESUMABLE: "The run can't be continued: it has ended, is another training, or lacks something it needs.",
   NOT_STARTED: "The training's program could not be started.",
-  NODES_MISSING: 'A node of the run was not started, or its record could not be read.',
+  NODES_MISSING: 'A node of the run was not started, or not replaced, or its record could not be read.',
   NODE_FAILED: 'The training of one of the nodes of the run failed.',
   NO_DIRECTORY: 'The directory of the run is no longer on the instance.',
   NO_METADATA: "The instance's metadata service does not answer.",

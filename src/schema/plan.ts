@@ -126,7 +126,16 @@ export const runSpec = z.object({
     .nullable()
     .describe('The run continues as this attempt from what the store has of it. `heartbeat`: that of the record read.'),
   node: z
-    .object({ rank: count, count })
+    .object({
+      rank: count,
+      count,
+      timeouts: z
+        .object({ start: seconds, replacement: seconds })
+        .optional()
+        .describe(
+          'How long the nodes of the first attempt, or of a later one, wait for a node that has not begun it. For nodes with a fleet; absent: 2 minutes.',
+        ),
+    })
     .nullable()
     .describe(
       'The node that this instance is, of a run on several; null: the run has one. `store.prefix` is that of the node: below that of the run, `node/<rank>/`, but for the first one.',

@@ -65,11 +65,18 @@ export function assertNodes({ instance, instances, storeAccess, train }: Configu
       'Remove "pool" and "size": then instances are launched for each run.',
       'instance.pool',
     );
-  if ('launchSpec' in instance && instance.launchSpec.recovery === 'fleet')
+  const isFleet = 'launchSpec' in instance && instance.launchSpec.recovery === 'fleet';
+  if (isFleet && train.minNodes !== undefined)
     refuse(
-      '"instance.recovery" is "fleet", which keeps one instance.',
-      'Set "recovery" to "client" or "none".',
+      '"instance.recovery" is "fleet", which keeps a fixed number of nodes.',
+      `Write the number of nodes: ${train.nodes}. Or set "recovery" to "client".`,
       'instance.recovery',
+    );
+  if (isFleet && instance.launchSpec.placement === 'cluster')
+    refuse(
+      '"instance.placement" is "cluster", in which fleets launch nothing: no one would delete the placement group.',
+      'Leave out "placement", or set "recovery" to "client".',
+      'instance.placement',
     );
   if (storeAccess === 'presigned')
     refuse(

@@ -36,6 +36,7 @@ export const TAG = {
   store: 'nx-ec2:store',
   by: 'nx-ec2:by',
   run: 'nx-ec2:run',
+  node: 'nx-ec2:node',
   price: 'nx-ec2:price',
   lifetime: 'nx-ec2:lifetime',
   deadline: 'nx-ec2:deadline',

@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto';
 import type {
   CreateFleetCommandInput,
   CreateLaunchTemplateCommandInput,
@@ -7,7 +8,11 @@ import type {
 import type { Aws } from '../../aws/clients';
 import { awsCode, awsProblem } from '../../aws/reason';
 import { sdk } from '../../aws/sdk';
+import { mapConcurrent } from '../../system/side-by-side';
+import { TAG } from '../describe/ownership';
 
+/** Fleets that are created at once. */
+const CONCURRENCY = 8;
 /** What EC2 takes of overrides. */
 const MAX_OVERRIDES = 300;
 /** The instance stops and saves its run first: so long after the deadline EC2 itself ends what is left, ms. */
@@ -16,9 +21,11 @@ const CLEANUP_MARGIN_MS = 10 * 60_000;
 /** What to request for a run: all of it follows from the run, so that two requests create one fleet. */
 export interface FleetRequest {
   run: string;
-  /** What its instances are made of, but for type and subnet. */
+  /** Each node has a fleet of its own, of capacity 1: it replaces this node, and no other. */
+  nodes: number;
+  /** What its instances are made of. */
   instance: RequestLaunchTemplateData;
-  /** Each of the types in each of the subnets. */
+  /** Each of the types in each of the subnets; empty: the template has both. */
   places: readonly { type: string; subnet: string }[];
   /** ms since the epoch: then its instance ends itself and it. */
   deadline: number;
@@ -48,21 +55,41 @@ export async function createLaunchTemplate(aws: Aws, request: FleetRequest, abor
   }
 }
 
-/** The fleet's id: with one client token for a run, the same for whoever asks again. */
-export async function createFleet(aws: Aws, request: FleetRequest, abortSignal?: AbortSignal): Promise<string> {
+/**
+ * Creates the fleets: with one client token for a node of a run, the same for whoever asks again.
+ * @param onCreated called with the id of each, also if another one can't be created.
+ */
+export async function createFleets(
+  aws: Aws,
+  request: FleetRequest,
+  onCreated: (id: string) => void,
+  abortSignal?: AbortSignal,
+): Promise<void> {
   const { CreateFleetCommand } = sdk.ec2();
   const ec2 = await aws.ec2();
-  try {
-    const created = await ec2.send(new CreateFleetCommand(fleetInput(request)), { abortSignal });
-    return created.FleetId!;
-  } catch (error) {
-    throw awsProblem('FLEET', `Could not create the fleet of ${request.run}.`, error);
-  }
+  const errors: unknown[] = [];
+  // After an error, those that are being created are waited for: they are to be deleted.
+  await mapConcurrent(Array(request.nodes).keys(), CONCURRENCY, async (rank) => {
+    if (errors.length) return;
+    try {
+      const created = await ec2.send(new CreateFleetCommand(fleetInput(request, rank)), { abortSignal });
+      onCreated(created.FleetId!);
+    } catch (error) {
+      errors.push(error);
+    }
+  });
+  if (errors.length) throw awsProblem('FLEET', `Could not create the fleet of ${request.run}.`, errors[0]);
 }
 
-function fleetInput({ run, places, deadline, tags }: FleetRequest): CreateFleetCommandInput {
+/** EC2 takes 64 characters of a token. */
+function clientToken(run: string, rank: number): string {
+  return rank ? hash('sha256', `${run}/node/${rank}`, 'hex') : run;
+}
+
+function fleetInput({ run, nodes, places, deadline, tags }: FleetRequest, rank: number): CreateFleetCommandInput {
+  const node = nodes > 1 ? [{ Key: TAG.node, Value: String(rank) }] : [];
   return {
-    ClientToken: run,
+    ClientToken: clientToken(run, rank),
     Type: 'maintain',
     TargetCapacitySpecification: {
       TotalTargetCapacity: 1,
@@ -79,12 +106,13 @@ function fleetInput({ run, places, deadline, tags }: FleetRequest): CreateFleetC
     LaunchTemplateConfigs: [
       {
         LaunchTemplateSpecification: { LaunchTemplateName: templateName(run), Version: '1' },
-        Overrides: places.slice(0, MAX_OVERRIDES).map(({ type, subnet }) => ({
-          InstanceType: type as 't3.micro',
-          SubnetId: subnet,
-        })),
+        Overrides: places.length
+          ? places
+              .slice(0, MAX_OVERRIDES)
+              .map(({ type, subnet }) => ({ InstanceType: type as 't3.micro', SubnetId: subnet }))
+          : undefined,
       },
     ],
-    TagSpecifications: [{ ResourceType: 'fleet', Tags: tags }],
+    TagSpecifications: [{ ResourceType: 'fleet', Tags: [...tags, ...node] }],
   };
 }

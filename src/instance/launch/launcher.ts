@@ -12,7 +12,7 @@ import { timesOf } from './launch-parameters';
 import { findByClientToken, describeInstances, isAlive, type InstanceInfo } from '../describe/describe-instances';
 import { launchInputs } from './launch-inputs';
 import { noCapacity } from './no-capacity';
-import { nodeNetwork } from './node-network';
+import { nodeNetwork, unknownNetwork } from './node-network';
 import { LaunchPlacement } from './placement';
 import { assertRoom } from './reservation';
 import { describeLaunchOption, isSameLaunchOption, type LaunchOption } from './launch-options';
@@ -106,8 +106,7 @@ export class Launch {
       printer.line(
         `These subnets have fewer than ${this.count} free addresses, and are not tried: ${full.join(', ')}.`,
       );
-    if (unknown !== null)
-      printer.warn(`It is not known whether security groups let the instances reach one another. ${unknown}`);
+    if (unknown !== null) printer.warn(unknownNetwork(unknown));
     return options;
   }
 

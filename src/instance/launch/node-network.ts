@@ -48,6 +48,11 @@ export async function nodeNetwork(
   return { options, full, unknown: await assertReachable(aws, launchSpec, used, signal) };
 }
 
+/** @param why as `unknown` of a network. */
+export function unknownNetwork(why: string): string {
+  return `It is not known whether security groups let the instances reach one another. ${why}`;
+}
+
 function freeAddresses({ AvailableIpAddressCount }: Subnet): number {
   return AvailableIpAddressCount ?? Infinity;
 }

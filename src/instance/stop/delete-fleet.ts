@@ -20,11 +20,16 @@ export interface CheckedFleet {
 
 /**
  * Looks up what has the tag of a run, or its template's name, and has the required tags; null where nothing is there.
+ * @param known fleets that were created just now: EC2 may not list them by their tags yet.
  * @throws Problem where all that is there does not match.
  */
-export async function checkFleet(aws: Aws, required: RequiredRunTags): Promise<CheckedFleet | null> {
+export async function checkFleet(
+  aws: Aws,
+  required: RequiredRunTags,
+  known: readonly string[] = [],
+): Promise<CheckedFleet | null> {
   const found = await findFleet(aws, required.run);
-  const { fleets, refused } = await managedFleets(aws, found.fleets, required);
+  const { fleets, refused } = await managedFleets(aws, [...new Set([...found.fleets, ...known])], required);
   const template = await managedTemplate(aws, templateName(required.run), required).catch((error: unknown) => {
     if (!isRefusal(error)) throw error;
     refused.push(error);
@@ -40,8 +45,8 @@ export async function checkFleet(aws: Aws, required: RequiredRunTags): Promise<C
  * Deletes a run's template, then its fleets with their instances: a fleet without a template launches nothing.
  * @returns whether anything of it was there. @throws Problem as `checkFleet` does.
  */
-export async function deleteFleet(aws: Aws, required: RequiredRunTags): Promise<boolean> {
-  const found = await checkFleet(aws, required);
+export async function deleteFleet(aws: Aws, required: RequiredRunTags, known?: readonly string[]): Promise<boolean> {
+  const found = await checkFleet(aws, required, known);
   if (!found) return false;
   if (found.template) await deleteTemplate(aws, found.template);
   await deleteFleets(aws, found.fleets);

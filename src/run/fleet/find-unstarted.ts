@@ -18,8 +18,8 @@ const FIND_POLL_MS = 1_000;
 /** A run whose fleet was not seen to begin it. */
 export interface UnstartedRun {
   id: string;
-  /** null: there is its template alone. */
-  fleet: string | null;
+  /** Those that were created; empty: there is its template alone. */
+  fleets: string[];
 }
 
 /**
@@ -56,5 +56,5 @@ export async function findExistingRun(
   if (fleets.length && last.record)
     return (await mayTakeResult(context, last.record)) ? { run: last.record, attached: 'running' } : null;
   // A template without a fleet is of one that was killed between the two.
-  return fleets.length || (template && !last.record) ? { id: last.run, fleet: fleets[0] ?? null } : null;
+  return fleets.length || (template && !last.record) ? { id: last.run, fleets } : null;
 }

@@ -6,7 +6,14 @@ const context = (SettingValue: string) => {
   const send = jest.fn(async () => ({ ServiceSetting: { SettingValue } }));
   const ec2 = jest.fn(() => Promise.reject(new Error('EC2 was asked')));
   const aws = { ssm: async () => ({ send }), ec2, region: async () => 'eu-west-1' };
-  return { ec2, context: { aws, configuration: {}, printer: { detail: () => undefined } } as unknown as RunContext };
+  return {
+    ec2,
+    context: {
+      aws,
+      configuration: { train: { nodes: 1 } },
+      printer: { detail: () => undefined },
+    } as unknown as RunContext,
+  };
 };
 const lookUp = (of: RunContext, instanceProfile?: string) =>
   resolveFleetInputs(of, { types: ['t3.micro'], instanceProfile } as never, {} as never);

@@ -7,7 +7,8 @@ import { imagesOf, type Image } from '../../instance/launch/image';
 import { launchParameters, lifetimeOf } from '../../instance/launch/launch-parameters';
 import { machineTypes } from '../../instance/launch/machine-type';
 import type { Owner } from '../../instance/describe/ownership';
-import { placements, type LaunchOption } from '../../instance/launch/launch-options';
+import { describeLaunchOption, placements, type LaunchOption } from '../../instance/launch/launch-options';
+import { nodeNetwork, unknownNetwork } from '../../instance/launch/node-network';
 import { priceOf, type Price } from '../../instance/price/price';
 import type { WatchdogConfig } from '../../instance/launch/user-data';
 import { Problem } from '../../report/problem';
@@ -17,8 +18,10 @@ import type { RunContext } from '../../context/types';
 /** What is known of a fleet before its run is. */
 export interface FleetInputs {
   launchSpec: LaunchSpec;
+  nodes: number;
   owner: Owner;
   image: Image;
+  /** Of several nodes one: all are of one type, in one subnet, also those that replace others. */
   options: LaunchOption[];
   /** Of the first type, where it is cheapest. */
   price: Price | null;
@@ -31,12 +34,16 @@ export async function resolveFleetInputs(
   owner: Owner,
   signal?: AbortSignal,
 ): Promise<FleetInputs> {
+  const { nodes } = configuration.train;
   await assertProfile(aws, launchSpec, signal);
-  const [types, options, price] = await Promise.all([
-    machineTypes(aws, launchSpec.types, signal),
-    placements(aws, launchSpec, signal),
-    priceOf(aws, { type: launchSpec.types[0], market: 'spot' }, configuration.pricePerHour, (text) =>
-      printer.detail(text),
+  const options = await launchOptions({ aws, printer }, launchSpec, nodes, signal);
+  const [types, price] = await Promise.all([
+    machineTypes(aws, nodes > 1 ? [options[0].type] : launchSpec.types, signal),
+    priceOf(
+      aws,
+      { type: nodes > 1 ? options[0].type : launchSpec.types[0], market: 'spot' },
+      configuration.pricePerHour,
+      (text) => printer.detail(text),
     ),
   ]);
   const images = await imagesOf(aws, launchSpec.ami, types, signal);
@@ -47,12 +54,26 @@ export async function resolveFleetInputs(
       next: 'Name types of one architecture, with a GPU or all without, or an "ami" that fits all.',
     });
   }
-  return { launchSpec, owner, image, options, price };
+  return { launchSpec, nodes, owner, image, options, price };
+}
+
+async function launchOptions(
+  { aws, printer }: Pick<RunContext, 'aws' | 'printer'>,
+  launchSpec: LaunchSpec,
+  nodes: number,
+  signal?: AbortSignal,
+): Promise<LaunchOption[]> {
+  const all = await placements(aws, launchSpec, signal);
+  if (nodes === 1) return all;
+  const { options, unknown } = await nodeNetwork(aws, launchSpec, all, nodes, signal);
+  if (unknown !== null) printer.warn(unknownNetwork(unknown));
+  printer.line(`The ${nodes} nodes are launched as ${describeLaunchOption(options[0])}.`);
+  return options.slice(0, 1);
 }
 
 /** ms since the epoch: then all that a run has ends. It follows from the run, so that who begins again says the same. */
-export function deadlineOf({ launchSpec, price }: FleetInputs, run: string): number {
-  return runTime(run) + lifetimeOf(launchSpec, price).lifetime * 1000;
+export function deadlineOf({ launchSpec, nodes, price }: FleetInputs, run: string): number {
+  return runTime(run) + lifetimeOf(launchSpec, price, nodes).lifetime * 1000;
 }
 
 /** The fleet of a run. @param boot null: its launch template is there and decides. */
@@ -62,7 +83,7 @@ export function fleetRequest(
   run: string,
   boot: WatchdogConfig['boot'],
 ): FleetRequest {
-  const { launchSpec, owner, image, options, price } = inputs;
+  const { launchSpec, nodes, owner, image, options, price } = inputs;
   const deadline = deadlineOf(inputs, run);
   const parameters = launchParameters(launchSpec, options[0], image, price, {
     owner,
@@ -71,23 +92,27 @@ export function fleetRequest(
     store: `${configuration.bucket}/${configuration.prefix}`,
     root: configuration.remoteRoot ?? null,
     made: 'remote-train',
+    count: nodes,
     run,
     deadline,
     boot,
   });
   const { TagSpecifications = [], NetworkInterfaces = [], ...rest } = parameters;
-  // A fleet says by itself how many there are, of which type, and on which market.
-  const { MinCount: _, MaxCount: __, InstanceType: ___, InstanceMarketOptions: ____, ...instance } = rest;
+  // A fleet says by itself how many there are, on which market, and, unless the template does, of which type.
+  const { MinCount: _, MaxCount: __, InstanceType, InstanceMarketOptions: ___, ...instance } = rest;
+  const isOnePlace = nodes > 1;
   return {
     run,
+    nodes,
     deadline,
     instance: {
       ...instance,
-      NetworkInterfaces: NetworkInterfaces.map(({ SubnetId: _____, ...each }) => each),
+      ...(isOnePlace ? { InstanceType } : {}),
+      NetworkInterfaces: NetworkInterfaces.map(({ SubnetId, ...each }) => (isOnePlace ? { ...each, SubnetId } : each)),
       TagSpecifications: TagSpecifications.filter(({ ResourceType }) => /^(instance|volume)$/.test(ResourceType!)),
     } as RequestLaunchTemplateData,
     // In one order, whatever they cost today: asked for again, it must be the same fleet.
-    places: options
+    places: (isOnePlace ? [] : options)
       .map(({ type, subnet }) => ({ type, subnet }))
       .sort((a, b) => (`${a.type} ${a.subnet}` < `${b.type} ${b.subnet}` ? -1 : 1)),
     tags: TagSpecifications[0].Tags!,

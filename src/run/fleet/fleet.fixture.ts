@@ -40,6 +40,7 @@ export class FleetPipeline extends Pipeline {
   constructor(
     at: Fixture,
     private readonly launchSpecOptions: Record<string, unknown> = {},
+    private readonly nodes = 1,
   ) {
     super(at, 'store');
   }
@@ -55,7 +56,8 @@ export class FleetPipeline extends Pipeline {
       onFinish: { success: 'terminate', failure: 'terminate' },
       ...this.launchSpecOptions,
     };
-    const configuration = this.configuration({ instance }, 'remote-train');
+    const train = { script: 'train.py', nodes: this.nodes };
+    const configuration = this.configuration({ instance, train }, 'remote-train');
     this.runs = createRunContext(configuration, this.project, this.workspace, this.printer());
     // Planning a run needs no more than a run context has.
     this.context = this.runs as typeof this.context;

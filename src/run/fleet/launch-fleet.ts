@@ -2,7 +2,7 @@ import { awsCode } from '../../aws/reason';
 import type { RunPart } from '../../command/plan';
 import type { LaunchSpec } from '../../config/schema/launch-spec';
 import { findFleet } from '../../instance/fleet/find-fleet';
-import { createFleet, createLaunchTemplate, templateName, type FleetRequest } from '../../instance/fleet/fleet';
+import { createFleets, createLaunchTemplate, templateName, type FleetRequest } from '../../instance/fleet/fleet';
 import type { Owner } from '../../instance/describe/ownership';
 import { deleteFleet } from '../../instance/stop/delete-fleet';
 import { Problem } from '../../report/problem';
@@ -21,11 +21,15 @@ import { createUploadContext } from '../../context/context';
 import type { PlannedRun } from '../start/plan-run';
 import { waitForFirstAttempt } from './wait-first-attempt';
 import { waitForConcurrentStart, findExistingRun, type UnstartedRun } from './find-unstarted';
-import { fleetRequest, resolveFleetInputs, type FleetInputs } from './fleet-request';
+import { deadlineOf, fleetRequest, resolveFleetInputs, type FleetInputs } from './fleet-request';
 import type { RunContext } from '../../context/types';
 
 /** So often another client may be faster. */
 const MAX_ATTEMPTS = 5;
+/** The nodes that are there wait no longer than this for one that has never begun, ms: not all have capacity. */
+const NODES_START_MS = 5 * 60_000;
+/** And than this for one in the place of a lost one, ms. The watchdog keeps them longer: src/runtime/watchdog/shutdown_rules.py. */
+const NODE_REPLACEMENT_MS = 8 * 60_000;
 
 export interface FleetOptions {
   launchSpec: LaunchSpec;
@@ -68,7 +72,7 @@ async function launchOrFind(context: RunContext, key: string, options: FleetOpti
   const owner = await context.owner();
   let inputs: FleetInputs | undefined;
   let begun: UnstartedRun | null = null;
-  let made: { run: string; fleet: string } | null = null;
+  let made: { run: string; fleets: string[] } | null = null;
   for (let attempts = 0; !made; attempts++) {
     if (attempts === MAX_ATTEMPTS) throw contested(context, key);
     const last = rerun ? null : await waitForConcurrentStart(context, key, signal);
@@ -79,15 +83,22 @@ async function launchOrFind(context: RunContext, key: string, options: FleetOpti
     made = begun
       ? {
           run: begun.id,
-          fleet: begun.fleet ?? (await make(context, fleetRequest(context, inputs, begun.id, null), signal)),
+          fleets:
+            begun.fleets.length >= inputs.nodes
+              ? begun.fleets
+              : await make(context, fleetRequest(context, inputs, begun.id, null), signal),
         }
       : await start(context, inputs, owner, last, options);
   }
   options.onLaunched(made.run);
+  const { run, fleets } = made;
+  const left = formatDuration(deadlineOf(inputs!, run) - (await context.aws.now()));
   context.printer.line(
-    `The fleet ${made.fleet} ${begun ? 'exists' : 'was created'}: it runs ${made.run} without a client, and is deleted in ${formatDuration(fleetRequest(context, inputs!, made.run, null).deadline - (await context.aws.now()))} at the latest.`,
+    fleets.length === 1
+      ? `The fleet ${fleets[0]} ${begun ? 'exists' : 'was created'}: it runs ${run} without a client, and is deleted in ${left} at the latest.`
+      : `${fleets.length} fleets ${begun ? 'exist' : 'were created'}, one for each node (${fleets.join(', ')}): they run ${run} without a client, and are deleted in ${left} at the latest.`,
   );
-  const record = await waitForFirstAttempt(context, made.run, made.fleet, wait, signal);
+  const record = await waitForFirstAttempt(context, { run, fleets }, wait, signal);
   if (begun) await assertSameTraining(context, key, record);
   if (record.failure?.code === 'RECOVERY_REFUSED') {
     await deleteFleet(context.aws, await requiredRunTags(context, made.run));
@@ -120,7 +131,7 @@ async function start(
   owner: Owner,
   last: LastRun | null,
   { workspace, planned, signal, scanned }: FleetOptions,
-): Promise<{ run: string; fleet: string } | null> {
+): Promise<{ run: string; fleets: string[] } | null> {
   const { printer, configuration, store, keys, workspaceRoot } = context;
   describeLeftOut(scanned.files, (text) => printer.detail(text));
   const size = scanned.snapshot.entries.reduce((sum, each) => sum + (each.kind === 'file' ? each.size : 0), 0);
@@ -136,7 +147,7 @@ async function start(
     `Stored ${formatCount(snapshot.size, 'file')}: ${formatSize(uploaded)} uploaded, ${formatSize(saved)} there already`,
   );
   const tree = treeId({ ...owner, tree: configuration.sync.tree });
-  const run = alone(await planned.part(context, tree, snapshot));
+  const run = alone(await planned.part(context, tree, snapshot), configuration.instance.startupTimeout);
   const boot = await storeBoot(context, run, tree, snapshot, templateName(planned.id));
   // Known before anything of it is there: who is killed from here on is found again.
   if (!last) await indexRunKey(context, run.runKey, planned.id);
@@ -147,32 +158,40 @@ async function start(
   }
   const request = fleetRequest(context, inputs, planned.id, boot);
   await createLaunchTemplate(context.aws, request, signal);
-  return { run: planned.id, fleet: await make(context, request, signal) };
+  return { run: planned.id, fleets: await make(context, request, signal) };
 }
 
-/** By the role alone, because no client renews presigned requests. */
-function alone(part: RunPart): RunPart {
-  const { store, resumeFrom: restore } = part;
+/**
+ * By the role alone, because no client renews presigned requests.
+ * @param startupTimeout ms that an instance has to start.
+ */
+function alone(part: RunPart, startupTimeout: number): RunPart {
+  const { store, resumeFrom: restore, node } = part;
+  const seconds = (limit: number) => Math.ceil(Math.min(limit, startupTimeout) / 1000);
+  const timeouts = { start: seconds(NODES_START_MS), replacement: seconds(NODE_REPLACEMENT_MS) };
   return {
     ...part,
+    node: node && { ...node, timeouts },
     detached: true,
     store: { ...store, access: 'role', post: null, expires: null },
     resumeFrom: restore && { ...restore, urls: null },
   };
 }
 
-/** Makes the fleet. Where it can't be made, nothing of it is left. */
-async function make(context: RunContext, request: FleetRequest, signal: AbortSignal): Promise<string> {
+/** Makes the fleets. Where one can't be made, nothing of them is left. */
+async function make(context: RunContext, request: FleetRequest, signal: AbortSignal): Promise<string[]> {
   const { aws } = context;
+  const created: string[] = [];
   try {
-    return await createFleet(aws, request, signal);
+    await createFleets(aws, request, (id) => void created.push(id), signal);
+    return created;
   } catch (error) {
     // Made already, of a configuration that was another then.
     if (awsCode((error as Error).cause) === 'IdempotentParameterMismatch') {
       const { fleets } = await findFleet(aws, request.run);
-      if (fleets.length) return fleets[0];
+      if (fleets.length >= request.nodes) return fleets;
     }
-    await deleteFleet(aws, await requiredRunTags(context, request.run)).catch(() => undefined);
+    await deleteFleet(aws, await requiredRunTags(context, request.run), created).catch(() => undefined);
     throw error;
   }
 }

@@ -6,7 +6,7 @@ import { sanitizeForTerminal } from '../../report/terminal-text';
 import { formatDuration } from '../../report/units';
 import { requiredRunTags } from '../../context/required-tags';
 import { runsOn } from '../find/runs-on-instance';
-import { isUnreadable, readRecord, type RunRecord } from '../record/record';
+import { isUnreadable, readNodeRecord, readRecord, type RunRecord } from '../record/record';
 import { runTime } from '../record/run-id';
 import { steadyNow } from '../../system/moment';
 import type { RunContext } from '../../context/types';
@@ -24,13 +24,12 @@ const EC2_POLL_MS = 10_000;
  */
 export async function waitForFirstAttempt(
   context: RunContext,
-  run: string,
-  fleet: string,
+  { run, fleets }: { run: string; fleets: readonly string[] },
   wait: number,
   signal: AbortSignal,
 ): Promise<RunRecord> {
   const since = steadyNow();
-  const waiting = new Waiting(context, run, fleet);
+  const waiting = new Waiting(context, run, fleets);
   for (;;) {
     const read = await readRecord(context.store, context.keys, run).catch((error: unknown) => {
       if (isUnreadable(error)) return error as Problem;
@@ -38,18 +37,30 @@ export async function waitForFirstAttempt(
     });
     if (read && !(read instanceof Problem)) return read.record;
     if (steadyNow() - since > wait) {
-      await assertUnstarted(context, run, read, signal);
+      if (!(await hasOtherNode(context, run, fleets.length))) await assertUnstarted(context, run, read, signal);
       const trouble = [await waiting.trouble(), ...(read ? [read.what] : [])].join('\n');
       await deleteFleet(context.aws, await requiredRunTags(context, run));
       throw new Problem(
         'FLEET_WAIT',
         `The fleet of ${run} did not start it within ${formatDuration(wait)}, and was deleted.\n${trouble}`,
-        { next: 'Allow more types or subnets, raise "instance.startupTimeout", or try again later.' },
+        {
+          next:
+            fleets.length > 1
+              ? 'All nodes are launched as the first type, in one subnet: name another type or subnet first, train on fewer nodes, or try again later.'
+              : 'Allow more types or subnets, raise "instance.startupTimeout", or try again later.',
+        },
       );
     }
     await waiting.say();
     await sleep(STORE_POLL_MS, signal);
   }
+}
+
+/** Whether another node than the first one waits for it: the run has not begun, although its instance says so. */
+async function hasOtherNode({ store, keys }: RunContext, run: string, nodes: number): Promise<boolean> {
+  for (let rank = 1; rank < nodes; rank++)
+    if (await readNodeRecord(store, keys, run, rank).catch(() => null)) return true;
+  return false;
 }
 
 /** @param why the run's record can't be read; null: it is not there. @throws Problem where an instance says that the run is active there. */
@@ -99,7 +110,7 @@ class Waiting {
   constructor(
     private readonly context: RunContext,
     private readonly run: string,
-    private readonly fleet: string,
+    private readonly fleets: readonly string[],
   ) {}
 
   async say(): Promise<void> {
@@ -112,9 +123,13 @@ class Waiting {
 
   async trouble(): Promise<string> {
     const { aws } = this.context;
+    const count = this.fleets.length;
     const instances = await instancesOf(aws, this.run).catch(() => []);
-    if (instances.length) return `${instances.join(', ')} is up and has not started the run yet.`;
-    const why = await fleetTrouble(aws, this.fleet, runTime(this.run));
-    return `The fleet has no instance yet${why ? `: ${sanitizeForTerminal(why)}` : '.'}`;
+    if (instances.length >= count)
+      return `${instances.join(', ')} ${count > 1 ? 'are up and have' : 'is up and has'} not started the run yet.`;
+    const told = await Promise.all(this.fleets.map((fleet) => fleetTrouble(aws, fleet, runTime(this.run))));
+    const why = told.find((each) => each !== null);
+    const lacking = count > 1 ? `${count - instances.length} of ${count} nodes have` : 'The fleet has';
+    return `${lacking} no instance yet${why ? `: ${sanitizeForTerminal(why)}` : '.'}`;
   }
 }

@@ -8,7 +8,7 @@ import { nxRun } from '../../report/shell-words';
 import { pollRun, renewUploadForm, FORM_AGE_MS } from './poll-instance';
 import { invalidReply } from '../../command/reply-shapes';
 import { recordOf, RecordWatch, type RunRecord } from '../record/record-poller';
-import { awaitsReplacement } from '../record/interruption';
+import { awaitsReplacement, interruptedInstance } from '../record/interruption';
 import { ShownLog } from './shown-log';
 import { SEGMENT_BYTES, StoredLog } from '../record/stored-log';
 import { LogStream } from './log-stream';
@@ -244,7 +244,7 @@ class Follower {
       this.awaited = record.attempt;
       const how = record.outcome === 'lost' ? 'is gone' : 'was taken away';
       this.context.printer.line(
-        `The spot instance ${record.instance} ${how}; waiting for its fleet to launch another one.`,
+        `The spot instance ${interruptedInstance(record)} ${how}; waiting for its fleet to launch another one.`,
       );
     }
     if (steadyNow() - (this.fleet?.asked ?? -Infinity) < FLEET_CHECK_MS) return false;

@@ -11,6 +11,10 @@ import { nxRun } from '../../report/shell-words';
 const INTERRUPTIONS: Record<string, { why: string; change?: string }> = {
   shutdown: { why: 'the instance was shutting down' },
   interruption: { why: 'AWS took its spot instance away' },
+  'not-replaced': {
+    why: 'EC2 launched no instance in its place in time',
+    change: 'Spot capacity changes: try another type or subnet first, or try again later',
+  },
   superseded: { why: 'another instance had taken it over' },
   lifetime: {
     why: 'the instance reached its maximum lifetime',

@@ -154,8 +154,8 @@ def load(config: WatchdogConfig, log: Callable[[str], object] = print) -> Any:
     ]
     prepare = importlib.import_module(PACKAGE + ".system.root_directory").prepare
     root = prepare(root, (boot["runtime"], runtime))
-    fleet_run = importlib.import_module(PACKAGE + ".fleet.fleet_run")
-    return fleet_run.Fleet(boot, config, root, log=log)
+    opener = importlib.import_module(PACKAGE + ".fleet.open_fleet")
+    return opener.open_fleet(boot, config, root, log=log)
 
 
 def runtime_of(boot: BootDocument, root: str, source: Source) -> bytes:

@@ -27,6 +27,8 @@ GONE = {"fleetIdDoesNotExist", "fleetNotInDeletableState"}
 # EC2 sets it on what a fleet launches; nobody else can.
 FLEET_ID = "aws:ec2:fleet-id"
 FLEET = re.compile("fleet-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+# The tag of a fleet that says which node of its run it keeps.
+NODE = "nx-ec2:node"
 
 
 class Ec2:
@@ -57,18 +59,40 @@ class Ec2:
                 )
         return fleet
 
+    def node_of(self, fleet: str) -> str | None:
+        """What the fleet's tag says which node of its run it keeps; None: it has none."""
+        return self.tags(fleet).get(NODE)
+
+    def fleets_of(self, run: str) -> dict[str, str | None]:
+        """The fleets that have the tags of the run, also those that were deleted just now, with
+        what `node_of` says of each.
+        """
+        rows = self._tag_rows({"key": "nx-ec2:run", "value": run, "resource-type": "fleet"})
+        ids = {row["resourceId"] for row in rows if FLEET.fullmatch(row.get("resourceId", ""))}
+        all_tags = {fleet: self.tags(fleet) for fleet in sorted(ids)}
+        return {
+            fleet: tags.get(NODE)
+            for fleet, tags in all_tags.items()
+            if (tags.get("nx-ec2:managed"), tags.get("nx-ec2:run")) == ("true", run)
+        }
+
     def tags(self, resource: str) -> dict[str, str]:
-        found = self.read(
-            "DescribeTags", {"Filter.1.Name": "resource-id", "Filter.1.Value.1": resource}
-        )
-        rows = [
+        rows = self._tag_rows({"resource-id": resource})
+        return {
+            row["key"]: row.get("value", "") for row in rows if row.get("resourceId") == resource
+        }
+
+    def _tag_rows(self, filters: Mapping[str, str]) -> list[dict[str, str]]:
+        values: dict[str, str] = {}
+        for number, (name, value) in enumerate(filters.items(), 1):
+            values["Filter.%d.Name" % number] = name
+            values["Filter.%d.Value.1" % number] = value
+        found = self.read("DescribeTags", values)
+        return [
             {local(each): each.text or "" for each in item}
             for item in found.iter()
             if local(item) == "item"
         ]
-        return {
-            row["key"]: row.get("value", "") for row in rows if row.get("resourceId") == resource
-        }
 
     def may_delete(self, fleet: str) -> None:
         """ACCESS_DENIED where the role may not delete the fleet; nothing is deleted."""

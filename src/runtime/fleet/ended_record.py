@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ..system.documents import Outcome, RunRecord, RunRecordFailure, RunRecordStop
+    from ..system.documents import Outcome, RunRecord, RunRecordFailure, RunRecordStop, RunSpec
     from .boot_loader import BootDocument
 
 
@@ -69,6 +69,24 @@ def ended_record(
             "heartbeat": 1,
             "access": "role",
             "trouble": None,
+            "node": ended_node(spec),
         },
         **end,
     )
+
+
+def ended_node(spec: RunSpec) -> dict[str, Any] | None:
+    """What the record of a node says of it that has not begun; None: the run has one node."""
+    node = spec.get("node")
+    return node and {
+        "rank": node["rank"],
+        "count": node["count"],
+        "address": "",
+        "phase": "exited",
+        "exitCode": None,
+        "signal": None,
+        "at": None,
+        "told": False,
+        "failure": None,
+        "lines": [],
+    }

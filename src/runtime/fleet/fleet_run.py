@@ -107,6 +107,7 @@ class Fleet:
         # As the agent's commands have it.
         os.environ["AWS_SSM_INSTANCE_ID"] = instance
         bucket = Bucket({**spec["store"], "access": "role"}, "role")
+        # Of this node, of several.
         self.record = StoredRecord(boot, bucket, instance)
         ec2 = Ec2(boot["fleet"]["region"], boot["fleet"]["endpoint"])
         self.fleet = OwnFleet(boot, ec2, instance, log=log)
@@ -150,7 +151,7 @@ class Fleet:
         except Failure as failure:
             if not interrupted:
                 self._refuse_unseen(failure)
-                self.fleet.delete(terminate=True)
+                self._delete(terminate=True)
             return True
         stopped = self.record.is_stop_requested()
         age = found.age if found else self._deleted_for()
@@ -187,7 +188,11 @@ class Fleet:
                 raise
             # The fleet would launch another instance, with the same role.
             self._log_trouble(failure)
-        self.fleet.delete(terminate=True)
+        self._delete(terminate=True)
+
+    def _delete(self, terminate: bool) -> None:
+        """Deletes the fleet of a run that has ended. `terminate`: with its instances."""
+        self.fleet.delete(terminate)
 
     def _end_unstarted(self) -> None:
         """Writes the end of a run that has no record, or none that can be verified."""
@@ -247,10 +252,14 @@ class Fleet:
             self.record.end(None, None, "setup-failed", failure=refused)
             return False
 
-    def _start(self, found: Object | None, record: RunRecord | None) -> None:
-        """Starts the next attempt. Records that the run failed if it can't be started."""
+    def _start(
+        self, found: Object | None, record: RunRecord | None, number: int | None = None
+    ) -> None:
+        """Starts the next attempt. Records that the run failed if it can't be started. `number`: of
+        the attempt, None: the one after that of `record`.
+        """
         try:
-            attempt = start_attempt(self.boot, self.root, record)
+            attempt = start_attempt(self.boot, self.root, record, attempt=number)
         except Failure as failure:
             self.tries += 1
             if may_pass(failure) or self.tries < MAX_TRIES:
@@ -287,7 +296,7 @@ class Fleet:
         report = atomic_files.read_object(os.path.join(self.run_dir, "report.json"))
         is_success = record["outcome"] == "succeeded" and saved_run.is_all_saved(report)
         is_kept = finish and finish["success" if is_success else "failure"]
-        self.fleet.delete(terminate=not is_kept or not was_here)
+        self._delete(terminate=not is_kept or not was_here)
 
     def _log_trouble(self, failure: Failure) -> None:
         more = failure.detail.get("aws") or failure.detail.get("fix")

@@ -15,7 +15,13 @@ from .ended_record import ended_record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..aws.bucket import Bucket, Object
-    from ..system.documents import Outcome, RunRecord, RunRecordFailure, RunRecordStop
+    from ..system.documents import (
+        FailedNode,
+        Outcome,
+        RunRecord,
+        RunRecordFailure,
+        RunRecordStop,
+    )
     from .boot_loader import BootDocument
 
 MAX_STOP_BYTES = 1024 * 1024
@@ -69,9 +75,10 @@ class StoredRecord:
         *,
         failure: RunRecordFailure | None = None,
         stop: RunRecordStop | None = None,
+        node: FailedNode | None = None,
     ) -> None:
         """Writes that the run has ended. `found`: the object that is replaced; `before`: the record
-        in it, None if it is not the run's.
+        in it, None if it is not the run's; `node`: the one that has ended it.
         """
         whole = ended_record(
             self.boot, self.instance, outcome, before=before, failure=failure, stop=stop
@@ -79,6 +86,8 @@ class StoredRecord:
         if before is None:
             # The heartbeat of a record that the run may have had is not known: this one is larger.
             whole["heartbeat"] = int(time.time())
+        if node:
+            whole["failedNode"] = node
         condition = {"If-Match": found.etag} if found else {"If-None-Match": "*"}
         self.bucket.put(
             RECORD_NAME, self.key.sign(whole), content_type="application/json", condition=condition

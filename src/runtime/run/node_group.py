@@ -11,7 +11,7 @@ from ..disk.full_disk import tail
 from ..system.wall_clock import now_ms
 from .failure_cause import exit_of
 from .node_address import own_address
-from .node_stop import NodeStop, OtherNodes, failed_node, is_of_run
+from .node_stop import NOT_REPLACED, NodeStop, OtherNodes, failed_node, is_of_run
 from .node_view import NodeEnd, NodeView, name_of
 from .supervised_run import Failed
 
@@ -19,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ..system.documents import RunSpec
     from .attempt_end import AttemptEnd
     from .child_process import Stop
     from .node_variables import Nodes
@@ -137,7 +138,7 @@ class NodeGroup(OtherNodes):
     def raise_if_missing(self) -> None:
         """Raises Failed where a node was not started in time."""
         waited_s = time.monotonic() - self.begun
-        if waited_s < MISSING_S:
+        if waited_s < nodes_limit_s(self.run.spec, self.attempt):
             return
         for peer in self.view.peers():
             if peer.record is None:
@@ -146,6 +147,9 @@ class NodeGroup(OtherNodes):
                 how = "was not started: the store has no record of it after %d s" % waited_s
                 if peer.read is None:
                     how = "may not have started: its record can't be read: %s" % peer.problem
+                if is_replaced_by_fleet(self.run.spec) and self.attempt > 1:
+                    self.run.record["stop"] = {"reason": NOT_REPLACED, "at": now_ms()}
+                    how = "was not replaced: its fleet has begun no attempt within %d s" % waited_s
                 raise Failed("NODES_MISSING", "%s %s" % (peer.name, how))
 
     def conclude(self, end: AttemptEnd, log_start: int) -> None:
@@ -196,3 +200,18 @@ class NodeGroup(OtherNodes):
         """Records that this node trains no more."""
         if self.state["phase"] != "exited":
             self.run.save(**self.changes("exited"))
+
+
+def is_replaced_by_fleet(spec: RunSpec) -> bool:
+    """Whether the fleet of each node launches another instance in the place of a lost one."""
+    node = spec["node"]
+    return bool(node and node.get("timeouts"))
+
+
+def nodes_limit_s(spec: RunSpec, attempt: int) -> float:
+    """How long, in seconds, the nodes of an attempt wait for one that has not begun it."""
+    node = spec["node"]
+    timeouts = node.get("timeouts") if node else None
+    if not timeouts:
+        return MISSING_S
+    return timeouts["start"] if attempt == 1 else timeouts["replacement"]

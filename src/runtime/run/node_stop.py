@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # The reason of a stop that is no reason of a run's.
 ANOTHER_NODE = "node"
+# The reason of one whose fleet launches no instance in the place of a node.
+NOT_REPLACED = "not-replaced"
 
 
 class NodeStop(Stop):

@@ -113,9 +113,14 @@ if TYPE_CHECKING:
         attempt: int
         heartbeat: int
 
+    class RunSpecNodeTimeouts(TypedDict):
+        start: float
+        replacement: float
+
     class RunSpecNode(TypedDict):
         rank: int
         count: int
+        timeouts: NotRequired[RunSpecNodeTimeouts]
 
     class RunSpecLimits(TypedDict):
         memory: int | None

@@ -24,7 +24,7 @@ BESIDE = "some/v2/projects/p/run/20260101-000000-p-aaaaaa/boot/"
 KEY = BESIDE + "b" * 64
 FLEET = """
 import json, os
-class Fleet:
+class open_fleet:
     def __init__(self, boot, config, root, *, log):
         self.path = os.path.join(root, "told")
     def run_to_completion(self):
@@ -75,7 +75,7 @@ class BootTest(unittest.TestCase):
                 "modules": {
                     "__init__.py": "",
                     "fleet/__init__.py": "",
-                    "fleet/fleet_run.py": FLEET,
+                    "fleet/open_fleet.py": FLEET,
                     **{"system/%s.py" % name: source_of(name) for name in SYSTEM},
                 },
             }).encode()

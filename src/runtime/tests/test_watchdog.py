@@ -449,6 +449,9 @@ class WatchdogTest(unittest.TestCase):
             ("none", {"node": node, "stop": interruption}, 0),
             ("client", {"node": None, "stop": interruption}, 0),
             ("client", {"node": node, "stop": {"reason": "lifetime", "at": 1}}, 0),
+            # Whatever ended it there: its fleet's program ends the instance.
+            ("fleet", {"node": node, "stop": {"reason": "shutdown", "at": 1}}, 600),
+            ("fleet", {"node": None, "stop": interruption}, 0),
         ):
             with self.subTest(recovery=recovery, **more):
                 self.setUp()

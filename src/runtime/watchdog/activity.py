@@ -51,17 +51,17 @@ class Run:
 
     @property
     def awaits_next_attempt(self) -> bool:
-        """Whether it was interrupted on another node, in whose place a client launches one."""
-        stop: dict[str, Any] = self.record.get("stop") or {}
-        is_interrupted = self.record.get("outcome") == "interrupted"
-        if (
-            not self.record.get("node")
-            or not is_interrupted
-            or stop.get("reason") != "interruption"
-        ):
+        """Whether it was interrupted on another node, in whose place a client launches one. What
+        becomes of a node with a fleet, its fleet's program decides.
+        """
+        if not self.record.get("node"):
             return False
         metadata: dict[str, Any] = self.plan.get("metadata") or {}
-        return metadata.get("recovery") == "client"
+        recovery = metadata.get("recovery")
+        stop: dict[str, Any] = self.record.get("stop") or {}
+        is_interrupted = self.record.get("outcome") == "interrupted"
+        awaits_client = is_interrupted and stop.get("reason") == "interruption"
+        return recovery == "fleet" or (recovery == "client" and awaits_client)
 
     @property
     def ended(self) -> float:
