@@ -2,6 +2,15 @@ import { PutObjectCommand } from '@aws-sdk/client-s3';
 import { putUnreadable } from '../../local-aws/unreadable.fixture';
 import { Workshop } from '../lib/executor-harness.fixture';
 
+// Node resolves the name of the built file.
+jest.mock(
+  '../training/start-on-launched-instance.js',
+  () => jest.requireActual('../training/start-on-launched-instance'),
+  {
+    virtual: true,
+  },
+);
+
 describe('remote-cancel', () => {
   let shop: Workshop;
   beforeAll(async () => {
@@ -36,5 +45,21 @@ describe('remote-cancel', () => {
       writes = false;
       await rewriting;
     }
+  });
+
+  it('says how long an instance is kept that was launched for the run', async () => {
+    const instance = { type: 'm5.large', instanceProfile: 'training' };
+    const train = { command: ['sh', '-c', 'exec sleep 600'], environment: 'none' };
+    const { run, instance: id } = await shop.run<{ run: string; instance: string }>('remote-submit', {
+      train,
+      instance,
+    });
+    await shop.run('remote-cancel', { run, instance });
+    expect(shop.printed).toMatch(
+      new RegExp(
+        `${id} is kept for 30m 00s, until \\d\\d:\\d\\d, and then terminated\\. To terminate it now: nx run model:remote-down`,
+      ),
+    );
+    await shop.run('remote-down', { instance });
   });
 });

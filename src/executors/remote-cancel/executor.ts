@@ -3,6 +3,7 @@ import type { RunFacts } from '../../command/plan';
 import { cancelRun } from '../../run/stop/cancel';
 import { cancelUnverified } from '../../run/stop/cancel-unverified';
 import { isUnreadable } from '../../run/record/record';
+import { reportKept } from '../../run/start/run-instance';
 import { resolveRun } from '../../run/find/find-run';
 import { cancelUntold, cancelWithFleet } from '../../run/fleet/cancel-fleet';
 import { describeOutcome } from '../../run/status/outcome';
@@ -51,7 +52,9 @@ export default function remoteCancel(
       target.answerSignal(() => `Interrupted. ${record.id} is still being stopped.`);
       const between = await cancelWithFleet(runContext, found, force);
       const { run, already } = between ? { run: between, already: false } : await cancelRun(runContext, record, signal);
-      return tell(run, already);
+      const told = tell(run, already);
+      if ('metadata' in run) await reportKept(runContext, run, signal);
+      return told;
     } finally {
       runContext.close();
     }

@@ -111,7 +111,7 @@ class PoolStart {
     [this.member] = ensured;
     if (how === 'queue')
       printer.line(
-        `No member of the pool ${name} has room (${taken} of ${size}): the run waits on ${id}, behind ${before === 1 ? 'one run' : `${before} runs`}.`,
+        `No member of the pool ${name} has room (${taken} of ${size}): the run waits on ${id}, ${before === 0 ? 'as the next one' : `behind ${before === 1 ? 'one run' : `${before} runs`}`}.`,
       );
     const at = { instance: { id, startupTimeout: configuration.instance.startupTimeout }, instances: [{ id }] };
     const instanceContext = await createInstanceContext({ ...configuration, ...at }, project, context.root, printer);

@@ -165,24 +165,53 @@ export async function waitForShutdown(
   if (nodes.length > 1) await deleteUnusedGroups(context.aws, await requiredRunTags(context, run.id), { signal });
 }
 
-async function waitForOne(context: RunContext, run: RunRecord, own: boolean, signal: AbortSignal): Promise<void> {
+/** Says of each instance of a run that has ended whether it is kept, and for how long. */
+export async function reportKept(context: RunContext, run: RunRecord, signal: AbortSignal): Promise<void> {
+  const instances = run.nodes.length > 0 ? run.nodes.map(({ instance }) => instance) : [run.instance];
+  for (const instance of instances) {
+    try {
+      const kept = await describeKept(context, { ...run, instance }, signal);
+      if (kept?.line) context.printer.line(kept.line);
+    } catch (error) {
+      context.printer.detail(`It is not known how long ${instance} is kept: ${(error as Error).message}`);
+    }
+  }
+}
+
+/** What a managed instance does after a run: `line` says it if it is kept. null: it is gone, not managed, or serves another run. */
+async function describeKept(
+  context: RunContext,
+  run: RunRecord,
+  signal: AbortSignal,
+): Promise<{ id: string; how: 'terminate' | 'stop'; done: string; line: string | null } | null> {
   const { aws, printer } = context;
-  if (!isResourceId('instance', run.instance)) return;
+  if (!isResourceId('instance', run.instance)) return null;
   const instance = await describeInstance(aws, run.instance, signal);
   if (instance && !isAlive(instance) && run.nodes.length > 1) printer.line(`${instance.id} is ${instance.state}.`);
-  if (!instance || !isAlive(instance) || instance.tags[TAG.managed] !== 'true') return;
+  if (!instance || !isAlive(instance) || instance.tags[TAG.managed] !== 'true') return null;
   const { finish } = readTags(instance.tags);
-  if (!finish || (await wasStartedSince(context, run, instance))) return;
+  if (!finish || (await wasStartedSince(context, run, instance))) return null;
   const { id } = instance;
+  const how = finish.shutdown;
+  const done = how === 'stop' ? 'stopped' : 'terminated';
   const allSaved = isAllSaved(run);
   const after = keptAfter(finish, run.outcome === 'succeeded', allSaved);
+  if (after === 0) return { id, how, done, line: null };
   const down = `To terminate it now: ${nxRun(context.project, 'remote-down')}`;
   const why = allSaved ? '' : ', because it has files that could not be saved';
-  if (after === null)
-    return printer.line(`${id} is kept${why}: it shuts itself down at its idle timeout or maximum lifetime. ${down}`);
-  const done = finish.shutdown === 'stop' ? 'stopped' : 'terminated';
-  if (after > 0)
-    return printer.line(`${id} is kept${await keptUntil(context, run, after)}${why}, and then ${done}. ${down}`);
+  const until =
+    after === null
+      ? `${why}: it shuts itself down at its idle timeout or maximum lifetime`
+      : `${await keptUntil(context, run, after)}${why}, and then ${done}`;
+  return { id, how, done, line: `${id} is kept${until}. ${down}` };
+}
+
+async function waitForOne(context: RunContext, run: RunRecord, own: boolean, signal: AbortSignal): Promise<void> {
+  const { aws, printer } = context;
+  const kept = await describeKept(context, run, signal);
+  if (!kept) return;
+  const { id, how, done, line } = kept;
+  if (line) return printer.line(line);
   const waiting = new Waiting(printer, `${id} is being ${done}`);
   try {
     for (const until = steadyNow() + SHUTDOWN.timeout; steadyNow() < until; await sleep(SHUTDOWN_POLL_MS, signal)) {
@@ -194,7 +223,7 @@ async function waitForOne(context: RunContext, run: RunRecord, own: boolean, sig
   } finally {
     waiting.end();
   }
-  await shutDown(context, run, own, finish.shutdown, signal);
+  await shutDown(context, run, own, how, signal);
 }
 
 /** For how long an instance is kept after a run, and until when, by this machine's time zone and S3's clock. */
