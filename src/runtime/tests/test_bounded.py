@@ -20,7 +20,8 @@ from nx_ec2_runtime.system.errors import Failure
 RUNTIME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # What inflates, by the modules that may: `bootstrap` and `boot` travel alone, and `archive` reads a
 # stream up to a limit;
-# `uv_tool` unpacks a wheel whose hash is written in it.
+# `uv_tool` unpacks a wheel whose hash is written in it; `service` reads its user data, of which EC2
+# takes 16 KiB.
 INFLATES = {
     "decompress",
     "decompressobj",
@@ -37,6 +38,7 @@ ALLOWED = {
     "bootstrap.py": {"decompressobj", "decompress"},
     "fleet/boot_loader.py": {"decompressobj", "decompress"},
     "sync/archive.py": {"GzipFile"},
+    "watchdog/service.py": {"decompress"},
     "python_env/uv_tool.py": {"ZipFile"},
 }
 

@@ -26,7 +26,7 @@ FILES = {b"a": b"1", b"d/b": b"2", b"d/e": DIRECTORY, b"l": Link(b"d/b")}
 OURS = """
 main sync sync.synchronizer sync.snapshot sync.tree sync.tree_diff sync.tree_lock sync.unchanged
 system system.account system.atomic_files system.digest system.dirfd_cache system.errors
-system.plain_json system.root_directory system.used_roots
+system.file_hash system.plain_json system.reply system.root_directory system.used_roots
 """
 PYTHONS = {
     *("_collections_abc", "_stat", "genericpath", "os", "os.path", "posixpath", "stat"),

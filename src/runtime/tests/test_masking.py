@@ -15,7 +15,8 @@ import urllib.parse
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import package  # noqa: F401
 
-from nx_ec2_runtime.run.masking import Mask, Seen, forms
+from nx_ec2_runtime.run.masking import Mask, Seen
+from nx_ec2_runtime.run.secret_forms import forms
 
 
 def through(mask, data, cuts):
