@@ -39,5 +39,12 @@ export async function openTarget(): Promise<Target> {
     AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
   };
   const box = at.aws.named.get('box')!.id;
-  return { bucket: 'bucket', instance: box, region, ...own, s3: at.s3, ssm: at.ssm, environment, close: at.close };
+  // Between two tests, a server closes connections that a client still counts as open.
+  const options = { ...at.clientOptions, maxAttempts: 5 };
+  const [s3, ssm] = [new S3Client({ ...options, forcePathStyle: true }), new SSMClient(options)];
+  const close = async () => {
+    for (const client of [s3, ssm]) client.destroy();
+    await at.close();
+  };
+  return { bucket: 'bucket', instance: box, region, ...own, s3, ssm, environment, close };
 }
