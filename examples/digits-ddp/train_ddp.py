@@ -82,6 +82,8 @@ def main():
             save(CHECKPOINT, {"epoch": epoch + 1, "model": model.state_dict()})
         stopped = all_stop(told)
         if stopped:
+            # It may come later on another node, and Python gives it its default action back at its exit.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
             break
     dist.destroy_process_group()
     if rank == 0 and not stopped:

@@ -85,8 +85,8 @@ WITH_VALUE = ("-W", "-X", "--check-hash-based-pycs")
 
 class Leaders:
     """`pids`: what gets SIGTERM first. `handled`: each of them, and what it forwards the signal to,
-    has a handler for it. `launcher`: a launcher is among them, or was passed through. Without /proc
-    it is the command itself, of which nothing is known.
+    has a handler for it, or ignores it. `launcher`: a launcher is among them, or was passed
+    through. Without /proc it is the command itself, of which nothing is known.
     """
 
     def __init__(self, top: int) -> None:
@@ -100,7 +100,9 @@ class Leaders:
         self.found: dict[int, list[int]] = {}
         self.forwards: dict[int, bool] = {}
         self.pids = self._find(top, 0)
-        self.handled = all(handles(pid) and self._forwards_to_handlers(pid, 0) for pid in self.pids)
+        self.handled = all(
+            ends_by_itself(pid) and self._forwards_to_handlers(pid, 0) for pid in self.pids
+        )
 
     def _find(self, pid: int, depth: int) -> list[int]:
         """The leaders of what a process is, or passes the signal through to."""
@@ -142,7 +144,7 @@ class Leaders:
         forwards = name in LAUNCHERS or name in SHELLS or name in WRAPPERS
         started = [each for each in below if forwards or self._is_another_script(each, name)]
         found = [
-            handles(each) and self._forwards_to_handlers(each, depth)
+            ends_by_itself(each) and self._forwards_to_handlers(each, depth)
             for child in started
             for each in self._find(child, depth)
         ]
@@ -198,6 +200,11 @@ def _name(words: Sequence[str]) -> str:
 
 def handles(pid: int, number: int = signal.SIGTERM) -> bool:
     return bool(_signals(pid, "SigCgt:") >> (number - 1) & 1)
+
+
+def ends_by_itself(pid: int) -> bool:
+    """Whether SIGTERM alone does not end it."""
+    return handles(pid) or ignores(pid, signal.SIGTERM)
 
 
 def ignores(pid: int, number: int) -> bool:
