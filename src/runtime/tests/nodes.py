@@ -91,7 +91,7 @@ class Nodes(Trainings):
             node={"rank": rank, "count": count},
             **dict(more, env=dict({"SHARED": self.shared}, **more.get("env", {}))),
         )
-        plan["run"]["id"], plan["run"]["runKey"] = self.run_id, "key"
+        plan["run"]["id"], plan["run"]["runKey"] = self.run_id, "of " + self.run_id
         root = os.path.join(self.top, "node-%d" % rank)
         os.makedirs(root, exist_ok=True)
         reply = main.run(plan, root)
