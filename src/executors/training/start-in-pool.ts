@@ -4,6 +4,7 @@ import type { EnsuredInstance } from '../../instance/launch/ensure-instance';
 import { assertVolume } from '../../project/assert-ready';
 import { scanProject, type Scanned } from '../../project/scan-project';
 import { Problem } from '../../report/problem';
+import { formatCount } from '../../report/units';
 import { findDuplicateRun } from '../../run/find/find-run';
 import { runsForKey } from '../../run/find/run-key-index';
 import { reserveMember, type PoolSpec, type ReservedMember } from '../../run/pool/reserve-member';
@@ -109,10 +110,10 @@ class PoolStart {
     });
     const [{ id }] = ensured;
     [this.member] = ensured;
-    if (how === 'queue')
-      printer.line(
-        `No member of the pool ${name} has room (${taken} of ${size}): the run waits on ${id}, ${before === 0 ? 'as the next one' : `behind ${before === 1 ? 'one run' : `${before} runs`}`}.`,
-      );
+    if (how === 'queue') {
+      const turn = before === 0 ? 'as the next one' : `behind ${formatCount(before, 'run')}`;
+      printer.line(`No member of the pool ${name} has room (${taken} of ${size}): the run waits on ${id}, ${turn}.`);
+    }
     const at = { instance: { id, startupTimeout: configuration.instance.startupTimeout }, instances: [{ id }] };
     const instanceContext = await createInstanceContext({ ...configuration, ...at }, project, context.root, printer);
     this.instanceContexts.push(instanceContext);

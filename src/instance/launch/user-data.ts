@@ -42,7 +42,7 @@ export interface WatchdogConfig {
 /** What EC2 takes, bytes, before it is base64. */
 export const MAX_USER_DATA_BYTES = 16 * 1024;
 
-/** What is left of it for the user's own user data, at least, compressed. */
+/** How much of this is available for `instance.userData` at least, bytes, compressed. */
 export const OWN_USER_DATA_BYTES = 1024;
 
 /** The modules of the runtime that the watchdog is made of, and what it needs besides where a run starts at the boot. */

@@ -167,36 +167,18 @@ describe('a run on several nodes, each with a fleet', () => {
     await gone();
   });
 
-  it('ends as interrupted, and keeps nothing, if no instance comes in the place of a node', async () => {
+  it.each([
+    [1, { attempt: 2, failure: { code: 'NODES_MISSING' } }],
+    [0, { attempt: 1, failedNode: { rank: 0, why: 'missing' } }],
+  ])('ends as interrupted, and keeps nothing, if no instance comes in the place of node %d', async (rank, end) => {
     open({ startupTimeout: '15s' });
     pipe.write('model/train.py', training(9));
     const run = await launchAndDie();
-    const { instance } = await trains(run, 1, 1);
+    const { instance } = await trains(run, rank, 1);
     at.aws.capacity.add({ market: 'spot' });
     at.aws.interrupt(instance, { noticeMs: 6_000 });
     await gone();
-    expect(await recordOf(run)).toMatchObject({
-      outcome: 'interrupted',
-      stop: { reason: 'not-replaced' },
-      failure: { code: 'NODES_MISSING' },
-      attempt: 2,
-    });
-  });
-
-  it('the same if it is the first node', async () => {
-    open({ startupTimeout: '15s' });
-    pipe.write('model/train.py', training(9));
-    const run = await launchAndDie();
-    const { instance } = await trains(run, 0, 1);
-    at.aws.capacity.add({ market: 'spot' });
-    at.aws.interrupt(instance, { noticeMs: 6_000 });
-    await gone();
-    expect(await recordOf(run)).toMatchObject({
-      outcome: 'interrupted',
-      stop: { reason: 'not-replaced' },
-      failedNode: { rank: 0, why: 'missing' },
-      attempt: 1,
-    });
+    expect(await recordOf(run)).toMatchObject({ outcome: 'interrupted', stop: { reason: 'not-replaced' }, ...end });
   });
 
   it('is one run with one fleet for each node if its client is killed again and again', async () => {
