@@ -48,7 +48,7 @@ describe('A training on several instances that exist', () => {
   const request = (name: string, nodes: number, more: { wait?: boolean; instance?: string[]; train?: object } = {}) => {
     const { wait = false, instance = all(name) } = more;
     shop.write('model/wait.json', JSON.stringify({ wait, name }));
-    return { instance, train: { script: 'train.py', environment: 'none', nodes, gracePeriod: '5s', ...more.train } };
+    return { instance, train: { script: 'train.py', environment: 'none', nodes, ...more.train } };
   };
   const train = (...how: Parameters<typeof request>) =>
     shop.run<{ run: string; attempts: number; instance: string }>('remote-train', request(...how));
@@ -77,7 +77,9 @@ describe('A training on several instances that exist', () => {
     await shop.at.ec2.send(new StopInstancesCommand({ InstanceIds: [ids[1]] }));
     const message = await training;
     expect(message).toMatch(
-      new RegExp(`was interrupted after .* on node 1 \\(${ids[1]}\\): it sent no more heartbeats`),
+      new RegExp(
+        `was interrupted after .* on node 1 \\(${ids[1]}\\): it sent no more heartbeats \\(exited with 143\\)`,
+      ),
     );
     expect(message).toMatch(/To resume it, run the same command again when enough of its instances run\./);
     await until(() => running(ids)[1] === 'stopped');
