@@ -43,7 +43,8 @@ export async function compareWithGit(
   const owner = ownerOf(of.projectGraph);
   const missing: string[] = [];
   for (const path of [...git.tracked, ...git.others]) {
-    if (of.listed.has(path)) continue;
+    // Nx lists what a sparse checkout leaves out as well.
+    if (of.listed.has(path) && !git.skipped.has(path)) continue;
     const project = owner(path);
     if (project === undefined || of.projects.includes(project)) missing.push(path);
     else if (of.found.paths.has(path)) continue;
@@ -58,8 +59,10 @@ export async function compareWithGit(
   const ignored = await nxIgnored(workspaceRoot, missing);
   for (const path of missing) {
     const stat = lookUp(join(workspaceRoot, path));
-    if (!stat) continue;
-    if (ignored.has(path)) omit(path, '.nxignore', false);
+    if (!stat) {
+      const isWanted = git.skipped.has(path) && !ignored.has(path) && !of.found.excluded(path);
+      if (isWanted) omit(path, 'not checked out: git sparse-checkout add');
+    } else if (ignored.has(path)) omit(path, '.nxignore', false);
     else if (stat.isSymbolicLink()) {
       const fault = linkFault(workspaceRoot, path);
       if (fault) omit(path, fault);

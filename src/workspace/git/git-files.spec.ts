@@ -200,6 +200,23 @@ describe('files of a repository', () => {
     expect((await find(['model/train.py'])).warnings).toEqual([]);
   });
 
+  it('that a sparse checkout leaves out are named, whether Nx lists them or not', async () => {
+    for (const path of ['train.py', 'data/a.csv', 'data/b.csv', 'raw/c.csv', 'gone.py']) write(`model/${path}`);
+    write('other/d.csv');
+    track();
+    git('-c', 'user.name=a', '-c', 'user.email=a@b.c', 'commit', '-qm', 'all');
+    git('sparse-checkout', 'set', '--no-cone', '/*', '!/model/data/b.csv', '!/model/raw/', '!/other/');
+    rmSync(join(workspaceRoot, 'model/gone.py'));
+    for (const listed of [[], ['model/data/b.csv']]) {
+      const { left, warnings } = await find(['model/train.py', 'model/data/a.csv', ...listed], { exclude: ['raw/**'] });
+      expect(left).toEqual({ 'model/data/b.csv': 'not checked out: git sparse-checkout add' });
+      expect(warnings).toContain('not sent: 1 path (model/data/b.csv). To see why: remote-sync --dryRun');
+    }
+    write('model/data/b.csv');
+    const { paths, left } = await find(['model/train.py', 'model/data/a.csv'], { exclude: ['raw/**'] });
+    expect([paths, left]).toEqual([['model/data/a.csv', 'model/data/b.csv', 'model/train.py'], {}]);
+  });
+
   it('with names that are not UTF-8 are named', async () => {
     write('model/train.py');
     const name = Buffer.concat([Buffer.from(join(workspaceRoot, 'model/caf')), Buffer.from([0xe9])]);

@@ -8,7 +8,10 @@ const MAX_PATHSPECS = 400;
 
 /** Mode, hash and stage of a path that git tracks, and a tab. */
 const STAGED = /^\d{6} [0-9a-f]{40,64} [0-3]\t/;
-const SPACE = 0x20;
+/** The tag of a path that git does not keep in the working tree, and of one that it does not track. */
+const [SKIPPED, OTHER] = ['S', '?'];
+/** The length of a tag and a space. */
+const TAG = 2;
 /** The mode of a submodule. */
 const SUBMODULE = '160000 ';
 
@@ -18,6 +21,8 @@ export interface GitFiles {
   tracked: Set<string>;
   /** Paths that git does not ignore, tracked or not. */
   others: string[];
+  /** Of `tracked`, those that a sparse checkout leaves out of the working tree. */
+  skipped: Set<string>;
   submodules: string[];
   /** Names that are not UTF-8, as they can be shown. */
   unnameable: string[];
@@ -28,17 +33,21 @@ export async function gitFiles(workspaceRoot: string, roots: readonly string[]):
   const there = roots.filter((root) => statSync(join(workspaceRoot, root), { throwIfNoEntry: false })?.isDirectory());
   if (there.length === 0) return null;
   const listed = await listFromGit(workspaceRoot, [
-    ...['--literal-pathspecs', 'ls-files', '-z', '--stage', '--cached', '--others', '--exclude-standard', '--'],
+    ...['--literal-pathspecs', 'ls-files', '-z', '-t', '--stage', '--cached', '--others', '--exclude-standard', '--'],
     ...there.map((root) => `./${root}`),
   ]);
   if (listed === null) return null;
-  const found: GitFiles = { tracked: new Set(), others: [], submodules: [], unnameable: [] };
-  const take = (text: string, isNameable = true) => {
-    const staged = isStaged(text);
+  const found: GitFiles = { tracked: new Set(), others: [], skipped: new Set(), submodules: [], unnameable: [] };
+  const take = (tagged: string, isNameable = true) => {
+    const [tag, text] = [tagged[0], tagged.slice(TAG)];
+    const staged = tag !== OTHER && STAGED.test(text);
     const path = staged ? text.slice(text.indexOf('\t') + 1) : text;
     if (!isNameable) found.unnameable.push(path);
     else if (staged && text.startsWith(SUBMODULE)) found.submodules.push(path);
-    else if (staged) found.tracked.add(path);
+    else if (staged) {
+      found.tracked.add(path);
+      if (tag === SKIPPED) found.skipped.add(path);
+    }
     // A repository in a directory is listed with a slash at its end.
     else if (!path.endsWith('/')) found.others.push(path);
   };
@@ -57,11 +66,6 @@ export async function gitFiles(workspaceRoot: string, roots: readonly string[]):
     for (const text of texts) take(text);
   }
   return found;
-}
-
-function isStaged(text: string): boolean {
-  // Most paths that are not tracked have no space there.
-  return text.charCodeAt(6) === SPACE && STAGED.test(text);
 }
 
 /** The files that git tracks in a directory of the workspace; none where git fails, which findFiles reports. */
