@@ -69,5 +69,10 @@ function sendProblem(instance: string, error: unknown): Problem {
       'It may be stopped or still booting, its SSM agent may have no route to SSM, or its role lacks AmazonSSMManagedInstanceCore. To find out: nx run <project>:remote-doctor',
     );
   }
-  return awsProblem('COMMAND_SEND', `Could not send a command to ${instance}.`, error);
+  const { statusCode } = (error as { $response?: { statusCode?: number } }).$response ?? {};
+  const what =
+    statusCode === 200
+      ? `The answer to a command for ${instance} can't be read: it may have been started.`
+      : `Could not send a command to ${instance}.`;
+  return awsProblem('COMMAND_SEND', what, error);
 }

@@ -265,11 +265,12 @@ describe('calls without the SDK', () => {
       server.close();
     });
 
-    it('send a command once, if its answer is cut off', async () => {
+    // The instance starts once what comes twice: `repeat.ts`.
+    it('are sent again by the SDK if their answer is cut off', async () => {
       answer = { type: 'application/x-amz-json-1.1', body: '{"Command": {"Comm' };
       const input = { DocumentName: 'AWS-RunShellScript', InstanceIds: ['i-0123456789abcdef0'] };
       await expect(aws.call('SendCommand', input)).rejects.toThrow('JSON');
-      expect([requests, loaded]).toEqual([1, []]);
+      expect(requests).toBe(2);
     });
 
     it('do not take a web page for an answer', async () => {

@@ -61,9 +61,9 @@ export class DirectClient {
       const { statusCode: status = 0 } = answer;
       if (status < 200 || status > 299) code = await operation.expected?.(answer);
       else if (!isWebPage(answer.headers))
-        return { ...(await this.parsed(name, answer)), attempts: 1, date: dateOf(answer.headers) };
+        return { ...(await OPERATIONS[name].parse(answer)), attempts: 1, date: dateOf(answer.headers) };
     } catch (error) {
-      if (options.signal?.aborted || error instanceof AnswerLost) throw error;
+      if (options.signal?.aborted) throw error;
       return this.leaveToSdk(service);
     }
     if (code === undefined) {
@@ -87,16 +87,6 @@ export class DirectClient {
   async presignPost(bucket: string, prefix: string, options: Parameters<typeof presignPost>[2]) {
     const route = await this.route('s3', bucket);
     return route && presignPost({ ...route, bucket }, prefix, options);
-  }
-
-  private async parsed<K extends OperationName>(name: K, answer: IncomingMessage): Promise<Output<K>> {
-    try {
-      return await OPERATIONS[name].parse(answer);
-    } catch (cause) {
-      // The command is on its way: another would be a second one.
-      if (name === 'SendCommand') throw new AnswerLost((cause as Error).message, { cause });
-      throw cause;
-    }
   }
 
   private async route(service: ServiceName, bucket?: string): Promise<(Route & { pathStyle: boolean }) | undefined> {
@@ -126,6 +116,3 @@ export class DirectClient {
 export function dateOf({ date }: { date?: string }): number | undefined {
   return Date.parse(date ?? '') || undefined;
 }
-
-/** A request was carried out, and its answer did not arrive whole. */
-class AnswerLost extends Error {}

@@ -24,4 +24,21 @@ describe('the channel of a session', () => {
     expect(got).toEqual(all);
     channel.close();
   });
+
+  it('keeps nothing of what was read at once but the payload of a frame that waits', () => {
+    const got: Buffer[] = [];
+    const channel = new Channel({
+      onPayload: (_, payload) => void got.push(payload),
+      onClosed: () => undefined,
+      onGarbage: () => undefined,
+    });
+    const frame = (sequence: number) =>
+      encodeFrame(newFrame('output_stream_data', 1, Buffer.of(sequence), { sequence }));
+    const read = Buffer.concat([frame(1), Buffer.alloc(64 * 1024)]);
+    channel.receive(read.subarray(0, frame(1).length));
+    channel.receive(frame(0));
+    expect(got.map(([byte]) => byte)).toEqual([0, 1]);
+    expect(got[1].buffer).not.toBe(read.buffer);
+    channel.close();
+  });
 });

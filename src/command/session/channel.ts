@@ -108,7 +108,9 @@ export class Channel {
     if (frame.sequence > this.expected && isFull) return;
     this.acknowledge(frame);
     if (frame.sequence < this.expected || this.early.has(frame.sequence)) return;
-    this.early.set(frame.sequence, frame);
+    // A copy: the payload is a part of what was read at once, which is up to 64 KiB.
+    const isEarly = frame.sequence > this.expected;
+    this.early.set(frame.sequence, isEarly ? { ...frame, payload: Buffer.from(frame.payload) } : frame);
     this.earlyBytes += frame.payload.length;
     for (let next = this.early.get(this.expected); next; next = this.early.get(this.expected)) {
       this.early.delete(this.expected++);

@@ -2,7 +2,7 @@ import type { ExecutorContext } from '@nx/devkit';
 import { splitCommand } from '../../config/syntax/words';
 import { Problem } from '../../report/problem';
 import { sanitizeForTerminal } from '../../report/terminal-text';
-import { execute } from '../../run/shell/exec';
+import { execute, type CommandName } from '../../run/shell/exec';
 import { resolveRun } from '../../run/find/find-run';
 import { requestStop } from '../../run/stop/cancel';
 import { createInstanceContext } from '../../context/context';
@@ -23,14 +23,21 @@ export default function remoteExec(
     const instanceContext = await createInstanceContext(configuration, project, context.root, printer);
     try {
       const run = options.run ? (await resolveRun(instanceContext, options.run)).record : null;
-      const done = await execute(instanceContext, run, argv, signal, (started) =>
-        target.answerSignal(() => `Detached: the command continues on ${started.instance} as ${started.id}.`, {
-          // It is a command in the foreground, as one's own.
+      // It is a command in the foreground, as one's own: the first signal stops it.
+      const stopBySignal = (command: CommandName, say: string) =>
+        target.answerSignal(() => say, {
           immediate: true,
-          say: 'The command is asked to stop.',
-          stop: () => requestStop(instanceContext, started, configuration.train.gracePeriod),
-        }),
-      );
+          say,
+          stop: () => requestStop(instanceContext, command, configuration.train.gracePeriod),
+        });
+      const done = await execute(instanceContext, run, argv, signal, {
+        onSend: (sent) =>
+          stopBySignal(
+            sent,
+            `The command may have been started on ${sent.instance} as ${sent.id}; it is asked to stop.`,
+          ),
+        onStart: (started) => stopBySignal(started, 'The command is asked to stop.'),
+      });
       if (done.outcome !== 'succeeded') {
         const how = done.signal ? `was killed by ${done.signal}` : `exited with ${done.exitCode}`;
         const what = done.failure

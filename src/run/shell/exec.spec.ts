@@ -23,7 +23,7 @@ function contextOf(log: object) {
   return { context, operations };
 }
 const run = ({ context }: { context: InstanceContext }) =>
-  execute(context, null, ['true'], new AbortController().signal, () => undefined);
+  execute(context, null, ['true'], new AbortController().signal, { onSend: () => undefined, onStart: () => undefined });
 
 describe('remote-exec', () => {
   it('ends if an instance never sends the rest of a log that has ended', async () => {

@@ -16,6 +16,14 @@ const MIN_PIECE_BYTES = 1_024;
 /** Answers in a row with less. */
 const MAX_STALLED_POLLS = 3;
 
+export interface ExecEvents {
+  /** Called before the command is sent: from now on it may have been started. */
+  onSend: (sent: CommandName) => void;
+  onStart: (started: CommandName) => void;
+}
+
+export type CommandName = Pick<RunFacts, 'id' | 'instance'>;
+
 /**
  * Runs a command on the instance and shows what it prints, as it prints it: by a stream where sessions are allowed, by
  * short commands elsewhere. What it prints is on the instance alone.
@@ -26,20 +34,22 @@ export async function execute(
   run: RunRecord | null,
   argv: string[],
   signal: AbortSignal,
-  onStart: (started: RunFacts) => void,
+  { onSend, onStart }: ExecEvents,
 ): Promise<RunState> {
   const { configuration, project, tree, printer } = context;
   const instance = run?.instance ?? context.instance;
   const { remote } = context.at(instance);
   const { timeout, gracePeriod: grace } = configuration.train;
   const seconds = (ms: number | undefined) => (ms === undefined ? null : Math.ceil(ms / 1000));
+  const id = newRunId(project, new Date());
+  onSend({ id, instance });
   const started = await remote.send<{ run: RunState; log: LogPiece }>(
     {
       op: 'exec',
       run: run?.id ?? null,
       tree,
       exec: {
-        id: newRunId(project, new Date()),
+        id,
         projectRoot: configuration.projectRoot,
         argv,
         timeout: seconds(timeout),
