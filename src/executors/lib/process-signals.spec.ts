@@ -35,6 +35,29 @@ describe('signals', () => {
     expect(await wants).toBe(false);
   });
 
+  it('of another kind count as one, however often they come', async () => {
+    for (const signal of ['SIGTERM', 'SIGHUP']) {
+      send(signal);
+      later(900);
+      send(signal, 'SIGINT');
+      later(200);
+      send(signal);
+    }
+    expect(got).toEqual(['first SIGTERM', 'leave']);
+    const wants = signals.wantsStop(false);
+    jest.advanceTimersByTime(2_000);
+    expect(await wants).toBe(false);
+  });
+
+  it('count as one if copies of it keep coming', () => {
+    send('SIGINT');
+    for (const ms of [600, 600, 600]) {
+      later(ms);
+      send('SIGINT');
+    }
+    expect(got).toEqual(['first SIGINT', 'leave']);
+  });
+
   it('count as two if a person sends a second one', async () => {
     send('SIGINT');
     const wants = signals.wantsStop(false);

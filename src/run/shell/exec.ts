@@ -36,7 +36,7 @@ export async function execute(
   signal: AbortSignal,
   { onSend, onStart }: ExecEvents,
 ): Promise<RunState> {
-  const { configuration, project, tree, printer } = context;
+  const { configuration, project, tree } = context;
   const instance = run?.instance ?? context.instance;
   const { remote } = context.at(instance);
   const { timeout, gracePeriod: grace } = configuration.train;
@@ -58,8 +58,18 @@ export async function execute(
     },
     { comment: `nx-ec2: ${argv[0]}`, confidential: true, signal },
   );
+  onStart(started.run);
+  return followCommand(context, started, signal);
+}
+
+/** Shows what a command prints until it has ended. */
+async function followCommand(
+  context: InstanceContext,
+  started: { run: RunState; log: LogPiece },
+  signal: AbortSignal,
+): Promise<RunState> {
+  const { printer } = context;
   let { run: state, log } = started;
-  onStart(state);
   let at = 0;
   const accept = (offset: number, data: Buffer) => {
     const known = at - offset;
@@ -82,7 +92,7 @@ export async function execute(
       if (at > before) wait = POLL_MS;
       if (state.outcome === null || at >= log.size || at - before >= MIN_PIECE_BYTES) stalled = 0;
       else if (++stalled === MAX_STALLED_POLLS)
-        throw invalidReply(instance, `${state.id} has ended, and its log has ${at} of ${log.size} bytes`);
+        throw invalidReply(state.instance, `${state.id} has ended, and its log has ${at} of ${log.size} bytes`);
       else await sleep(POLL_MS, signal);
     }
   } finally {
