@@ -11,7 +11,15 @@ import tempfile
 
 from ..system import account as accounts
 from ..system import atomic_files, bounded, safe_walk
-from . import failure_cause, launcher, ray_processes, ray_program
+from . import (
+    failure_cause,
+    launcher,
+    masking,
+    ray_logs,
+    ray_processes,
+    ray_program,
+    secret_forms,
+)
 from .node_address import free_port, node_address
 
 TYPE_CHECKING = False
@@ -25,7 +33,7 @@ if TYPE_CHECKING:
 
 # The name by which `leader` knows the program, a directory.
 PROGRAM = "nx_ec2_ray"
-MODULES = (ray_program, ray_processes)
+MODULES = (ray_program, ray_processes, ray_logs, masking, secret_forms)
 MAIN = b"import sys\nfrom node.ray_program import main\nmain(*sys.argv[1:])\n"
 # How long Ray of the nodes may take to find each other.
 JOIN_TIMEOUT_S = 300
@@ -85,6 +93,7 @@ class RayLaunch(launcher.Launch):
             "temp": self.temp or "",
             "record": os.path.join(run_dir, "ray", self.id),
             "logs": os.path.join(run_dir, "work", self.spec["projectRoot"], LOGS),
+            "secrets": [*self.spec["secrets"], *self.spec["mask"]],
         }
 
     def _start_options(self, rank: int, own_address: str, address: str) -> list[str]:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     class Settings(TypedDict):
         """What the program is told. `grace` and `joinTimeout` are seconds; `temp` is the directory
         of Ray's sessions, `door` the host and port of the first node's door, `record` the directory
-        of the program's own record, and `logs` the one for Ray's logs of a failed training.
+        of the program's own record, and `logs` the one for Ray's logs of a failed training. The
+        values of the variables that `secrets` names are masked there.
         """
 
         rank: int
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         temp: str
         record: str
         logs: str
+        secrets: list[str]
 
 
 # Signals that end it, or that it leaves to the training.

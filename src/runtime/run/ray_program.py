@@ -3,7 +3,7 @@
     nx_ec2_ray <settings, JSON> <command> …
 
 It runs as the training's user, with the Python of the run's environment: it imports nothing of the
-runtime, which writes it and ray_processes.py to files.
+runtime, which writes it and what it needs to files.
 
 On the first node, Ray is below a process of its own that is no child of this one: what a stop
 signals first is the training, as without a launcher.
@@ -14,12 +14,12 @@ from __future__ import annotations
 import json
 import os
 import resource
-import shutil
 import signal
 import subprocess
 import sys
 import time
 
+from .ray_logs import keep_logs
 from .ray_processes import (
     ENDING,
     NODE_RESOURCE,
@@ -248,21 +248,6 @@ def fail(settings: Settings, text: str, ray: Ray) -> int:
         json.dump({"failure": text}, file)
     os.replace(path + ".new", path)
     return 1
-
-
-def keep_logs(settings: Settings) -> None:
-    """Copies Ray's own logs to where the run keeps them."""
-    for session in sorted(os.listdir(settings["temp"])):
-        logs = os.path.join(settings["temp"], session, "logs")
-        if session.startswith("session_20") and os.path.isdir(logs):
-            try:
-                target = os.path.join(settings["logs"], "node-%d" % settings["rank"])
-                shutil.copytree(
-                    logs, os.path.join(target, session), symlinks=True, dirs_exist_ok=True
-                )
-                say("Ray's logs of this node are in %s" % os.path.relpath(target))
-            except (OSError, shutil.Error):
-                pass
 
 
 def end_like(code: int) -> NoReturn:

@@ -54,6 +54,7 @@ def main():
     rank = os.environ["NX_EC2_NODE_RANK"]
     with open(os.path.join(session, "logs", "raylet.out"), "w") as log:
         log.write("the raylet of node %s\n" % rank)
+        log.write("a worker printed %s\n" % os.environ.get("TOKEN"))
     if os.environ.get("RAY_FAILS") == rank:
         sys.exit("no space in /dev/shm")
     if os.environ.get("RAY_STAYS_AWAY") == rank:

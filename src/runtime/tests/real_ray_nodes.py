@@ -4,6 +4,7 @@ supervisors with addresses of loopback. The Python that NX_EC2_RAY_PYTHON names 
 
 import glob
 import os
+import re
 import shutil
 import signal
 import sys
@@ -82,15 +83,18 @@ class RayNodes(Nodes):
         """`run`: a letter that tells runs of a test apart."""
         self.run_id = "20260101-000000-p-%s%s" % (OURS, more.pop("run", "n"))
         self.addCleanup(self.kill_run, self.run_id)
-        env = {"PATH": os.path.dirname(PYTHON) + ":/usr/bin:/bin"}
-        given = {
+        given = self.given(**more.pop("env", {}))
+        self.start_all(count, DRIVER + script, **dict(given, **more))
+
+    def given(self, **env):
+        """Of a run on a Ray cluster. `env`: its variables, beside the way to Ray."""
+        return {
             "launcher": RAY,
             "rerun": True,
             "gracePeriod": GRACE_S,
-            "env": env,
+            "env": {"PATH": os.path.dirname(PYTHON) + ":/usr/bin:/bin", **env},
             "limits": {"memory": None, "cores": 1},
         }
-        self.start_all(count, DRIVER + script, **dict(given, **more))
 
     def wait(self, holds, seconds=STARTS_S):
         super().wait(holds, seconds)
@@ -143,6 +147,30 @@ class RealRay(RayNodes):
         self.assertEqual("step", self.stored(0)["checkpoints"][-1]["unit"])
         self.assert_nothing_left()
 
+    def test_a_secret_that_workers_print_is_masked_in_the_log_and_in_rays_logs(self):
+        self.launch(
+            2,
+            "@ray.remote(num_cpus=1)\n"
+            "def tell():\n    print('the token', os.environ['TOKEN'], flush=True)\n"
+            "nodes = [{'nx_ec2_node_%d' % number: 0.1} for number in range(2)]\n"
+            "ray.get([tell.options(resources=each).remote() for each in nodes])\n"
+            "when('told')\nsys.exit(4)",
+            env={"TOKEN": "not-for-the-log"},
+            mask=["TOKEN"],
+        )
+        self.wait(lambda: self.log(0).count("the token ***") == 2)
+        self.done("told")
+        self.assertEqual(["failed"] * 2, self.outcomes(self.ends(2)), self.told())
+        self.assertNotIn("not-for-the-log", self.log(0))
+        logs = []
+        for path in glob.glob(
+            os.path.join(self.run_dir(0), "work/p/ray-logs/**/*.*"), recursive=True
+        ):
+            with open(path, "rb") as file:
+                logs.append(file.read())
+        self.assertTrue(any(b"the token ***" in each for each in logs))
+        self.assertFalse(any(b"not-for-the-log" in each for each in logs))
+
     def test_two_runs_at_once_are_apart(self):
         for run in "ab":
             self.launch(2, "done('at-' + os.environ['NX_EC2_RUN_ID'])\nwhen('both')", run=run)
@@ -192,6 +220,37 @@ class RealRay(RayNodes):
     def raylets(self, rank):
         mark = "NX_EC2_LOCAL_INSTANCE=" + self.instance(rank)
         return [pid for pid in self.of_run(mark) if arguments(pid)[0].endswith("/raylet")]
+
+
+class ExampleNodes(RayNodes):
+    """examples/digits-ray on two nodes."""
+
+    def launch_example(self, **more):
+        root = os.path.abspath(__file__)
+        for _ in range(4):
+            root = os.path.dirname(root)
+        example = os.path.join(root, "examples", "digits-ray", "search.py")
+        run = "import runpy\nrunpy.run_path(%r, run_name='__main__')" % example
+        self.start_all(2, run, **dict(self.given(), **more))
+
+    def test_it_finds_the_best_rate_with_both_nodes(self):
+        self.launch_example(args=["--epochs", "1"])
+        states = self.ends(2)
+        self.assertEqual(["succeeded"] * 2, self.outcomes(states), self.told())
+        found = re.findall(r"trial \S+ on node (\d)  accuracy", self.log(0))
+        self.assertEqual((12, {"0", "1"}), (len(found), set(found)), self.told())
+        self.assertRegex(self.log(0), r"best: learning rate \S+  accuracy 0\.9")
+
+    def test_it_saves_what_is_done_when_it_is_stopped(self):
+        self.launch_example(args=["--epochs", "40"])
+        self.wait(lambda: "accuracy" in self.log(0))
+        plan = {"v": 1, "op": "cancel", "run": self.run_id, "gracePeriod": GRACE_S}
+        main.run(plan, os.path.join(self.top, "node-0"))
+        states = self.ends(2)
+        self.assertEqual(["cancelled"] * 2, self.outcomes(states), self.told())
+        self.assertRegex(self.log(0), r"stopped after \d+ of 12 trials")
+        self.assertEqual("trials.json", self.stored(0)["checkpoints"][-1]["unit"])
+        self.assert_nothing_left()
 
 
 class LostNodes(RayNodes):

@@ -85,7 +85,8 @@ class RayTest(Nodes):
 
     def test_its_exit_code_is_that_of_the_run_and_can_be_retried(self):
         retry = {"exitCodes": [75], "attempts": 3}
-        self.launch(2, "sys.exit({1: 75, 2: 3}[attempt])", retry=retry)
+        secret = {"env": {"TOKEN": "of-the-worker"}, "mask": ["TOKEN"]}
+        self.launch(2, "sys.exit({1: 75, 2: 3}[attempt])", retry=retry, **secret)
         states = self.ends(2)
         self.assertEqual(["failed"] * 2, self.outcomes(states), self.told())
         self.assertEqual([75, 3], [each["exitCode"] for each in states[0]["attempts"]])
@@ -93,7 +94,7 @@ class RayTest(Nodes):
         self.assertIn("attempt 2 has nx_ec2_node_0 nx_ec2_node_1", self.log(0))
         logs = os.path.join(self.run_dir(0), "work/p/ray-logs/node-0/session_2026/raylet.out")
         with open(logs) as file:
-            self.assertEqual("the raylet of node 0\n", file.read())
+            self.assertEqual("the raylet of node 0\na worker printed ***\n", file.read())
         self.assert_nothing_left()
 
     def test_a_signal_that_ends_the_driver_is_that_of_the_run(self):
@@ -229,6 +230,7 @@ class RayTest(Nodes):
     def test_the_addresses_of_ipv6_have_brackets(self):
         nodes = NodeVariables(1, ["fd00::1", "fd00::2"], {"port": 7, "masterPort": 8})
         spec = {"id": "r", "launcher": RAY, "gracePeriod": 1, "projectRoot": "p"}
+        spec.update(secrets={}, mask=[])
         spec["limits"] = {"cores": 2}
         record = {"attempt": 1, "resources": {"gpus": 0}, "totalGpus": 4}
         settings = ray_launch.of(spec, record, nodes).settings("/runs/r")
