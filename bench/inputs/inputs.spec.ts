@@ -19,7 +19,7 @@ describe('the inputs', () => {
     return hash.digest('hex');
   };
 
-  it.each(['source', 'many', 'upload', 'huge', 'repeats'] as const)(
+  it.each(['few', 'source', 'many', 'upload', 'huge', 'repeats'] as const)(
     'are the same bytes each time they are made, also after the edit: %s',
     (name) => {
       const input = make(name);

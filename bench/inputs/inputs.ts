@@ -37,7 +37,7 @@ export interface Input {
   restore(): void;
 }
 
-export type InputName = 'source' | 'many' | 'big' | 'upload' | 'huge' | 'repeats';
+export type InputName = 'few' | 'source' | 'many' | 'big' | 'upload' | 'huge' | 'repeats';
 
 const MB = 1_000_000;
 const BLOCK = 1 << 20;
@@ -55,8 +55,9 @@ export function makeInput(name: InputName, directory: string, root: string, scal
   if (plugin) installPlugin(workspace, plugin);
   const count = (full: number) => Math.max(2, Math.round(full * scale));
   switch (name) {
+    case 'few':
     case 'source': {
-      const [files, bytes] = [count(2_000), count(20 * MB)];
+      const [files, bytes] = name === 'few' ? [20, MB / 5] : [count(2_000), count(20 * MB)];
       const names = writeSources(source, files, bytes);
       const edited = names[names.length >> 1];
       const before = readFileSync(edited, 'utf8');

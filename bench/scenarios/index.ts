@@ -4,6 +4,7 @@ import { drive } from '../contenders/driver';
 import { costOfRun } from './cost';
 import { firstLine, firstTime, inTheCommand, oneCommand, oneWay, throughTheStore, underWatch } from '../report/floor';
 import { followed } from './followed';
+import { gang } from './gang';
 import {
   aheadOfAll,
   atMostBytes,
@@ -154,6 +155,8 @@ export const scenarios: Scenario[] = [
     run: costOfRun,
     goals: [],
   },
+  nodes(16),
+  nodes(64),
   {
     name: 'second',
     title: 'second instance, same content',
@@ -235,6 +238,21 @@ export const scenarios: Scenario[] = [
   memory('memory', 'huge'),
   memory('memory-repeats', 'repeats'),
 ];
+
+/** A training on so many launched instances, beside one on one. */
+function nodes(count: number): Scenario {
+  return {
+    name: `nodes-${count}`,
+    title: `remote-train on ${count} nodes to its first line`,
+    input: 'few',
+    of: 'ours',
+    run: gang(count),
+    goals: [
+      atMostTimes(1.5, ({ more }) => more['to S3 ratio'], 'the bytes to S3 of one node'),
+      atMostTimes(2, ({ more }) => more['writes a node a minute'] / more['writes, one node'], 'the writes of one node'),
+    ],
+  };
+}
 
 /** The highest memory of the client and of the runtime. */
 function memory(name: string, input: InputName): Scenario {

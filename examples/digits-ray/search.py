@@ -39,10 +39,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=8)
     options = parser.parse_args()
-    told = []
-    signal.signal(signal.SIGTERM, lambda *_: told.append(True))
     # Each node has a copy of the code, in the same place: tasks import it as the driver does.
     ray.init(runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(CODE)}})
+    told = []
+    # After ray.init, which sets a handler of its own.
+    signal.signal(signal.SIGTERM, lambda *_: told.append(True))
     # The directory is node 0's: nodes share no file system, so tasks return what is to be saved.
     checkpoint = os.path.join(os.environ["NX_EC2_CHECKPOINT_DIR"], "trials.json")
     trials = load(checkpoint)
