@@ -233,12 +233,13 @@ class ExampleNodes(RayNodes):
         run = "import runpy\nrunpy.run_path(%r, run_name='__main__')" % example
         self.start_all(2, run, **dict(self.given(), **more))
 
-    def test_it_finds_the_best_rate_with_both_nodes(self):
+    def test_it_finds_the_best_rate(self):
         self.launch_example(args=["--epochs", "1"])
         states = self.ends(2)
         self.assertEqual(["succeeded"] * 2, self.outcomes(states), self.told())
-        found = re.findall(r"trial \S+ on node (\d)  accuracy", self.log(0))
-        self.assertEqual((12, {"0", "1"}), (len(found), set(found)), self.told())
+        # Ray decides which node gets how many.
+        found = re.findall(r"trial (\S+) on node [01]  accuracy", self.log(0))
+        self.assertEqual((12, 12), (len(found), len(set(found))), self.told())
         self.assertRegex(self.log(0), r"best: learning rate \S+  accuracy 0\.9")
 
     def test_it_saves_what_is_done_when_it_is_stopped(self):
