@@ -147,6 +147,12 @@ export const runFacts = {
     .describe(
       'In the record of the first node, written with `nodes`: what all nodes resume the current attempt from, one checkpoint of each node that has saved any; empty: nothing that an earlier attempt has saved.',
     ),
+  wholeCheckpoint: sha256
+    .nullable()
+    .default(null)
+    .describe(
+      'Of `resume/<attempt>.json` of the run, which has the files of all of `nodeCheckpoints`; null: one node at most has saved any, or it could not be written.',
+    ),
   failedNode: failedNode
     .nullable()
     .default(null)

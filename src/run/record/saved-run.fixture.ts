@@ -65,6 +65,7 @@ export function recordOf(more: Partial<RunRecord> = {}): RunRecord {
     nodes: [],
     rendezvous: null,
     nodeCheckpoints: [],
+    wholeCheckpoint: null,
     failedNode: null,
     log: { size: 10, training: 5, truncated: false, hashes: null },
     warnings: [],

@@ -53,6 +53,7 @@ FIELDS = (
     "rendezvous",
     "checkpoints",
     "nodeCheckpoints",
+    "wholeCheckpoint",
     "failedNode",
 )
 

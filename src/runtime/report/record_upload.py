@@ -105,6 +105,7 @@ class RecordUpload:
             "nodes": record.get("nodes", []),
             "rendezvous": record.get("rendezvous"),
             "nodeCheckpoints": record.get("nodeCheckpoints", []),
+            "wholeCheckpoint": record.get("wholeCheckpoint"),
             "failedNode": record.get("failedNode"),
             "log": {
                 "size": self.log.size,

@@ -49,7 +49,7 @@ class Attempts:
                 # The time that nodes wait for one another is not the training's.
                 self.stops.set_timeout(spec["timeout"] - trained_s(run.record["attempts"]))
             if nodes and run.record["attempt"] > 1:
-                NodeCheckpoints(run, self.stops, self.checkpoints).restore(nodes.checkpoints)
+                NodeCheckpoints(run, self.stops, self.checkpoints).restore(nodes)
             ours, others = training_variables.variables_of(
                 spec, run.record, run_dir=run.run_dir, project=run.project, nodes=nodes
             )

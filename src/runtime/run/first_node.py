@@ -10,6 +10,7 @@ from .node_address import rendezvous_of
 from .node_group import END_TIMEOUT_S, LEAVING, POLL_S, NodeGroup
 from .node_stop import NodeStop, failed_node, is_of_run
 from .node_variables import Nodes
+from .whole_checkpoint import NodeManifests
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,10 +50,16 @@ class FirstNode(NodeGroup):
             found.append({"rank": peer.rank, "instance": peer.instance, "address": address})
         rendezvous = rendezvous_of(self.state["address"])
         checkpoints = CheckpointChoice(run, self.stops).find(peers)
-        run.save(nodes=found, rendezvous=rendezvous, nodeCheckpoints=checkpoints)
+        whole = NodeManifests(run, self.stops).publish(checkpoints)
+        run.save(
+            nodes=found,
+            rendezvous=rendezvous,
+            nodeCheckpoints=checkpoints,
+            wholeCheckpoint=whole,
+        )
         run.log.say("all %d nodes are ready: attempt %d begins" % (self.count, self.attempt))
         addresses = [each["address"] for each in found]
-        return Nodes(0, addresses, rendezvous, checkpoints=checkpoints)
+        return Nodes(0, addresses, rendezvous, checkpoints=checkpoints, whole_checkpoint=whole)
 
     def is_decided(self, end: AttemptEnd) -> bool:
         stop = self.stops.requested()

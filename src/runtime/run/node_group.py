@@ -86,6 +86,7 @@ class NodeGroup(OtherNodes):
             nodes=[],
             rendezvous=None,
             nodeCheckpoints=[],
+            wholeCheckpoint=None,
             failedNode=None,
         )
 

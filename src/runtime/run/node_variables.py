@@ -31,7 +31,7 @@ def is_other_node(run: Mapping[str, Any]) -> bool:
 
 class Nodes:
     """`addresses`: of all nodes by their ranks; `rank`: of this one; `checkpoints`: what all resume
-    from.
+    from, and `whole_checkpoint` the hash of these as one.
     """
 
     def __init__(
@@ -41,9 +41,10 @@ class Nodes:
         rendezvous: RunRecordRendezvous,
         *,
         checkpoints: Sequence[RunRecordNodeCheckpointsItem] = (),
+        whole_checkpoint: str | None = None,
     ) -> None:
         self.rank, self.addresses, self.rendezvous = rank, addresses, rendezvous
-        self.checkpoints = checkpoints
+        self.checkpoints, self.whole_checkpoint = checkpoints, whole_checkpoint
 
     @property
     def count(self) -> int:

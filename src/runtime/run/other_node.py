@@ -78,8 +78,13 @@ class OtherNode(NodeGroup):
         if not found or not rendezvous:
             return None
         addresses = [each["address"] for each in found]
-        checkpoints = peer.record["nodeCheckpoints"]
-        return Nodes(self.rank, addresses, rendezvous, checkpoints=checkpoints)
+        return Nodes(
+            self.rank,
+            addresses,
+            rendezvous,
+            checkpoints=peer.record["nodeCheckpoints"],
+            whole_checkpoint=peer.record["wholeCheckpoint"],
+        )
 
     def is_decided(self, end: AttemptEnd) -> bool:
         peer = self.first

@@ -221,6 +221,7 @@ def new_record(plan: Mapping[str, Any], run_dir: str, user: str) -> dict[str, An
         "nodes": [],
         "rendezvous": None,
         "nodeCheckpoints": [],
+        "wholeCheckpoint": None,
         "failedNode": None,
         "stop": None,
         "failure": None,

@@ -409,6 +409,7 @@ if TYPE_CHECKING:
         nodes: list[RunStateNodesItem]
         rendezvous: RunStateRendezvous | None
         nodeCheckpoints: list[RunStateNodeCheckpointsItem]
+        wholeCheckpoint: str | None
         failedNode: FailedNode | None
         warnings: list[str]
         kind: Literal["training", "exec"]
@@ -574,6 +575,7 @@ if TYPE_CHECKING:
         nodes: list[RunRecordNodesItem]
         rendezvous: RunRecordRendezvous | None
         nodeCheckpoints: list[RunRecordNodeCheckpointsItem]
+        wholeCheckpoint: str | None
         failedNode: FailedNode | None
         warnings: list[str]
         v: Literal[1]

@@ -230,7 +230,7 @@ class ExampleNodes(RayNodes):
         for _ in range(4):
             root = os.path.dirname(root)
         example = os.path.join(root, "examples", "digits-ray", "search.py")
-        run = "import runpy\nrunpy.run_path(%r, run_name='__main__')" % example
+        run = "os.execv(sys.executable, [sys.executable, %r, *sys.argv[1:]])" % example
         self.start_all(2, run, **dict(self.given(), **more))
 
     def test_it_finds_the_best_rate(self):

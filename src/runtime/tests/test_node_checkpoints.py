@@ -1,6 +1,7 @@
 """Which checkpoint a run on several nodes resumes from, and which files each node gets."""
 
 import hashlib
+import json
 import os
 import shutil
 import sys
@@ -15,8 +16,8 @@ from runs import part
 from nx_ec2_runtime.report.node_records import node_bucket
 from nx_ec2_runtime.report.signed_record import SigningKey
 from nx_ec2_runtime.run.checkpoint_choice import CheckpointChoice, before, choose
-from nx_ec2_runtime.run.node_checkpoints import combined
 from nx_ec2_runtime.run.supervised_run import Failed
+from nx_ec2_runtime.run.whole_checkpoint import NodeManifests, combined
 from nx_ec2_runtime.system import atomic_files
 
 
@@ -153,6 +154,11 @@ class GoneNodeTest(unittest.TestCase):
             self.assertIn(why, caught.exception.data["message"])
 
 
+def combined_of(manifests, own):
+    whole = combined(manifests, own)
+    return whole.manifest, whole.places
+
+
 class CombinedTest(unittest.TestCase):
     def test_each_node_gets_the_files_of_all_and_its_own_first(self):
         whole = {
@@ -160,7 +166,7 @@ class CombinedTest(unittest.TestCase):
             1: manifest("step-1", entry("step-1/meta", "other"), entry("step-1/1.pt", "one")),
         }
         for own, meta in ((0, "m"), (1, "other"), (2, "m")):
-            made, places = combined(whole, own)
+            made, places = combined_of(whole, own)
             found = {each["path"]: each["sha256"] for each in made["files"]}
             self.assertEqual(sorted(found), ["step-1/0.pt", "step-1/1.pt", "step-1/meta"])
             self.assertEqual(found["step-1/meta"], entry("", meta)["sha256"])
@@ -173,9 +179,103 @@ class CombinedTest(unittest.TestCase):
             1: manifest("a", entry("a/b/c", "below a file")),
             2: manifest("a", entry("a/d", "beside")),
         }
-        made, places = combined(whole, 0)
+        made, places = combined_of(whole, 0)
         self.assertEqual([each["path"] for each in made["files"]], ["a/b", "a/d"])
         self.assertEqual(sorted(places.values()), [0, 2])
+
+
+class Read(Store):
+    """Tells what was read."""
+
+    names = []
+
+    def get(self, name, span=None, limit=0):
+        self.names.append(name)
+        return super().get(name)
+
+
+class WholeTest(unittest.TestCase):
+    """The first node puts together what all have saved, and each other reads that and its own."""
+
+    count = 5
+
+    def setUp(self):
+        root = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, root)
+        Read.names = []
+
+        def bucket(access):
+            directory = os.path.join(root, access["prefix"])
+            os.makedirs(directory, exist_ok=True)
+            return Read(directory)
+
+        patch = mock.patch("nx_ec2_runtime.aws.bucket.role_bucket", bucket)
+        patch.start()
+        self.addCleanup(patch.stop)
+
+    def of(self, rank):
+        store = {
+            "access": "role",
+            "prefix": "run/r/" + ("node/%d/" % rank if rank else ""),
+            "bucket": "b",
+        }
+        spec = part("r", node={"rank": rank, "count": self.count}, store=store)
+        run = mock.Mock(record={"attempt": 2})
+        run.spec = spec
+        return NodeManifests(run, mock.Mock())
+
+    def save(self, *manifests):
+        chosen = []
+        for rank, each in enumerate(manifests):
+            data = json.dumps(each).encode()
+            node_bucket(self.of(0).run.spec, rank).put("checkpoint/1.json", data)
+            sha256 = hashlib.sha256(data).hexdigest()
+            chosen.append({"rank": rank, "n": 1, "sha256": sha256})
+        return chosen
+
+    def assert_as_each_from_each(self, chosen, sha256):
+        for rank in range(self.count):
+            manifests = self.of(rank)
+            found, expected = manifests.whole(chosen, sha256), manifests.whole(chosen, None)
+            self.assertEqual(files(expected), files(found))
+            self.assertEqual(expected.places, found.places)
+            self.assertEqual(expected.is_own, found.is_own)
+
+    def test_requests_grow_with_the_number_of_nodes_and_not_with_its_square(self):
+        chosen = self.save(*(self.shard(rank) for rank in range(self.count)))
+        sha256 = self.of(0).publish(chosen)
+        for rank in range(self.count):
+            self.of(rank).whole(chosen, sha256)
+        self.assertEqual(3 * self.count, len(Read.names))
+        self.assert_as_each_from_each(chosen, sha256)
+
+    def shard(self, rank):
+        own = entry("step-1/%d.pt" % rank, "shard %d" % rank)
+        return manifest("step-1", entry("step-1/meta", "of %d" % rank), own)
+
+    def test_files_that_can_not_stand_beside_those_of_others_are_as_without_it(self):
+        chosen = self.save(
+            self.shard(0),
+            manifest("step-1", entry("step-1/0.pt/a", "below a file")),
+            self.shard(2),
+            manifest("step-1", entry("step-1/1.pt", "another")),
+        )
+        self.assert_as_each_from_each(chosen, self.of(0).publish(chosen))
+
+    def test_another_object_in_its_place_is_not_believed(self):
+        chosen = self.save(self.shard(0), self.shard(1))
+        sha256 = self.of(0).publish(chosen)
+        node_bucket(self.of(0).run.spec, 0).put("resume/2.json", b'{"v": 1}')
+        self.assert_as_each_from_each(chosen, sha256)
+
+    def test_what_one_node_alone_has_saved_is_read_from_it(self):
+        chosen = self.save(self.shard(0))
+        self.assertIsNone(self.of(0).publish(chosen))
+        self.assert_as_each_from_each(chosen, None)
+
+
+def files(whole):
+    return sorted(whole.manifest["files"], key=lambda each: each["path"])
 
 
 if __name__ == "__main__":
