@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { StartInstancesCommand, StopInstancesCommand } from '@aws-sdk/client-ec2';
+import { RebootInstancesCommand, StartInstancesCommand, StopInstancesCommand } from '@aws-sdk/client-ec2';
+import { ListObjectsV2Command } from '@aws-sdk/client-s3';
 import { launchTagged } from '../../instance/stop/tagged.fixture';
 import { until } from '../../system/until.fixture';
 import { Workshop } from '../lib/executor-harness.fixture';
@@ -29,6 +30,11 @@ os.makedirs("artifacts", exist_ok=True)
 with open("artifacts/shard-" + rank, "w") as file:
     file.write(os.environ["NX_EC2_NODE_IPS"])
 `;
+
+const SAVES_AT_ONCE = TRAINING.replace(
+  '    print("node %s waits"',
+  '    if rank == "0":\n        open(saved, "w").write("1")\n    print("node %s waits"',
+);
 
 describe('A training on several instances that exist', () => {
   let shop: Workshop;
@@ -92,6 +98,25 @@ describe('A training on several instances that exist', () => {
     expect(attempts).toBe(2);
     expect(shop.printed).toMatch(/was interrupted on i-\w+; resuming it/);
     expect(shop.printed).toMatch(/node 0 of 2, attempt 2, from step 1/);
+    expect(running(ids)).toEqual(['running', 'running']);
+  });
+
+  it.each([0, 1])('ends if the instance of node %d is rebooted, and resumes on both', async (rank) => {
+    const name = `rebooted-${rank}`;
+    const ids = await cluster(name, 2);
+    shop.write('model/train.py', SAVES_AT_ONCE);
+    const training = train(name, 2, { wait: true }).catch((error: Error) => error.message);
+    await shop.says(/node 0 waits/);
+    const [, run] = /Training (\S+) started/.exec(shop.printed)!;
+    const Prefix = `v2/projects/model/run/${run}/checkpoint/`;
+    const saved = () => shop.at.s3.send(new ListObjectsV2Command({ Bucket: 'bucket', Prefix }));
+    await until(async () => (await saved()).KeyCount);
+    await shop.at.ec2.send(new RebootInstancesCommand({ InstanceIds: [ids[rank]] }));
+    expect(await training).toMatch(/RUN_LOST|RUN_INTERRUPTED/);
+    const { attempts } = await train(name, 2, { wait: true });
+    shop.write('model/train.py', TRAINING);
+    expect(attempts).toBe(2);
+    expect(shop.printed).toMatch(/node 0 of 2, attempt 2, from step [12]/);
     expect(running(ids)).toEqual(['running', 'running']);
   });
 
