@@ -8,7 +8,7 @@ const HOUR = 60 * MINUTE;
 describe('nx-ec2 instances clean, after runs on several nodes', () => {
   let made: InventoryFixture;
   /** Names that tell runs apart. */
-  const runs = { ended: '', active: '', unknown: '' };
+  const runs = { active: '', unknown: '', ended: '' };
   type Name = keyof typeof runs;
   const deadline = Date.now() + 4 * HOUR;
 
@@ -23,10 +23,8 @@ describe('nx-ec2 instances clean, after runs on several nodes', () => {
         if (name === 'unknown' && node === '2') continue;
         if (name === 'ended' && node === '2') made.at.aws.capacity.add({ market: 'spot' });
         await made.fleet(name, made.tags({ ...tags, node }));
-        made.at.aws.capacity.clear();
       }
     }
-    made.at.aws.capacity.add({ market: 'spot' });
     await made.age(3 * HOUR + 5_000);
     made.at.aws.capacity.add({ market: 'spot' });
     const over = { state: 'ended' as const, startedAt: 1, createdAt: 1, endedAt: Date.now() - 2 * HOUR };
