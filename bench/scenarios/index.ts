@@ -248,8 +248,16 @@ function nodes(count: number): Scenario {
     of: 'ours',
     run: gang(count),
     goals: [
-      atMostTimes(1.5, ({ more }) => more['to S3 ratio'], 'the bytes to S3 of one node'),
-      atMostTimes(2, ({ more }) => more['writes a node a minute'] / more['writes, one node'], 'the writes of one node'),
+      atMostBytes(
+        40 * KB,
+        ({ more }) => more['client up KB, of a further node'] * KB,
+        'of the client for each further node',
+      ),
+      atMostTimes(
+        1.5,
+        ({ more }) => more['writes a node a minute'] / more['writes, one node'],
+        'the writes of one node',
+      ),
     ],
   };
 }

@@ -79,7 +79,14 @@ const operations = {
 } as const;
 type Op = keyof typeof operations;
 /** What a run on one node says of nodes. */
-const oneNode = { node: null, nodes: [], rendezvous: null, nodeCheckpoints: [], wholeCheckpoint: null, failedNode: null };
+const oneNode = {
+  node: null,
+  nodes: [],
+  rendezvous: null,
+  nodeCheckpoints: [],
+  wholeCheckpoint: null,
+  failedNode: null,
+};
 const check = (op: Op, reply: object = operations[op][1]) =>
   checkReply<Record<string, unknown>>(HERE, operations[op][0] as unknown as Operation, reply);
 const invalid = expect.objectContaining({ code: 'REPLY_INVALID', message: expect.stringContaining(HERE) });
