@@ -77,6 +77,10 @@ export const resumeSource = z.object({
   sha256: text.describe("Of the checkpoint's object."),
   prefix: text.describe("The key prefix of the checkpoint's run."),
   urls: z.record(text, text).nullable().describe('Presigned GETs of the objects below `prefix`; null: the role reads.'),
+  nodes: z
+    .array(z.object({ rank: count, n: count, sha256: text.describe("Of the node's own object.") }))
+    .max(1000)
+    .describe('What other nodes of the run have saved of the checkpoint, below `node/<rank>/` of `prefix`.'),
 });
 
 export const runSpec = z.object({

@@ -5,13 +5,16 @@ URLs that the client has signed.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import time
 
 from ..aws.http_pool import MAX_READS, REREAD_PAUSE_S
 from ..aws.signed_requests import Answer, Unreadable, is_unreadable
+from ..run_dir.node_path import node_path
 from ..system.errors import Failure
-from .checkpoint_restore import restore
+from .checkpoint_restore import read, restore
+from .whole_checkpoint import combined
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,8 +39,10 @@ def restore_from(
     account: pwd.struct_passwd,
     before: Callable[[], object] = lambda: None,
     project: InProject | None = None,
+    rank: int = 0,
 ) -> Manifest:
-    """The manifest of what was put into the run's checkpoint directory and its project.
+    """The manifest of what was put into the run's checkpoint directory and its project: the files
+    of all nodes that the source names, of one path those of the node of this rank.
     RESTORE_FAILED says why nothing was, `detail.why` by a code.
 
     `before` is called before each part is asked for, by several threads: what it raises ends it.
@@ -58,20 +63,37 @@ def restore_from(
                 break
         return data
 
-    name = "checkpoint/%d.json" % source["n"]
-    try:
-        data = get(name, MAX_MANIFEST_BYTES, source["sha256"])
+    def manifest_of(place: str, n: int, sha256: str) -> bytes:
+        data = get("%scheckpoint/%d.json" % (place, n), MAX_MANIFEST_BYTES, sha256)
         if data is None:
             raise Failure(
                 "RESTORE_FAILED",
-                "the checkpoint %d of %s is not in the store" % (source["n"], source["run"]),
+                "the checkpoint %d of %s is not in the store" % (n, source["run"]),
                 why="ABSENT",
             )
+        return bytes(data)
+
+    try:
+        data = manifest_of("", source["n"], source["sha256"])
+        digest, places = source["sha256"], {}
+        if source["nodes"]:
+            manifests = {0: read(data, digest)}
+            for node in source["nodes"]:
+                found = manifest_of(node_path(node["rank"]), node["n"], node["sha256"])
+                manifests[node["rank"]] = read(found, node["sha256"])
+            whole = combined(manifests, rank)
+            data, places = json.dumps(whole.manifest).encode(), whole.places
+            digest = hashlib.sha256(data).hexdigest()
+
+        def get_part(sha256: str) -> bytes | bytearray | None:
+            place = node_path(places.get(sha256, 0))
+            return get(place + "part/" + sha256, MAX_PART_BYTES, sha256)
+
         return restore(
-            bytes(data),
-            source["sha256"],
+            data,
+            digest,
             os.path.join(run_dir, "checkpoints"),
-            get_part=lambda sha256: get("part/" + sha256, MAX_PART_BYTES, sha256),
+            get_part=get_part,
             account=account,
             project=project,
         )

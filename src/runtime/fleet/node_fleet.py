@@ -8,12 +8,12 @@ import time
 
 from ..aws.bucket import Bucket
 from ..aws.metadata import Metadata
-from ..report.node_records import node_path
 from ..report.signed_record import RECORD
 from ..run import failure_cause
 from ..run.node_group import nodes_limit_s
 from ..run.node_stop import NOT_REPLACED, failed_node
 from ..run.take_over import LEASE_S
+from ..run_dir.node_path import node_path
 from ..system.errors import Failure
 from ..system.wall_clock import now_ms
 from .decision import (

@@ -11,6 +11,7 @@ import os
 import threading
 import time
 
+from ..run_dir.node_path import node_path
 from ..system import atomic_files
 from ..system.crash_log import log_crash
 from ..system.errors import Failure
@@ -73,11 +74,6 @@ def run_prefix(spec: RunSpec) -> str:
     if not prefix.endswith("/" + own):
         raise Failure("BAD_PLAN", "the prefix %s is not that of node %d" % (prefix, node["rank"]))
     return prefix[: len(prefix) - len(own)]
-
-
-def node_path(rank: int) -> str:
-    """What a node's keys begin with, below the prefix of the run."""
-    return "node/%d/" % rank if rank else ""
 
 
 def node_bucket(spec: RunSpec, rank: int) -> Bucket:

@@ -8,9 +8,9 @@ from . import node_stop
 from .checkpoint_choice import CheckpointChoice
 from .node_address import rendezvous_of
 from .node_group import END_TIMEOUT_S, LEAVING, POLL_S, NodeGroup
+from .node_manifests import NodeManifests
 from .node_stop import NodeStop, failed_node, is_of_run
 from .node_variables import Nodes
-from .whole_checkpoint import NodeManifests
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

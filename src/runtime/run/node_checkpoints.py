@@ -14,19 +14,19 @@ from ..checkpoints.checkpoint_source import MAX_PART_BYTES
 from ..report.node_records import node_bucket
 from ..system.errors import Failure
 from .checkpoint_choice import before, restore_failed
+from .node_manifests import NodeManifests
 from .resume_checkpoint import kept_checkpoints
-from .whole_checkpoint import NodeManifests
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Collection, Sequence
 
+    from ..checkpoints.whole_checkpoint import WholeCheckpoint
     from ..system.documents import RunRecordNodeCheckpointsItem, SavedCheckpoint
     from .node_variables import Nodes
     from .settled_checkpoints import SettledCheckpoints
     from .stop_check import StopCheck
     from .supervised_run import SupervisedRun
-    from .whole_checkpoint import WholeCheckpoint
 
 
 class NodeCheckpoints:

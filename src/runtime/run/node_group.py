@@ -47,7 +47,9 @@ class NodeGroup(OtherNodes):
         self.run, self.stops = run, stops
         self.rank, self.count = node["rank"], node["count"]
         self.grace_s: float = run.spec["gracePeriod"]
+        # Since when no other node has begun.
         self.begun = time.monotonic()
+        self.present = 0
         self.view = NodeView(run.run_dir, self.count, run.record["attempt"])
         self.latched: NodeStop | None = None
         self.announced: Stop | None = None
@@ -137,7 +139,12 @@ class NodeGroup(OtherNodes):
         raise NotImplementedError
 
     def raise_if_missing(self) -> None:
-        """Raises Failed where a node was not started in time."""
+        """Raises Failed where a node was not started in time. A client starts some at a time: each
+        that has begun gives the others as much time again.
+        """
+        present = sum(peer.record is not None for peer in self.view.peers())
+        if present > self.present and not is_replaced_by_fleet(self.run.spec):
+            self.present, self.begun = present, time.monotonic()
         waited_s = time.monotonic() - self.begun
         if waited_s < nodes_limit_s(self.run.spec, self.attempt):
             return

@@ -78,6 +78,7 @@ class ResumeCheckpoint:
                 account=run.account,
                 before=self.stops.raise_if_requested,
                 project=run.project_files(),
+                rank=(run.spec["node"] or {"rank": 0})["rank"],
             )
         except Stopped:
             self.stops.check()
@@ -117,6 +118,7 @@ def own_checkpoints(run_dir: str, spec: RunSpec) -> list[ResumeSource]:
             "sha256": each["sha256"],
             "prefix": spec["store"]["prefix"],
             "urls": None,
+            "nodes": [],
         }
         for each in reversed(kept_checkpoints(run_dir))
     ]

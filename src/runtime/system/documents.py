@@ -84,12 +84,18 @@ if TYPE_CHECKING:
         pattern: str
         base: str
 
+    class ResumeSourceNodesItem(TypedDict):
+        rank: int
+        n: int
+        sha256: str
+
     class ResumeSource(TypedDict):
         run: str
         n: int
         sha256: str
         prefix: str
         urls: dict[str, str] | None
+        nodes: list[ResumeSourceNodesItem]
 
     class RunSpecEnvironment(TypedDict):
         manager: EnvironmentManager

@@ -155,7 +155,7 @@ class RealRay(RayNodes):
             "nodes = [{'nx_ec2_node_%d' % number: 0.1} for number in range(2)]\n"
             "ray.get([tell.options(resources=each).remote() for each in nodes])\n"
             "when('told')\nsys.exit(4)",
-            env={"TOKEN": "not-for-the-log"},
+            env={"TOKEN": "not-for-the-log", "RAY_DEDUP_LOGS": "0"},
             mask=["TOKEN"],
         )
         self.wait(lambda: self.log(0).count("the token ***") == 2)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import pwd
 import shutil
 import sys
 import tempfile
@@ -13,11 +14,14 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from directory_store import Store
 from runs import part
 
+from nx_ec2_runtime.checkpoints.checkpoint_source import restore_from
+from nx_ec2_runtime.checkpoints.whole_checkpoint import combined
 from nx_ec2_runtime.report.node_records import node_bucket
 from nx_ec2_runtime.report.signed_record import SigningKey
 from nx_ec2_runtime.run.checkpoint_choice import CheckpointChoice, before, choose
+from nx_ec2_runtime.run.node_manifests import NodeManifests
 from nx_ec2_runtime.run.supervised_run import Failed
-from nx_ec2_runtime.run.whole_checkpoint import NodeManifests, combined
+from nx_ec2_runtime.run_dir.node_path import node_path
 from nx_ec2_runtime.system import atomic_files
 
 
@@ -272,6 +276,48 @@ class WholeTest(unittest.TestCase):
         chosen = self.save(self.shard(0))
         self.assertIsNone(self.of(0).publish(chosen))
         self.assert_as_each_from_each(chosen, None)
+
+
+class ResumeFromTest(unittest.TestCase):
+    """A new run resumes from what all nodes of another one have saved."""
+
+    def setUp(self):
+        self.root = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, self.root)
+        self.store = Store(tempfile.mkdtemp(dir=self.root))
+        patch = mock.patch("nx_ec2_runtime.aws.bucket.open_bucket", lambda _: self.store)
+        patch.start()
+        self.addCleanup(patch.stop)
+
+    def save(self, rank, n, **contents):
+        """One file of each content. Returns the node as a source names it."""
+        entries = []
+        for name, content in contents.items():
+            entries.append(dict(entry("step-1/" + name, content), size=len(content)))
+            self._put(rank, "part/" + entries[-1]["sha256"], content.encode())
+        data = json.dumps(manifest("step-1", *entries)).encode()
+        self._put(rank, "checkpoint/%d.json" % n, data)
+        return {"rank": rank, "n": n, "sha256": hashlib.sha256(data).hexdigest()}
+
+    def _put(self, rank, name, data):
+        path = os.path.join(self.store.directory, node_path(rank) + name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        self.store.put(node_path(rank) + name, data)
+
+    def test_each_node_gets_the_files_of_all(self):
+        first = self.save(0, 4, shard0="zero", meta="of 0")
+        second = self.save(1, 7, shard1="one", meta="of 1")
+        source = {"run": "r", "prefix": "r/", "urls": None, "nodes": [second]}
+        source.update(n=4, sha256=first["sha256"])
+        for rank, meta in ((0, "of 0"), (1, "of 1"), (2, "of 0")):
+            home = tempfile.mkdtemp(dir=self.root)
+            os.mkdir(os.path.join(home, "checkpoints"))
+            restore_from(source, {}, home, account=pwd.getpwuid(os.getuid()), rank=rank)
+            found = {}
+            for name in ("shard0", "shard1", "meta"):
+                with open(os.path.join(home, "checkpoints", "step-1", name)) as file:
+                    found[name] = file.read()
+            self.assertEqual({"shard0": "zero", "shard1": "one", "meta": meta}, found)
 
 
 def files(whole):

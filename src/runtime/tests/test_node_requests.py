@@ -15,7 +15,8 @@ from directory_store import Store
 from runs import Trainings, part, signed
 
 from nx_ec2_runtime.report import node_records, reporter
-from nx_ec2_runtime.report.node_records import NodeRecords, node_path
+from nx_ec2_runtime.report.node_records import NodeRecords
+from nx_ec2_runtime.run_dir.node_path import node_path
 from nx_ec2_runtime.system import atomic_files
 
 # USD for 1,000 requests: S3 Standard in most regions.

@@ -22,6 +22,8 @@ from nx_ec2_runtime import main
 from nx_ec2_runtime.report import node_records, record_upload
 from nx_ec2_runtime.report.node_records import NodeRecords
 from nx_ec2_runtime.run import node_group
+from nx_ec2_runtime.run.first_node import FirstNode
+from nx_ec2_runtime.run.supervised_run import Failed
 from nx_ec2_runtime.run_dir import stop_request
 from nx_ec2_runtime.system.errors import Failure
 
@@ -349,6 +351,30 @@ class OldRecords(Store):
             return found
         count = self.counts[os.getpid()] = self.counts.get(os.getpid(), 0) + 1
         return old if count % 2 else found
+
+
+class LateNodesTest(unittest.TestCase):
+    def test_nodes_that_begin_one_after_another_are_waited_for(self):
+        group = FirstNode.__new__(FirstNode)
+        group.run = mock.Mock(spec_set=("spec", "record"), record={"attempt": 1})
+        group.run.spec = {"node": {"rank": 0, "count": 3}}
+        group.view, group.begun, group.present = mock.Mock(), 0.0, 0
+        begun, absent = mock.Mock(record={}), mock.Mock(record=None, read=1.0)
+        absent.configure_mock(name="node 2 of 3")
+        for now, peers in ((100, [absent] * 2), (190, [begun, absent]), (290, [begun, absent])):
+            self.look(group, now, peers)
+        with self.assertRaises(Failed) as caught:
+            self.look(group, 311, [begun, absent])
+        self.assertIn("node 2 of 3 was not started", caught.exception.data["message"])
+        # 190 s without any is no progress.
+        group.begun, group.present = 0.0, 0
+        with self.assertRaises(Failed):
+            self.look(group, 190, [absent] * 2)
+
+    def look(self, group, now, peers):
+        group.view.peers.return_value = peers
+        with mock.patch("nx_ec2_runtime.run.node_group.time.monotonic", lambda: now):
+            group.raise_if_missing()
 
 
 class CheckpointTest(Nodes):

@@ -262,6 +262,7 @@ class ResumeTest(Resuming):
             "sha256": other["sha256"],
             "prefix": "v2/projects/p/run/other/",
             "urls": None,
+            "nodes": [],
         }
         stores = mock.patch(
             "nx_ec2_runtime.aws.bucket.open_bucket",
@@ -600,7 +601,7 @@ class ResumeTest(Resuming):
         served = store.Store()
         self.addCleanup(served.close)
         urls = {"checkpoint/1.json": served.url("/c"), "part/x": served.url("/x")}
-        source = {"run": "r", "n": 1, "sha256": "0" * 64, "prefix": "p/", "urls": urls}
+        source = {"run": "r", "n": 1, "sha256": "0" * 64, "prefix": "p/", "urls": urls, "nodes": []}
         for status, why in (
             (400, "UNREADABLE"),
             (404, "ABSENT"),
@@ -636,6 +637,7 @@ class ResumeTest(Resuming):
             "n": 1,
             "sha256": hashlib.sha256(manifest).hexdigest(),
             "prefix": "p/",
+            "nodes": [],
             "urls": {"checkpoint/1.json": served.url("/c"), "part/" + name: served.url("/x")},
         }
         run_dir = os.path.join(self.root, "run")
