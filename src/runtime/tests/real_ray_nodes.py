@@ -230,7 +230,12 @@ class ExampleNodes(RayNodes):
         for _ in range(4):
             root = os.path.dirname(root)
         example = os.path.join(root, "examples", "digits-ray", "search.py")
-        run = "os.execv(sys.executable, [sys.executable, %r, *sys.argv[1:]])" % example
+        # Ray imports from the current directory first, which has a train.py of its own here.
+        run = (
+            "example = %r\n"
+            "os.chdir(os.path.dirname(example))\n"
+            "os.execv(sys.executable, [sys.executable, example, *sys.argv[1:]])" % example
+        )
         self.start_all(2, run, **dict(self.given(), **more))
 
     def test_it_finds_the_best_rate(self):
