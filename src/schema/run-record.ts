@@ -120,6 +120,13 @@ export const runRecord = z.object({
     .describe('The checkpoint that the current attempt began with.'),
   metadata: runMetadata,
   heartbeat: count.describe('Grows with each write of the record.'),
+  heartbeatPort: count
+    .max(65535)
+    .nullable()
+    .default(null)
+    .describe(
+      'In the record of the first node of several: the port, at `node.address`, to which the others connect to tell that they are there. null: none.',
+    ),
   access: z.enum(['role', 'presigned']).describe('How the instance writes to the store.'),
   trouble: text().nullable().describe("What can't be saved, and why."),
 });

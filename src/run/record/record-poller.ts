@@ -99,6 +99,7 @@ export function recordOf(run: RunFacts & { state?: RunRecord['state'] }): RunRec
     datasets: [],
     metadata: { git: null, command: '', recovery: 'none', configuration: {}, host: '', price: null },
     heartbeat: 0,
+    heartbeatPort: null,
     access: 'presigned',
     trouble: null,
   };

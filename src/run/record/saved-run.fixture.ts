@@ -101,6 +101,7 @@ export function recordOf(more: Partial<RunRecord> = {}): RunRecord {
       price: null,
     },
     heartbeat: 7,
+    heartbeatPort: null,
     access: 'role',
     trouble: null,
     ...more,

@@ -15,11 +15,12 @@ from ..run_dir.node_path import node_path
 from ..system import atomic_files
 from ..system.crash_log import log_crash
 from ..system.errors import Failure
+from .node_links import NodeLinks
 from .signed_record import RECORD, SigningKey, version
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable
+    from typing import Any, Callable, Mapping
 
     from ..aws.bucket import Bucket
     from ..system.documents import RunRecord, RunSpec
@@ -38,6 +39,11 @@ MAX_STEP_S = 5.0
 # A node whose record does not change for this long, while it can be read, is lost: a record has a
 # heartbeat every 10 s.
 HEARTBEAT_TIMEOUT_S = 60.0
+# The same of a node whose connection has been broken for so long. One that is alive writes its
+# record more often then.
+BROKEN_HEARTBEAT_TIMEOUT_S, BROKEN_S = 15.0, 5.0
+# How long after the first record of a node it is said that there is no connection to it.
+NO_LINK_S = 60.0
 # What the supervisor needs of another node's record.
 FIELDS = (
     "instance",
@@ -56,14 +62,25 @@ FIELDS = (
     "nodeCheckpoints",
     "wholeCheckpoint",
     "failedNode",
+    "heartbeatPort",
 )
 
 
-def watch(run_dir: str, spec: RunSpec) -> None:
+def watch(run_dir: str, spec: RunSpec) -> NodeRecords | None:
     """Reads from now on, in a thread of its own, where the run has several nodes."""
-    if spec.get("node"):
-        work = NodeRecords(run_dir, spec).run
+    if not spec.get("node"):
+        return None
+    records = NodeRecords(run_dir, spec)
+    for work in (records.run, records.run_links):
         threading.Thread(target=work, daemon=True).start()
+    return records
+
+
+def is_silent(entry: Mapping[str, Any]) -> bool:
+    """Whether a node's record has not changed for so long that it is lost."""
+    silent_s: float = entry.get("silent") or 0.0
+    limit_s: float = entry.get("limit") or HEARTBEAT_TIMEOUT_S
+    return silent_s > limit_s
 
 
 def run_prefix(spec: RunSpec) -> str:
@@ -95,9 +112,13 @@ class NodeRecords:
         node = spec["node"]
         assert node
         self.count = node["count"]
-        rank = node["rank"]
+        rank = self.rank = node["rank"]
         self.ranks = sorted({0, rank - 1}) if rank else list(range(1, node["count"]))
         self.key = SigningKey(spec)
+        self.links = self._links()
+        # Since when there is a record of a node and no connection to it.
+        self.waited_since: dict[int, float] = {}
+        self.has_warned = False
         self.bucket: Bucket | None = None
         self.pool = concurrent.futures.ThreadPoolExecutor(min(READERS, len(self.ranks) or 1))
         # By rank, the reads that have not ended.
@@ -114,6 +135,8 @@ class NodeRecords:
                 "read": None,
                 # Why the last read failed.
                 "problem": None,
+                # How long it may be silent.
+                "limit": HEARTBEAT_TIMEOUT_S,
             }
             for rank in self.ranks
         }
@@ -127,6 +150,73 @@ class NodeRecords:
             state = atomic_files.read_object(os.path.join(self.run_dir, "run.json"))
             node: dict[str, Any] = state.get("node") or {}
             time.sleep(RUNNING_POLL_S if node.get("phase") == "running" else WAITING_POLL_S)
+
+    def run_links(self) -> None:
+        while True:
+            try:
+                self.links.turn()
+            except Exception:
+                log_crash(self.run_dir)
+                time.sleep(WAITING_POLL_S)
+
+    def _links(self) -> NodeLinks:
+        state = atomic_files.read_object(os.path.join(self.run_dir, "run.json"))
+        node: dict[str, Any] = state.get("node") or {}
+        links = NodeLinks(
+            self.key,
+            self.rank,
+            self.count,
+            instance=state.get("instance") or "",
+            address=node.get("address") or "",
+            find_target=self._first_node,
+            clock=self.clock,
+        )
+        if not self.rank and links.address:
+            links.listen()
+        return links
+
+    def _first_node(self) -> tuple[str, int] | None:
+        """Where the first node listens for the others; None while that is not known."""
+        record: dict[str, Any] = self.entries["0"]["record"] or {}
+        port = record.get("heartbeatPort")
+        return (record["node"]["address"], port) if port else None
+
+    @property
+    def port(self) -> int | None:
+        """Where the first node listens for the others, for its record."""
+        return self.links.port
+
+    @property
+    def is_any_broken(self) -> bool:
+        """Whether a connection to another node is broken: it may take this one for lost."""
+        return self.links.is_any_broken
+
+    def link_warning(self) -> str | None:
+        """What is to be said of nodes that there never was a connection to; None: nothing, or it
+        was said.
+        """
+        now, without = self.clock(), []
+        for rank in [0] if self.rank else self.ranks:
+            record = self.entries[str(rank)]["record"]
+            if not record or self.links.has_been(rank, record["instance"]):
+                self.waited_since.pop(rank, None)
+            elif now - self.waited_since.setdefault(rank, now) > NO_LINK_S:
+                without.append(rank)
+        if not without or self.has_warned:
+            return None
+        self.has_warned = True
+        why = self.links.problem or "none has come"
+        return (
+            "node %d has no connection to node %s (%s): a node that is lost without notice is "
+            "noticed after %d s, not %d. The security group must allow all traffic from itself"
+            % (
+                self.rank,
+                ", ".join(map(str, without)),
+                why,
+                HEARTBEAT_TIMEOUT_S,
+                BROKEN_HEARTBEAT_TIMEOUT_S,
+            )
+        )
 
     def look(self) -> None:
         """Reads the records once, and writes what they say."""
@@ -142,12 +232,20 @@ class NodeRecords:
                 entry["problem"] = None
             except Failure as failure:
                 entry["problem"] = failure.with_aws()
+            entry["limit"] = self._limit_s(rank, entry["record"])
         data = json.dumps({"v": 1, "nodes": self.entries}).encode()
         try:
             atomic_files.write_atomically(self.path, data, durable=False)
         except OSError:
             # A full disk: the next round tries again.
             pass
+
+    def _limit_s(self, rank: int, record: dict[str, Any] | None) -> float:
+        """How long a node may be silent."""
+        broken_s = self.links.broken_s(rank, record["instance"]) if record else None
+        if broken_s is None or broken_s < BROKEN_S:
+            return HEARTBEAT_TIMEOUT_S
+        return min(HEARTBEAT_TIMEOUT_S, BROKEN_HEARTBEAT_TIMEOUT_S)
 
     def _open(self) -> Bucket:
         if self.bucket is None:

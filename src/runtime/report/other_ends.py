@@ -44,7 +44,7 @@ class OtherEnds:
             if has_saved(other, record["attempt"]):
                 nodes[rank]["heartbeat"] = other["heartbeat"]
                 saved += 1
-            elif is_lost(other, entry.get("silent") or 0.0):
+            elif is_lost(other, entry):
                 self._save(record, **interrupted(rank, nodes[rank]["instance"]))
                 return True
         if saved < len(self.ranks):
@@ -65,10 +65,10 @@ def has_saved(other: Mapping[str, Any], attempt: int) -> bool:
     return is_last and other["outcome"] == "succeeded"
 
 
-def is_lost(other: Mapping[str, Any], silent_s: float) -> bool:
+def is_lost(other: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
     """Whether a node that has not saved what it wrote will not."""
     has_failed = other.get("outcome") not in (None, "succeeded")
-    return has_failed or silent_s > node_records.HEARTBEAT_TIMEOUT_S
+    return has_failed or node_records.is_silent(entry)
 
 
 def interrupted(rank: int, instance: str) -> dict[str, Any]:

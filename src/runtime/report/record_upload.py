@@ -13,12 +13,15 @@ if TYPE_CHECKING:
     from ..system.documents import RunSpec
     from .fencing import Fenced
     from .log_upload import LogUpload
+    from .node_records import NodeRecords
     from .report_file import ReportFile
     from .run_metrics import RunMetrics
     from .uploads import Saver
 
 # The record is written at each change of the run's state, and this often without a change.
 HEARTBEAT_INTERVAL_S = 10
+# The same while the connection to another node is broken, which may take this one for lost.
+BROKEN_HEARTBEAT_INTERVAL_S = 3
 # The fields of the record in the store that change with every sample: they wait for the heartbeat.
 CHANGING_FIELDS = ("heartbeat", "log", "metrics")
 # The fields that the record in the store has from the run's own record.
@@ -52,9 +55,16 @@ COPIED_FIELDS = (
 
 class RecordUpload:
     def __init__(
-        self, spec: RunSpec, report: ReportFile, *, log: LogUpload, metrics: RunMetrics
+        self,
+        spec: RunSpec,
+        report: ReportFile,
+        *,
+        log: LogUpload,
+        metrics: RunMetrics,
+        nodes: NodeRecords | None,
     ) -> None:
         self.spec, self.report, self.log, self.metrics = spec, report, log, metrics
+        self.nodes = nodes
         self.heartbeat: int = report.values["heartbeat"]
         # The fields that were written last, without those that change all the time, and when.
         self.written: dict[str, Any] | None = None
@@ -68,7 +78,9 @@ class RecordUpload:
         """
         whole = self._compose(record, state, bucket=bucket, saver=saver)
         shape = {name: value for name, value in whole.items() if name not in CHANGING_FIELDS}
-        is_due = time.monotonic() - self.written_at > HEARTBEAT_INTERVAL_S
+        is_urgent = self.nodes and self.nodes.is_any_broken
+        interval_s = BROKEN_HEARTBEAT_INTERVAL_S if is_urgent else HEARTBEAT_INTERVAL_S
+        is_due = time.monotonic() - self.written_at > interval_s
         if shape != self.written or is_due or final or bucket.must_claim():
             self._put(bucket, whole)
             self.written, self.written_at = shape, time.monotonic()
@@ -102,6 +114,7 @@ class RecordUpload:
             "takenOver": record.get("takenOver"),
             "launcher": record.get("launcher"),
             "node": record.get("node"),
+            "heartbeatPort": self.nodes.port if self.nodes else None,
             "nodes": record.get("nodes", []),
             "rendezvous": record.get("rendezvous"),
             "nodeCheckpoints": record.get("nodeCheckpoints", []),

@@ -110,7 +110,6 @@ class Reporter:
             return
         self._open()
         spot_notice.watch(self.run_dir, self.spec["gracePeriod"])
-        node_records.watch(self.run_dir, self.spec)
         while True:
             record = self._read_record()
             if record["state"] == "ended" and self.ended is None:
@@ -147,7 +146,10 @@ class Reporter:
             account=self.account,
         )
         self.log = LogUpload(self.run_dir)
-        self.record = RecordUpload(self.spec, self.report, log=self.log, metrics=self.metrics)
+        self.nodes = node_records.watch(self.run_dir, self.spec)
+        self.record = RecordUpload(
+            self.spec, self.report, log=self.log, metrics=self.metrics, nodes=self.nodes
+        )
 
     def _read_record(self) -> dict[str, Any]:
         """The run's record. Ends a run whose supervisor is gone."""
@@ -162,6 +164,7 @@ class Reporter:
         if self.ended is None and time.monotonic() - self.sampled > SAMPLE_INTERVAL_S:
             self.sampled = time.monotonic()
             self.metrics.sample()
+            self.metrics.warn(self.nodes.link_warning() if self.nodes else None)
 
     def _upload(self, record: dict[str, Any]) -> bool:
         """Uploads what is due. Returns whether all of the run is saved. @raises Failure"""

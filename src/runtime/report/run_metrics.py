@@ -63,10 +63,13 @@ class RunMetrics:
         self.now = {"host": found["host"], "gpus": found["gpus"]}
         at = int(time.time() * 1000)
         self.log.add({"t": at, **self.now})
-        warning = self.idle.look(found["gpus"])
+        self.warn(self.idle.look(found["gpus"]))
+        self.read_files()
+
+    def warn(self, warning: str | None) -> None:
+        """Adds a warning for the user, if there is one."""
         if warning:
             self.warnings = (self.warnings + [warning])[-MAX_WARNINGS:]
-        self.read_files()
 
     def read_files(self, ended: bool = False) -> bool:
         """Takes what is new in the files of metrics. Returns whether everything was read: one call

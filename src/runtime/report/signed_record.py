@@ -72,6 +72,10 @@ class SigningKey:
         except (ValueError, KeyError, TypeError, AttributeError):
             return False
 
+    def of_heartbeat(self, message: bytes) -> bytes:
+        """What a message between two nodes of the run is signed with."""
+        return self._mac(b"heartbeat 1", self.run, message)
+
     def _mac(self, what: bytes, name: str, data: bytes) -> bytes:
         return (
             hmac

@@ -125,6 +125,10 @@ class Child:
     def pid(self) -> int:
         return self.process.pid
 
+    def exclude(self, pid: int | None) -> None:
+        """Takes another child of this process for the one that does not belong to it."""
+        self.processes.but = pid
+
     def wait(self) -> int:
         """Waits for its end, and ends what it began and left. Returns its exit code, negative for a
         signal.

@@ -33,12 +33,14 @@ class Commands:
 
         def requested_stop() -> Stop | None:
             look()
+            self.stops.keep_reporting()
+            child.exclude(self.reporter.pid)
             stop = self.stops.requested()
             if stop:
                 self.stops.announce(stop)
             return stop
 
-        return Child(
+        child = Child(
             line,
             variables,
             directory,
@@ -50,3 +52,4 @@ class Commands:
             exclude_pid=self.reporter.pid,
             group=run.group,
         )
+        return child

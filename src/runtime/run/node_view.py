@@ -54,7 +54,7 @@ class Peer:
         self.record: dict[str, Any] | None = (
             record if record and record["attempt"] >= first_attempt else None
         )
-        self.silent_s: float = entry.get("silent") or 0.0
+        self.is_silent = node_records.is_silent(entry)
         self.read: float | None = entry.get("read")
         self.problem: str | None = entry.get("problem")
 
@@ -75,9 +75,7 @@ class Peer:
         if not self.record:
             return False
         outcome = self.record["outcome"]
-        return outcome == "lost" or (
-            outcome is None and self.silent_s > node_records.HEARTBEAT_TIMEOUT_S
-        )
+        return outcome == "lost" or (outcome is None and self.is_silent)
 
     def phase(self, attempt: int) -> str | None:
         """Its phase in an attempt; None where it has not begun that attempt, or is beyond it."""

@@ -599,6 +599,7 @@ if TYPE_CHECKING:
         restoredFrom: RunRecordRestoredFrom | None
         metadata: RunMetadata
         heartbeat: int
+        heartbeatPort: int | None
         access: Literal["role", "presigned"]
         trouble: str | None
 

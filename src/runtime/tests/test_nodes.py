@@ -736,6 +736,7 @@ class RecordsTest(unittest.TestCase):
         node = {"rank": rank, "count": self.count, "phase": "exited", "exitCode": 0}
         return dict(
             {"v": 1, "id": "r", "runKey": "r", "attempt": 1, "heartbeat": heartbeat, "node": node},
+            instance="i-%d" % rank,
             **more,
         )
 
