@@ -139,6 +139,7 @@ export const runSpec = z.object({
         .describe(
           'How long the nodes of the first attempt, or of a later one, wait for a node that has not begun it. For nodes with a fleet; absent: 2 minutes.',
         ),
+      network: z.literal('efa').optional().describe('The instances were launched with Elastic Fabric Adapters.'),
     })
     .nullable()
     .describe(

@@ -134,11 +134,13 @@ class TrainingPlan implements PlannedRun {
 
   async part(context: RunContext, tree: string, snapshot: Snapshot, { next, node }: RunPlace = {}): Promise<RunPart> {
     const { configuration, workspaceRoot, options, env } = this.of;
-    const { train } = configuration;
+    const { train, instance } = configuration;
     context.printer.detail(this.environment);
     const id = node?.run ?? next?.id ?? this.id;
     const rank = node?.rank ?? 0;
     const isAlone = train.nodes === 1;
+    const network =
+      'launchSpec' in instance && instance.launchSpec.network ? { network: instance.launchSpec.network } : {};
     // Nodes read what the others have written, which no form allows.
     const detached = options.detached || !isAlone;
     const read = train.secretsFrom === 'client' ? await readSecrets(context.aws, train.secrets) : {};
@@ -155,7 +157,7 @@ class TrainingPlan implements PlannedRun {
       ...this.decides,
       ...runSettings(configuration, workspaceRoot),
       env: { ...env, ...read },
-      node: isAlone ? null : { rank, count: options.nodes?.() ?? train.nodes },
+      node: isAlone ? null : { rank, count: options.nodes?.() ?? train.nodes, ...network },
       // Which run it is, the first node has decided.
       rerun: options.rerun || rank > 0,
       knownFailed: null,

@@ -7,6 +7,7 @@ import time
 
 from ..system import atomic_files
 from ..system.host_stats import HostSampler
+from .efa_watch import WARNING, EfaWatch
 from .event_files import EventFiles
 from .idle_gpus import IdleWatch
 from .metrics import MetricsLog, TrainingMetrics
@@ -56,6 +57,7 @@ class RunMetrics:
         self.log = MetricsLog(run_dir)
         self.now = {"host": None, "gpus": None}
         self.warnings = kept.get("warnings", [])
+        self.efa = EfaWatch(spec, has_warned=WARNING in self.warnings)
 
     def sample(self) -> None:
         """Looks at the machine, and at the files that the training writes metrics to."""
@@ -87,6 +89,7 @@ class RunMetrics:
         """A piece of the log, from an offset on; what was fed before is left out."""
         data = data[max(0, self.fed - offset) :]
         self.training.feed(data, int(time.time() * 1000))
+        self.warn(self.efa.look(data))
         self.fed += len(data)
         self._take()
 

@@ -297,6 +297,7 @@ def begin(
         usable = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, usable[: int(limits["cores"])])
     allow_open_files()
+    allow_locked_memory()
     accounts.enter(account, directory)
 
 
@@ -311,3 +312,16 @@ def allow_open_files() -> None:
         # macOS takes no more than OPEN_MAX.
         most = 10240 if hard == resource.RLIM_INFINITY else min(10240, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+
+
+def allow_locked_memory() -> None:
+    """Lifts the limit of locked memory, or raises it to the hard one where that is not allowed: EFA
+    and NCCL lock the memory that they exchange, and the agent's limit is a few MiB.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    for limit in (resource.RLIM_INFINITY, hard):
+        try:
+            resource.setrlimit(resource.RLIMIT_MEMLOCK, (limit, limit))
+            return
+        except (OSError, ValueError):
+            pass

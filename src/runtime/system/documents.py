@@ -127,6 +127,7 @@ if TYPE_CHECKING:
         rank: int
         count: int
         timeouts: NotRequired[RunSpecNodeTimeouts]
+        network: NotRequired[Literal["efa"]]
 
     class RunSpecLimits(TypedDict):
         memory: int | None

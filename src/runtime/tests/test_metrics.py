@@ -14,7 +14,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import test_sync  # noqa: F401
 from memory_bucket import Bucket
 
-from nx_ec2_runtime.report import idle_gpus, metrics
+from nx_ec2_runtime.report import efa_watch, idle_gpus, metrics
 from nx_ec2_runtime.system import gpu_count, host_stats
 from nx_ec2_runtime.system.errors import Failure
 
@@ -188,6 +188,24 @@ class HostTest(Temporary):
         self.assertEqual(gpu_count.count_gpus(), 0)
         self.nvidia_smi("echo 0; echo 1; echo 2")
         self.assertEqual(gpu_count.count_gpus(), 3)
+
+    def efa_warnings(self, pieces, has_warned=False, **node):
+        it = efa_watch.EfaWatch({"node": {"rank": 0, "count": 2, **node}}, has_warned)
+        return [warning for warning in map(it.look, pieces) if warning]
+
+    def test_warns_once_of_nccl_over_tcp_where_efa_was_asked_for(self):
+        line = b"ip-10-0-0-1:1:1 [0] NCCL INFO NET/Socket : Using [0]ens5:10.0.0.1<0>\n"
+        for cut in range(len(line)):
+            pieces = [b"step 1\n" * 100, line[:cut], line[cut:], line * 3]
+            self.assertEqual([efa_watch.WARNING], self.efa_warnings(pieces, network="efa"), cut)
+        self.assertEqual([], self.efa_warnings([line]))
+        self.assertEqual([], self.efa_warnings([line], network="efa", has_warned=True))
+        self.assertEqual([], self.efa_warnings([b"step 1\n"] * 9, network="efa"))
+
+    def test_nccl_over_efa_may_name_tcp_as_well(self):
+        line = b"NCCL INFO NET/OFI Selected provider is efa, fabric is efa (found 4 nics)\n"
+        pieces = [line[:20], line[20:], b"NET/Socket : Using"]
+        self.assertEqual([], self.efa_warnings(pieces, network="efa"))
 
     def test_warns_of_idle_gpus_once_until_they_are_busy_again(self):
         it = idle_gpus.IdleWatch(600, clock=lambda: self.now)

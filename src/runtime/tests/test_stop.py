@@ -2,6 +2,7 @@
 the grace period; and processes that a command leaves running.
 """
 
+import contextlib
 import os
 import pwd
 import resource
@@ -409,6 +410,34 @@ class OpenFilesTest(Trainings):
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         self.assertEqual(log.decode().strip(), str((hard, hard)))
+
+    def test_a_training_may_lock_memory_without_a_limit_or_up_to_the_hard_one(self):
+        number = resource.RLIMIT_MEMLOCK
+        before, inf = resource.getrlimit(number), resource.RLIM_INFINITY
+        lower = 1 << 16
+        try:
+            # A hard limit that only some may raise.
+            resource.setrlimit(number, (lower, before[1] if before[1] != inf else 1 << 26))
+            _, hard = resource.getrlimit(number)
+            may_raise = self.may_raise(number, hard)
+            _, log = self.train(
+                "import resource; print(resource.getrlimit(resource.RLIMIT_MEMLOCK))"
+            )
+        finally:
+            with contextlib.suppress(ValueError):
+                resource.setrlimit(number, before)
+        wanted = inf if may_raise else hard
+        self.assertEqual(log.decode().strip(), str((wanted, wanted)))
+
+    def may_raise(self, number, hard):
+        """Whether this process may raise a hard limit."""
+        limits = resource.getrlimit(number)
+        try:
+            resource.setrlimit(number, (limits[0], resource.RLIM_INFINITY))
+        except ValueError:
+            return False
+        resource.setrlimit(number, (limits[0], hard))
+        return True
 
 
 if __name__ == "__main__":
