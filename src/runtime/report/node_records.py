@@ -195,7 +195,8 @@ class NodeRecords:
         """What is to be said of nodes that there never was a connection to; None: nothing, or it
         was said.
         """
-        now, without = self.clock(), []
+        now = self.clock()
+        without: list[int] = []
         for rank in [0] if self.rank else self.ranks:
             record = self.entries[str(rank)]["record"]
             if not record or self.links.has_been(rank, record["instance"]):
