@@ -239,6 +239,23 @@ describe('restoring a snapshot', () => {
     rmSync(stage, { recursive: true });
   });
 
+  it('leaves nothing beside the target, wherever an attempt was killed', async () => {
+    pipe.write('model/a', 'one');
+    const { id } = (await pipe.sync()).snapshot;
+    const target = join(home, 'killed');
+    const { rm } = fs;
+    const removed = jest.spyOn(fs, 'rm').mockImplementation(async (path, options) => {
+      if (String(path).endsWith('.nx-ec2-part')) throw new Error('killed');
+      return rm(path, options);
+    });
+    await expect(restore(id, target)).rejects.toThrow('killed');
+    removed.mockRestore();
+    expect(readdirSync(home)).toHaveLength(2);
+    await expect(restore(id, target)).rejects.toMatchObject({ code: 'TARGET_TAKEN' });
+    expect(readdirSync(home)).toEqual(['killed']);
+    expect(readFileSync(join(target, 'model/a'), 'utf8')).toBe('one');
+  });
+
   it('reports packs that are gone, and uses no pack that is damaged', async () => {
     for (const file of ['a', 'b']) pipe.write(`model/${file}`, randomBytes(90_000));
     const before = await packs();

@@ -47,10 +47,14 @@ export async function restoreSnapshot(
   target: string,
   { warn, signal, onProgress }: CheckoutOptions,
 ): Promise<void> {
-  await assertNotTaken(target);
   const { snapshot } = stored;
   // One snapshot has one place: no link that another left can be on the way of a file.
   const stage = `${target}.${snapshot.id.slice(0, 16)}.nx-ec2-part`;
+  if (await isTaken(target)) {
+    // That of an attempt that was killed: nothing makes use of it any more.
+    if (await isOwnDirectory(stage)) await rm(stage, { recursive: true, force: true });
+    throw conflicting(target);
+  }
   await ensureStage(stage);
   const beside = join(stage, 'files');
   const directories = new Set(
@@ -94,9 +98,9 @@ export async function restoreSnapshot(
   await rm(stage, { recursive: true, force: true });
 }
 
-async function assertNotTaken(target: string): Promise<void> {
+async function isTaken(target: string): Promise<boolean> {
   const stat = await lstat(target).catch(() => null);
-  if (stat && (!stat.isDirectory() || (await readdir(target)).length)) throw conflicting(target);
+  return stat !== null && (!stat.isDirectory() || (await readdir(target)).length > 0);
 }
 
 /**
@@ -109,10 +113,15 @@ async function ensureStage(stage: string): Promise<void> {
     await mkdir(stage, { mode: 0o700 });
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-    const stat = await lstat(stage);
-    const isOwn = process.getuid === undefined || stat.uid === process.getuid();
-    if (!stat.isDirectory() || !isOwn || (stat.mode & 0o022) !== 0) throw conflicting(stage);
+    if (!(await isOwnDirectory(stage))) throw conflicting(stage);
   }
+}
+
+/** Whether it is a directory of this user that no other may write to. */
+async function isOwnDirectory(path: string): Promise<boolean> {
+  const stat = await lstat(path).catch(() => null);
+  const isOwn = process.getuid === undefined || stat?.uid === process.getuid();
+  return stat !== null && stat.isDirectory() && isOwn && (stat.mode & 0o022) === 0;
 }
 
 /** A small object can hold what thousands of files have: the sizes are compared with the disk before anything is written. */
