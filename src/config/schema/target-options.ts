@@ -3,6 +3,7 @@ import { Problem } from '../../report/problem';
 import type { z } from 'zod';
 import { executorOptions, isNumber, type TargetName } from './executor-options';
 import { configurationSchema, ONCE, trainShape } from './schema';
+import { withBooleans } from './typed-booleans';
 
 /**
  * Refuses an empty value of an option of the target's own: `--run=$RUN` with an unset variable would mean the latest run.
@@ -19,7 +20,7 @@ export function assertNoEmptyOption(target: TargetName, options: Raw): void {
 }
 
 /**
- * A target's options, where Nx made numbers of texts that look like one, as they were typed: each that is text.
+ * A target's options as they were meant: text as it was typed, where Nx made a number of it, and `false` where it may be one.
  * @param asTyped an option's value with the text of each number that was typed.
  */
 export function textOptions(target: TargetName, options: Raw, asTyped: (key: string, value: unknown) => unknown): Raw {
@@ -32,7 +33,8 @@ export function textOptions(target: TargetName, options: Raw, asTyped: (key: str
       const isText = own
         ? !isNumber(target, key)
         : schemas[key] !== undefined && isMeantAsText(schemas[key], typed, value);
-      return [key, isText ? typed : value];
+      const meant = isText ? typed : value;
+      return [key, own || !schemas[key] ? meant : withBooleans(schemas[key], meant)];
     }),
   );
 }
