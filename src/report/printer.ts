@@ -3,7 +3,7 @@ import { formatDuration, formatSize } from './units';
 import { drained, hasFailed, surviveErrors } from './output-stream';
 import { PastNx, writeToTerminal } from './past-nx';
 import { sanitizeForTerminal, printableJson, sanitize, sanitizeLines, TerminalText } from './terminal-text';
-import { shellWord } from './shell-words';
+import { nxRun } from './shell-words';
 
 export interface PrinterOptions {
   verbose?: boolean;
@@ -92,7 +92,8 @@ export class Printer {
   /** A text whose commands (`nx run <project>:remote-up`) name the project. Who writes such a text often does not know it. */
   nameProject(text: string): string {
     const { project } = this.options;
-    return project === undefined ? text : text.replaceAll('nx run <project>:', () => `nx run ${shellWord(project)}:`);
+    if (project === undefined) return text;
+    return text.replaceAll(/nx run <project>:(remote-[a-z]+)/g, (_, target: string) => nxRun(project, target));
   }
 
   /**

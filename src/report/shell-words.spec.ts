@@ -69,7 +69,7 @@ function unquoted(path: string): string[] {
       let before = node.head.text;
       for (const { expression, literal } of node.templateSpans) {
         const isCommand = /\b(?:nx run|nx g|npx nx-ec2|aws [a-z0-9]+) (?:[^.:()\n]|\S[.:]\S)*$/.test(before);
-        if (isCommand && !/^(?:shellWord|commandLine|nxRun)\(/.test(expression.getText()))
+        if (isCommand && !/^(?:shellWord|commandLine|nxRun|instancesList)\(/.test(expression.getText()))
           found.push(`${path}: …${before.slice(-40)}\${${expression.getText()}}`);
         before += `\${}${literal.text}`;
       }

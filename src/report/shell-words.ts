@@ -1,3 +1,4 @@
+import { repeatedOptions } from './repeated-options';
 import { sanitize } from './terminal-text';
 
 /** Characters that no shell acts on, wherever they stand in a word. */
@@ -22,10 +23,24 @@ export function commandLine(...words: readonly string[]): string {
   return words.map(shellWord).join(' ');
 }
 
-/** The command line that runs a target of a project. @param options e.g. `--run=…` */
+/**
+ * The command line that runs a target of a project, on what the command acts on that prints it: see `repeatOptions`.
+ * @param options e.g. `--run=…`
+ */
 export function nxRun(project: string, target: string, ...options: readonly string[]): string {
-  const words = options.map((option) => ` ${shellWord(option)}`);
+  const words = [...repeatedOptions(options), ...options].map((option) => ` ${shellWord(option)}`);
   return `nx run ${shellWord(project)}:${shellWord(target)}${words.join('')}`;
+}
+
+/** The command line that lists what runs in the account and region of the command that prints it. */
+export function instancesList(): string {
+  return commandLine(
+    'npx',
+    'nx-ec2',
+    'instances',
+    'list',
+    ...repeatedOptions().filter((option) => /^--(region|profile)=/.test(option)),
+  );
 }
 
 function escaped(byte: number): string {

@@ -13,6 +13,8 @@ import { fileProblem } from '../../report/file-problem';
 import type { Configuration } from '../../config/settings/types';
 import { assertNoEmptyOption, textOptions } from '../../config/schema/target-options';
 import type { TargetName } from '../../config/schema/executor-options';
+import { selectingOptions } from '../../config/schema/selecting-options';
+import { repeatOptions } from '../../report/repeated-options';
 
 /** What every executor of ours works with. */
 export interface Target {
@@ -43,7 +45,7 @@ interface ReportingOptions {
  * @param given as Nx hands them over; `recipe` gets them with texts as they were typed.
  * @param plain the target is cacheable: what it prints is replayed, so nothing is drawn in place.
  */
-export async function runTarget<O extends ReportingOptions>(
+export function runTarget<O extends ReportingOptions>(
   name: TargetName,
   given: O,
   context: ExecutorContext,
@@ -53,6 +55,16 @@ export async function runTarget<O extends ReportingOptions>(
   const typed = typedOptions(context);
   const options = textOptions(name, { ...(given as object) }, (key, value) => asTyped(value, typed[key])) as O &
     Record<string, unknown>;
+  return repeatOptions(selectingOptions(options), () => runWith(name, options, context, plain, recipe));
+}
+
+async function runWith<O extends ReportingOptions>(
+  name: TargetName,
+  options: O & Record<string, unknown>,
+  context: ExecutorContext,
+  plain: boolean,
+  recipe: (target: Target, options: O) => Promise<object>,
+): Promise<{ success: boolean }> {
   const printer = new Printer({ verbose: options.verbose, json: options.json, plain, project: context.projectName });
   const signals = new SignalHandler(printer);
   const { signal } = signals;

@@ -1,4 +1,5 @@
 import type { Printer } from '../../report/printer';
+import { repeatingHere } from '../../report/repeated-options';
 import { ProcessSignals } from './process-signals';
 
 /** How a signal stops what runs on the instance. */
@@ -22,8 +23,8 @@ export class SignalHandler {
 
   constructor(private readonly printer: Printer) {
     this.signals = new ProcessSignals({
-      first: (by) => printer.answer(by, this.firstAnswer()),
-      again: (by) => this.stop && printer.answer(by, this.stop.say),
+      first: repeatingHere((by) => printer.answer(by, this.firstAnswer())),
+      again: repeatingHere((by) => this.stop && printer.answer(by, this.stop.say)),
       detach: () => this.controller.abort(new GotSignal()),
     });
     this.aborted = new Promise<never>((_, reject) =>

@@ -151,6 +151,10 @@ describe('a pool', () => {
     await until(() => turns().filter(({ what }) => what === 'end').length === 2);
     await shop.run('remote-down', { project: 'c', instance: spec(), force: true });
     expect(members()).toEqual([]);
+    await shop.run('remote-down', { project: 'c', instance: spec() });
+    expect(shop.printed).toMatch(
+      new RegExp(`no instance to terminate or stop: EC2 lists no member of the pool ${pool} in eu-west-1 \\(.*:owner=`),
+    );
   });
 
   it('counts members of another launch spec, and says so if they fill it', async () => {
@@ -159,6 +163,16 @@ describe('a pool', () => {
       /POOL_FULL.*1 was launched with another launch spec.*t3\.micro/s,
     );
     expect(members()).toHaveLength(1);
+  });
+
+  it('ends a member without an idle timeout if no run starts there, and says what ends members', async () => {
+    const instance = { size: 1, idleTimeout: false };
+    const { instance: id } = await run('remote-train', 'a', 'first', { instance });
+    const config = join(shop.at.aws.instances.disk(id), 'root/watchdog/config.json');
+    expect(JSON.parse(readFileSync(config, 'utf8'))).toMatchObject({ idle: null, start: 900, finish: null });
+    await expect(run('remote-train', 'b', 'large', { instance: { ...instance, type: 't3.large' } })).rejects.toThrow(
+      /POOL_FULL.*no run starts ends after 15m 00s.*maximum lifetime \(24h 00m\).*run b:remote-down --bucket=bucket --instance.type=t3.large .*--instance.pool=pool-\d+ --instance.size=1 --instance.idleTimeout=false\./s,
+    );
   });
 
   it('waits on a member if EC2 has no capacity for another', async () => {

@@ -142,7 +142,9 @@ describe('A training on several nodes', () => {
     await expect(train('failure', 3, { 0: '60', 1: '60', 2: 5 })).rejects.toThrow(
       /failed after \S+ s: node 2 of 3 \(i-\w+\) failed first: it exited with 5\./,
     );
-    expect(shop.printed).toMatch(/Of all nodes: +nx run model:remote-logs --run=\S+ --node=all\n/);
+    expect(shop.printed).toMatch(
+      /Of all nodes: +nx run model:remote-logs --bucket=bucket --instance\S* .*--run=\S+ --node=all\n/,
+    );
     expect(states('failure')).toEqual(['terminated', 'terminated', 'terminated']);
   });
 

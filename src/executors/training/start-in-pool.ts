@@ -7,6 +7,7 @@ import { Problem } from '../../report/problem';
 import { formatCount } from '../../report/units';
 import { findDuplicateRun } from '../../run/find/find-run';
 import { runsForKey } from '../../run/find/run-key-index';
+import { describeIdleEnd } from '../../run/pool/describe-pool';
 import { reserveMember, type PoolSpec, type ReservedMember } from '../../run/pool/reserve-member';
 import { readRecord } from '../../run/record/record';
 import type { PlannedRun } from '../../run/start/plan-run';
@@ -105,7 +106,8 @@ class PoolStart {
     this.member = undefined;
     target.answerSignal(() => `Interrupted before the training was started. ${this.idle}`);
     if (how === 'launch') printer.line(`Launching member ${taken} of ${size} of the pool ${name}.`);
-    const ensured = await ensureProjectInstances(runs, launchSpec, { by: 'remote-up', slot }, signal, ([member]) => {
+    const purpose = { by: 'remote-up', slot, run: this.planned.id } as const;
+    const ensured = await ensureProjectInstances(runs, launchSpec, purpose, signal, ([member]) => {
       this.member = member;
     });
     const [{ id }] = ensured;
@@ -150,7 +152,7 @@ class PoolStart {
   }
 
   private get idle(): string {
-    return `Members of the pool that nothing runs on end by themselves; to end them now: ${targetCommand(this.target.context, 'remote-down')}`;
+    return `${describeIdleEnd(this.launchSpec)} To end those that nothing runs on now: ${targetCommand(this.target.context, 'remote-down')}`;
   }
 }
 

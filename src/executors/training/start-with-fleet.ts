@@ -10,6 +10,7 @@ import type { Target } from '../lib/run-target';
 import type { RunContext } from '../../context/types';
 import { planTraining } from './plan-training';
 import type { RunInstanceLifecycle, StartOptions } from './types';
+import { instancesList } from '../../report/shell-words';
 
 /** Starts a training that a fleet recovers without a client, or finds a run of the same training. */
 export async function startWithFleet(
@@ -29,7 +30,7 @@ export async function startWithFleet(
     assertVolume(launchSpec, planned.needs(), printer);
     target.answerSignal(
       () =>
-        `Interrupted while the fleet was being created. Run the same command to continue; otherwise the fleet deletes itself. To see what was created: npx nx-ec2 instances list`,
+        `Interrupted while the fleet was being created. Run the same command to continue; otherwise the fleet deletes itself. To see what was created: ${instancesList()}`,
     );
     const started = await launchFleet(runContext, {
       launchSpec,

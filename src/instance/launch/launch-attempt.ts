@@ -92,6 +92,7 @@ export class LaunchAttempt {
       root: root ?? null,
       made: by,
       run: by === 'remote-train' ? (run ?? null) : null,
+      awaitsRun: run !== undefined,
       count: this.count,
       efa: this.inputs.types.get(to.type)?.efa,
       reservation: this.inputs.reservation,

@@ -14,8 +14,8 @@ import { userData, type WatchdogConfig } from './user-data';
 export const GB = 1024 ** 3;
 /** The root volume's size where nothing is said, GB. */
 export const DEFAULT_DISK_GB = 50;
-/** An instance on which no training starts ends after this time, seconds, or after a shorter idle time. */
-const DEFAULT_START_SECONDS = 900;
+/** An instance that was launched for a run which does not start there ends after this time, seconds, or after a shorter idle time. */
+export const DEFAULT_START_SECONDS = 900;
 /** Less than that is of no use, seconds. */
 const MIN_LIFETIME_SECONDS = 60;
 
@@ -28,6 +28,8 @@ export interface LaunchPurpose {
   /** Directory on the instance; null: its own default. */
   root: string | null;
   made: 'remote-up' | 'remote-train';
+  /** Whether it ends if no run starts there, although it is not the run's own. */
+  awaitsRun?: boolean;
   /** How many instances the launch spec means, which `maxCost` pays for; absent: one. */
   count?: number;
   /** How many of them this launch adds, at least and at most; absent: all. */
@@ -153,7 +155,7 @@ function marketOptions(
 function watchdogConfig(
   { idleTimeout, onFinish, shutdown, ...launchSpec }: LaunchSpec,
   price: Price | null,
-  { root, deadline, boot, made, count }: LaunchPurpose,
+  { root, deadline, boot, made, count, awaitsRun = false }: LaunchPurpose,
 ): WatchdogConfig {
   const seconds = (ms: number | undefined) => (ms === undefined ? null : Math.ceil(ms / 1000));
   const idle = idleTimeout === false ? null : seconds(idleTimeout);
@@ -164,7 +166,7 @@ function watchdogConfig(
     ...lifetimeOf(launchSpec, price, count),
     deadline,
     idle,
-    start: trains ? Math.min(DEFAULT_START_SECONDS, idle ?? DEFAULT_START_SECONDS) : null,
+    start: trains || awaitsRun ? Math.min(DEFAULT_START_SECONDS, idle ?? DEFAULT_START_SECONDS) : null,
     finish: trains ? { success: seconds(onFinish.success), failure: seconds(onFinish.failure) } : null,
     shutdown,
     boot: boot ?? null,

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { sleep } from '../../system/sleep';
 import { steadyNow } from '../../system/moment';
 import { Problem } from '../../report/problem';
-import { nxRun } from '../../report/shell-words';
+import { instancesList, nxRun } from '../../report/shell-words';
 import { sanitizeForTerminal } from '../../report/terminal-text';
 import { generationOf, LaunchJournal, tokenOf, type LaunchState, type StoredLaunch } from './launch-journal';
 import { isRecent, LaunchAttempt, MAX_RESUME_AGE_MS } from './launch-attempt';
@@ -338,7 +338,7 @@ export class Launch {
       'LAUNCH_STATE',
       `The launch journal ${this.journal.key} was changed again and again (${this.etags.size} times), but EC2 lists no instance that was launched by it. ${given}`,
       {
-        next: `Another command is launching an instance of ${sanitizeForTerminal(project)}, or somebody else writes to the bucket. To see all instances: npx nx-ec2 instances list. To terminate those of the project: ${nxRun(project, 'remote-down')}. Then run this command again.`,
+        next: `Another command is launching an instance of ${sanitizeForTerminal(project)}, or somebody else writes to the bucket. To see all instances: ${instancesList()}. To terminate those of the project: ${nxRun(project, 'remote-down')}. Then run this command again.`,
       },
     );
   }

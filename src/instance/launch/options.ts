@@ -25,7 +25,7 @@ export interface EnsureOptions {
   /** `remoteRoot`, as configured. */
   root?: string | null;
   by: 'remote-up' | 'remote-train';
-  /** The run that the instance is launched for. */
+  /** The run that the instance is launched for: if none starts there, it ends. A member of a pool serves others after it. */
   run?: string;
   /** ms since the epoch: the run's, from its first instance; absent: this is the first. */
   deadline?: number;

@@ -3,6 +3,7 @@ import { awsCode, awsProblem } from '../../aws/reason';
 import { sdk } from '../../aws/sdk';
 import type { Check } from '../../command/plan';
 import { times } from './launch-parameters';
+import { instancesList } from '../../report/shell-words';
 
 export type Market = 'spot' | 'on-demand';
 
@@ -76,7 +77,7 @@ export async function checkQuota(
       name,
       ok: false,
       detail,
-      fix: `Request at least ${used + needed} in Service Quotas, Amazon EC2, "${quota.name}" (${quota.code}), or ${used ? 'terminate other instances. To list them: npx nx-ec2 instances list' : 'choose another type.'}`,
+      fix: `Request at least ${used + needed} in Service Quotas, Amazon EC2, "${quota.name}" (${quota.code}), or ${used ? `terminate other instances. To list them: ${instancesList()}` : 'choose another type.'}`,
     };
   } catch (error) {
     const problem = awsProblem('QUOTA', `The quota ${quota.code} could not be checked.`, error);

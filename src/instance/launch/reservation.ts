@@ -6,6 +6,7 @@ import type { LaunchSpec } from '../../config/schema/launch-spec';
 import { Problem } from '../../report/problem';
 import { sanitizeForTerminal } from '../../report/terminal-text';
 import type { LaunchOption } from './launch-options';
+import { instancesList } from '../../report/shell-words';
 
 /** EC2 begins to terminate the instances of a capacity block so long before its end, ms (EC2 user guide, Capacity Blocks). */
 const BLOCK_ENDS_EARLY_MS = 30 * 60_000;
@@ -116,7 +117,7 @@ export function assertRoom({ id, free, total, until, end }: Reservation, count: 
       id,
       `has room for ${free} of ${count} instances (${total} in all)`,
       ['train.nodes'],
-      'Wait until its other instances have ended: npx nx-ec2 instances list',
+      `Wait until its other instances have ended: ${instancesList()}`,
     );
 }
 

@@ -71,7 +71,7 @@ export function refusal(
   const { owner } = required;
   const wrong = mismatches(tags, required);
   const { tag } = wrong[0];
-  const down = `${nxRun(owner.project, 'remote-down')} --instance=<id> --force`;
+  const down = nxRun(owner.project, 'remote-down', '--instance=ID', '--force');
   if (tag === 'managed')
     return new Problem(
       'NOT_MANAGED',

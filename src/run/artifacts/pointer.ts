@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { POINTER } from '../../config/settings/outputs';
+import { repeatOptions } from '../../report/repeated-options';
 import { nxRun } from '../../report/shell-words';
 import { path, text } from '../../report/text-schema';
 import type { StoredFile } from '../record/file-lists';
@@ -38,7 +39,8 @@ export function isPointer(path: string): boolean {
 }
 
 export function pointerTo(project: string, run: string, file: Pick<StoredFile, 'path' | 'size' | 'sha256'>): Pointer {
-  const how = nxRun(project, 'remote-pull', `--run=${run}`, `--path=${file.path}`);
+  // The file is the same whoever writes it.
+  const how = repeatOptions([], () => nxRun(project, 'remote-pull', `--run=${run}`, `--path=${file.path}`));
   return { run, path: file.path, size: file.size, sha256: file.sha256, how };
 }
 

@@ -1,6 +1,9 @@
+import type { LaunchSpec } from '../../config/schema/launch-spec';
 import { requiredTags } from '../../context/required-tags';
 import type { RunContext } from '../../context/types';
+import { DEFAULT_START_SECONDS } from '../../instance/launch/launch-parameters';
 import { listMembers } from '../../instance/pool/members';
+import { formatDuration } from '../../report/units';
 
 /** A pool as EC2 lists it. */
 export interface PoolStatus {
@@ -30,4 +33,11 @@ export function describePool({ name, size, members }: PoolStatus): string {
     ({ id, type, state, usable }) => `${id} (${type}, ${state}${usable ? '' : ', of another launch spec'})`,
   );
   return `Pool ${name}: ${members.length} of ${size} members${words.length ? `: ${words.join(', ')}` : ''}`;
+}
+
+/** What ends a member on which nothing runs. */
+export function describeIdleEnd({ idleTimeout, maxLifetime }: LaunchSpec): string {
+  return idleTimeout === false
+    ? `A member on which no run starts ends after ${formatDuration(DEFAULT_START_SECONDS * 1000)}; another one stays, with "idleTimeout": false, until its maximum lifetime (${formatDuration(maxLifetime)}).`
+    : `A member on which nothing runs ends after ${formatDuration(idleTimeout)}.`;
 }

@@ -9,6 +9,7 @@ import { place, type Claim, type Member, type Placement } from '../../instance/p
 import { PoolReservations, type HeldReservation, type Reservation } from '../../instance/pool/reservations';
 import { requiredTags } from '../../context/required-tags';
 import type { RunContext } from '../../context/types';
+import { describeIdleEnd } from './describe-pool';
 import { Problem } from '../../report/problem';
 import { nxRun } from '../../report/shell-words';
 import { mapConcurrent } from '../../system/side-by-side';
@@ -160,10 +161,11 @@ function withReservations(
 
 function poolFull(
   { project }: RunContext,
-  { pool }: PoolSpec,
+  launchSpec: PoolSpec,
   members: readonly Member[],
   others: readonly InstanceInfo[],
 ): Problem {
+  const { pool } = launchSpec;
   const why = [
     ...(members.length ? [`${members.length} can't take this run: too few GPUs, or no answer`] : []),
     ...(others.length
@@ -176,7 +178,7 @@ function poolFull(
     'POOL_FULL',
     `The pool ${pool.name} has all its ${pool.size} members, and none for this run: ${why.join('; ') || 'EC2 has no capacity for one'}.`,
     {
-      next: `Idle members end at their idle timeout. To end those that nothing runs on now: ${nxRun(project, 'remote-down')}. Or raise "instance.size".`,
+      next: `${describeIdleEnd(launchSpec)} To end those that nothing runs on now: ${nxRun(project, 'remote-down')}. Or raise "instance.size".`,
       settings: ['instance.size'],
     },
   );

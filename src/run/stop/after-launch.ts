@@ -7,7 +7,7 @@ import { LaunchJournal, type StoredLaunch } from '../../instance/launch/launch-j
 import type { RequiredTags } from '../../instance/stop/required-tags';
 import { cancelOpenRequests } from '../../instance/stop/terminate';
 import { Problem } from '../../report/problem';
-import { nxRun } from '../../report/shell-words';
+import { instancesList, nxRun } from '../../report/shell-words';
 import { sanitizeForTerminal } from '../../report/terminal-text';
 import { formatDuration } from '../../report/units';
 import { steadyNow } from '../../system/moment';
@@ -85,7 +85,7 @@ export function launchChanges(project: string, changes: number, ended: string[],
     'STORE_CHANGED',
     `The launch journal of ${sanitizeForTerminal(project)} was still changing after ${formatDuration(LAUNCH_WAIT.timeout)} (${changes} versions), so an instance may still be launched. ${did}`,
     {
-      next: `Another command is launching an instance, or somebody else writes to the bucket. Stop it, then run again: ${nxRun(project, 'remote-down')}. To see all instances: npx nx-ec2 instances list`,
+      next: `Another command is launching an instance, or somebody else writes to the bucket. Stop it, then run again: ${nxRun(project, 'remote-down')}. To see all instances: ${instancesList()}`,
     },
   );
 }

@@ -3,7 +3,7 @@ import { namesSeveral } from '../../config/settings/instance-settings';
 import { findAll, findInstance } from '../../instance/describe/find';
 import { listOwnedFleets } from '../../instance/fleet/find-fleet';
 import { describeInstance, type InstanceInfo } from '../../instance/describe/describe-instances';
-import { FLEET_ID, TAG, type Owner } from '../../instance/describe/ownership';
+import { FLEET_ID, projectOf, TAG, type Owner } from '../../instance/describe/ownership';
 import { isRefusal, mismatch, refusal, type RequiredTags, type Waivable } from '../../instance/stop/required-tags';
 import { managedFleets, managedInstance, userInstance } from '../../instance/stop/managed';
 import { deleteUnusedGroups } from '../../instance/stop/unused-groups';
@@ -48,7 +48,8 @@ export async function takeDownProject(context: RunContext, owner: Owner, options
   const found = ofStore(context, own, required);
   const isShared = launchSpec.pool && !options.force;
   const unused = isShared ? await unusedMembers(context, found, options) : found;
-  const ended = await takeDownFound(context, owner, unused, required, options);
+  const isAllKept = found.length > 0 && !unused.length;
+  const ended = isAllKept ? [] : await takeDownFound(context, owner, unused, required, options);
   if (context.configuration.train.nodes > 1 && !options.stop) await deleteGroups(context, required, options);
   if (changes !== null) throw launchChanges(context.project, changes, ended, options.stop);
   return ended;
@@ -98,7 +99,9 @@ async function takeDownFound(
   const all = isLaunched ? await listOwnedFleets(aws, owner, signal) : [];
   const waiting = all.filter((run) => !found.some(({ tags }) => tags[TAG.run] === run));
   if (!found.length && !waiting.length) {
-    printer.line(`${sanitizeForTerminal(project)} has no instance to terminate or stop.`);
+    printer.line(
+      `${sanitizeForTerminal(project)} has no instance to terminate or stop${await describeSearch(context, required)}.`,
+    );
     return [];
   }
   const spot = found.find(({ market }) => market === 'spot');
@@ -143,6 +146,22 @@ async function takeDownFound(
   if (errors.length) throw errors[0];
   if (stop) for (const { id } of found) printer.line(`${id}: ${await describeStopped(aws, id)}`);
   return found.map(({ id }) => id);
+}
+
+/** What was looked for in vain; nothing where the configuration names an instance. */
+async function describeSearch({ aws, configuration }: RunContext, required: RequiredTags): Promise<string> {
+  const { instance } = configuration;
+  if (!('launchSpec' in instance)) return '';
+  const { pool } = instance.launchSpec;
+  const { owner, store, waived = [] } = required;
+  const tags = {
+    [TAG.project]: projectOf(owner),
+    [TAG.workspace]: owner.workspace,
+    [TAG.owner]: owner.caller,
+    ...(waived.includes('store') ? {} : { [TAG.store]: store }),
+  };
+  const words = Object.entries(tags).map(([tag, value]) => `${tag}=${sanitizeForTerminal(value)}`);
+  return `: EC2 lists ${pool ? `no member of the pool ${pool.name}` : 'none'} in ${await aws.region()} (${words.join(', ')})`;
 }
 
 interface GoingOn {
