@@ -5,7 +5,7 @@ import { sleep } from '../../system/sleep';
 import { findFleet } from '../../instance/fleet/find-fleet';
 import { Problem } from '../../report/problem';
 import { nxRun } from '../../report/shell-words';
-import { pollRun, renewUploadForm, FORM_AGE_MS } from './poll-instance';
+import { assertThere, pollRun, renewUploadForm, FORM_AGE_MS } from './poll-instance';
 import { invalidReply } from '../../command/reply-shapes';
 import { recordOf, RecordWatch, type RunRecord } from '../record/record-poller';
 import { awaitsReplacement, interruptedInstance } from '../record/interruption';
@@ -26,6 +26,8 @@ const MAX_POLL_MS = 2_000;
 const FIRST_RECORD_TIMEOUT_MS = 4_000;
 /** Between two questions by a command, ms: such a question is the last resort. */
 const ASK_INTERVAL_MS = 5_000;
+/** After so long without a heartbeat, ms, EC2 is asked whether the instance is there; the instance itself is asked later. */
+const EC2_CHECK_MS = 15_000;
 /** Where the store can't be told, a new way into it is not tried more often, ms. */
 const RENEW_INTERVAL_MS = 60_000;
 /** How often it is checked that the fleet that is to resume a run exists, ms. */
@@ -178,8 +180,9 @@ class Follower {
     const silent = record
       ? this.watch.age > HEARTBEAT_TIMEOUT_MS
       : steadyNow() - this.started > FIRST_RECORD_TIMEOUT_MS;
-    if (silent && steadyNow() - this.asked > ASK_INTERVAL_MS) {
-      const ended = await this.ask(record);
+    const late = silent || (record && this.watch.age > EC2_CHECK_MS);
+    if (late && steadyNow() - this.asked > ASK_INTERVAL_MS) {
+      const ended = await this.ask(record, silent);
       if (ended) return ended;
     }
     if (record?.state === 'running') this.openStream();
@@ -309,10 +312,11 @@ class Follower {
     this.stream = LogStream.open(this.context, this.run, this.at, (offset, data) => void this.accept(offset, data));
   }
 
-  /** Nothing is heard of the run: EC2 is asked whether its instance is there, and the instance how it goes. */
-  private async ask(record: RunRecord | null): Promise<RunRecord | null> {
+  /** Nothing is heard of the run: EC2 is asked whether its instance is there, and the instance, if `silent`, how it goes. */
+  private async ask(record: RunRecord | null, silent: boolean): Promise<RunRecord | null> {
     this.asked = steadyNow();
     try {
+      if (!silent) return await assertThere(this.context, this.run);
       this.told = await pollRun(this.context, this.run, this.at, this.options.signal);
     } catch (error) {
       const problem = error as Problem;
