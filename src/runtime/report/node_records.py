@@ -161,6 +161,7 @@ class NodeRecords:
 
     def _links(self) -> NodeLinks:
         state = atomic_files.read_object(os.path.join(self.run_dir, "run.json"))
+        self.attempt: int = state.get("attempt", 1)
         node: dict[str, Any] = state.get("node") or {}
         links = NodeLinks(
             self.key,
@@ -199,7 +200,9 @@ class NodeRecords:
         without: list[int] = []
         for rank in [0] if self.rank else self.ranks:
             record = self.entries[str(rank)]["record"]
-            if not record or self.links.has_been(rank, record["instance"]):
+            # Its record may still be that of an earlier attempt, on another instance.
+            is_there = record and record["attempt"] >= self.attempt and record["outcome"] is None
+            if not is_there or self.links.has_been(rank, record["instance"]):
                 self.waited_since.pop(rank, None)
             elif now - self.waited_since.setdefault(rank, now) > NO_LINK_S:
                 without.append(rank)

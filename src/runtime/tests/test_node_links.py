@@ -32,6 +32,10 @@ def dialogue(rank, count=3, instance=None, **spec):
     return Dialogue(key, rank, count=count, instance=instance or "i-%d" % rank)
 
 
+def random_bytes(chance, size):
+    return bytes(chance.randrange(256) for _ in range(size))
+
+
 def exchange(one, other, rounds=1):
     """The messages that `one` and `other` send in some rounds."""
     sent = []
@@ -81,7 +85,9 @@ class DialogueTest(unittest.TestCase):
         chance = random.Random(2)
         for _ in range(2000):
             receiver = dialogue(chance.randrange(3))
-            self.assert_rejected(receiver, chance.randbytes(chance.randrange(2 * MESSAGE_BYTES)))
+            self.assert_rejected(
+                receiver, random_bytes(chance, chance.randrange(2 * MESSAGE_BYTES))
+            )
             self.assertIsNone(receiver.peer)
 
     def test_nothing_is_taken_twice_or_in_another_order(self):
@@ -247,7 +253,7 @@ class LinksTest(unittest.TestCase):
                 self.turn(self.first, until=lambda: len(self.first.links) == 2)
                 link = self.first.links[-1]
                 stranger.settimeout(10)
-                stranger.sendall(chance.randbytes(size))
+                stranger.sendall(random_bytes(chance, size))
                 if size < MESSAGE_BYTES:
                     self.turn(self.first, rounds=5)
                     self.assertEqual(size, len(link.held))
@@ -304,7 +310,11 @@ class LimitTest(unittest.TestCase):
         )
         with mock.patch("nx_ec2_runtime.aws.bucket.role_bucket", lambda access: Store(self.root)):
             self.records = NodeRecords(self.root, spec, clock=lambda: self.now)
-        self.records.entries["1"]["record"] = self.record = {"instance": "i-1"}
+        self.records.entries["1"]["record"] = self.record = {
+            "instance": "i-1",
+            "attempt": 1,
+            "outcome": None,
+        }
         self.nodes = self.records.links.nodes
 
     def limit(self):
@@ -324,6 +334,12 @@ class LimitTest(unittest.TestCase):
         self.nodes[1, dialogue(1).instance] = 0.0
         with mock.patch.object(node_records, "HEARTBEAT_TIMEOUT_S", 4.0):
             self.assertEqual(4.0, self.limit())
+
+    def test_a_node_that_has_not_begun_the_attempt_needs_no_connection(self):
+        self.records.attempt = 2
+        for _ in range(2):
+            self.assertIsNone(self.records.link_warning())
+            self.now += node_records.NO_LINK_S + 1
 
     def test_it_is_said_once_that_there_is_no_connection(self):
         self.assertIsNone(self.records.link_warning())
