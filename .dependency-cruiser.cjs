@@ -7,7 +7,7 @@ const layers = [
   ['executors/training'],
   ['executors/lib'],
   ['run/stop'],
-  ['run/fleet'],
+  ['run/fleet', 'run/report'],
   ['run/start', 'run/compare'],
   ['run/status', 'run/shell'],
   ['run/find', 'run/follow', 'run/artifacts', 'run/pool', 'watch', 'prune'],

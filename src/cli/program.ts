@@ -94,6 +94,18 @@ withConnection(
 
 withConnection(
   runs
+    .command('report')
+    .description('write runs as one HTML page with charts, or as Markdown: facts, metrics, artifacts')
+    .argument('<runs...>', 'ids of runs')
+    .option('--html <file>', 'write a page that needs no other file and no network')
+    .option('--markdown [file]', 'write Markdown, for a comment; without a file: to standard output')
+    .option('--base <run>', 'show also how the first run differs from this one')
+    .option('--project <name>', RUN_PROJECT),
+  WHERE_CONFIGURED,
+).action(async (ids: string[], options) => (await import('./report.js')).report(ids, options));
+
+withConnection(
+  runs
     .command('checkout')
     .description('write the exact code of a run into a directory of its own')
     .argument('<run>', 'id of the run')

@@ -13,6 +13,7 @@ import { newRunId } from '../run/record/run-id';
 import { putRecord, recordOf } from '../run/record/saved-run.fixture';
 import { checkout } from './checkout';
 import { diff } from './diff';
+import { report } from './report';
 
 const sha256 = (of: string) => createHash('sha256').update(of).digest('hex');
 
@@ -110,6 +111,21 @@ describe('nx-ec2 runs diff and runs checkout', () => {
     return { out: await out, error };
   };
   const where = () => ({ project: pipe.project, bucket: 'bucket', prefix: pipe.context.configuration.prefix });
+
+  it('are written as a page and as Markdown, with the difference from a base', async () => {
+    const html = join(home, 'report.html');
+    const options = { ...where(), html, markdown: true as const, base: before.id };
+    const { out, error } = await printed((printer) => report([after.id, before.id], options, printer));
+    expect(error).toBeNull();
+    const page = readFileSync(html, 'utf8');
+    for (const shown of [page.replaceAll('&#34;', '"'), out]) {
+      expect(shown).toContain('artifacts/model');
+      expect(shown).toContain('args  ["--epochs","3"] → ["--epochs","5"]');
+    }
+    expect(out).toContain(`## Training \`${after.id}\`, \`${before.id}\``);
+    const { error: missing } = await printed((printer) => report([after.id], where(), printer));
+    expect(missing).toMatchObject({ code: 'OPTION_MISSING' });
+  });
 
   it('shows what differs, and nothing else', async () => {
     const { out, error } = await printed((printer) => diff(before.id, after.id, where(), printer));
