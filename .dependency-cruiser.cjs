@@ -9,7 +9,7 @@ const layers = [
   ['run/stop'],
   ['run/fleet', 'run/report'],
   ['run/start', 'run/compare'],
-  ['run/status', 'run/shell'],
+  ['run/status', 'run/shell', 'run/ports'],
   ['run/find', 'run/follow', 'run/artifacts', 'run/pool', 'watch', 'prune'],
   ['run/artifacts/write'],
   ['run/record', 'doctor'],

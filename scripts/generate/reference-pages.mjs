@@ -17,6 +17,7 @@ const GUIDES = {
   'remote-watch': 'sync-and-watch.md',
   'remote-train': 'checkpoints.md',
   'remote-submit': 'train-in-ci.md',
+  'remote-forward': 'ports.md',
   'remote-doctor': 'doctor.md',
   'training-targets': 'existing-project.md',
   'nx-ec2 runs wait': 'train-in-ci.md',

@@ -164,6 +164,20 @@ describe('the table of permissions', () => {
     agree('remote-shell');
   });
 
+  it('has exactly the calls of remote-forward', async () => {
+    for (const options of [{}, { run: first }]) {
+      await as('remote-forward', async () => {
+        const forwarding = shop
+          .run('remote-forward', { port: '6006', ...options })
+          .catch(({ message }: Error) => message);
+        await shop.says(/http:\/\/localhost:\d+ -> i-/);
+        process.emit('SIGINT');
+        expect(await forwarding).toContain('DETACHED');
+      });
+    }
+    agree('remote-forward');
+  });
+
   it('has exactly the calls of remote-watch', async () => {
     await as('remote-watch', async () => {
       const watching = shop.run('remote-watch').catch((error: Error) => error.message);

@@ -113,6 +113,8 @@ const CLIENT_CODES = {
   POOL_CLAIM: 'No instance type of the pool has as many GPUs as the run reserves.',
   POOL_FULL: 'The pool has all its members, and none that the run could use or wait for.',
   POLICY: "A policy file does not allow a value, or can't be read.",
+  PORT_IN_USE: 'A port of this machine that a port of the instance was to have is in use.',
+  PORT_UNAVAILABLE: 'A port of this machine can not be listened on.',
   PREFLIGHT: 'Several checks before the start failed; the message lists all of them.',
   PRICE: 'A price could not be looked up.',
   PRICE_UNKNOWN: '`instance.maxCost` is set, and the price of the instance is not known.',

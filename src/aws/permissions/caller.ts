@@ -9,7 +9,11 @@ import {
   type Statement,
 } from './statement';
 
-const SESSION_DOCUMENTS = ['AWS-StartNonInteractiveCommand', 'AWS-StartInteractiveCommand'];
+const SESSION_DOCUMENTS = [
+  'AWS-StartNonInteractiveCommand',
+  'AWS-StartInteractiveCommand',
+  'AWS-StartPortForwardingSession',
+];
 const END_SESSIONS = ['ssm:ResumeSession', 'ssm:TerminateSession'];
 /** Without it, leave to start sessions on an instance would be leave to open a shell there. */
 const CHECK_DOCUMENT: Condition = { BoolIfExists: { 'ssm:SessionDocumentAccessCheck': 'true' } };

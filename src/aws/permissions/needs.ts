@@ -177,6 +177,12 @@ export const NEEDS = {
   'remote-pull': [READ_RUN, VERIFY, LIST_RUNS, MINE],
   'remote-exec': [...WHO, ...where('--run', [VERIFY]), ...COMMAND, ...TRAVEL],
   'remote-shell': [...WHO, need('ssm:StartSession', 'open the shell'), ...CUT],
+  'remote-forward': [
+    ...WHO,
+    ...where('--run, or "instance" is a launch spec', [READ_RUN, VERIFY, LIST_RUNS, MINE]),
+    need('ssm:StartSession', 'open a session for each port'),
+    ...CUT,
+  ],
   'remote-doctor': [
     need('s3:ListBucket', 'check that the bucket exists'),
     need('s3:PutObject', 'check the permission'),

@@ -43,11 +43,12 @@ export interface ChannelEvents {
 export class Channel {
   private transmit?: (data: Buffer) => void;
   private paused = false;
+  private held = false;
   private nextSequence = 0;
   private expected = 0;
   private readonly early = new Map<number, Frame>();
   private earlyBytes = 0;
-  private readonly queue: { type: number; payload: Buffer }[] = [];
+  private readonly queue: { type: number; payload: Buffer; onSent?: () => void }[] = [];
   private readonly unacknowledged = new Map<number, Waiting>();
   private roundTrip = 100;
   private bad = 0;
@@ -77,10 +78,23 @@ export class Channel {
     this.detach();
   }
 
-  send(type: number, payload: Buffer): void {
-    for (let from = 0; from < payload.length; from += CHUNK_BYTES)
-      this.queue.push({ type, payload: payload.subarray(from, from + CHUNK_BYTES) });
+  /** @param onSent called when all of it has left the queue: who sends much waits for it. */
+  send(type: number, payload: Buffer, onSent?: () => void): void {
+    for (let from = 0; from < payload.length; from += CHUNK_BYTES) {
+      const isLast = from + CHUNK_BYTES >= payload.length;
+      this.queue.push({
+        type,
+        payload: payload.subarray(from, from + CHUNK_BYTES),
+        ...(isLast ? { onSent } : {}),
+      });
+    }
     this.sendQueued();
+  }
+
+  /** While it is held, no payload is handed on: as much as `early` takes waits here, the rest at the other end. */
+  hold(held: boolean): void {
+    this.held = held;
+    this.deliver();
   }
 
   receive(data: Buffer): void {
@@ -112,11 +126,19 @@ export class Channel {
     const isEarly = frame.sequence > this.expected;
     this.early.set(frame.sequence, isEarly ? { ...frame, payload: Buffer.from(frame.payload) } : frame);
     this.earlyBytes += frame.payload.length;
-    for (let next = this.early.get(this.expected); next; next = this.early.get(this.expected)) {
+    this.deliver();
+  }
+
+  private deliver(): void {
+    for (let next = this.next(); next; next = this.next()) {
       this.early.delete(this.expected++);
       this.earlyBytes -= next.payload.length;
       this.events.onPayload(next.payloadType, next.payload);
     }
+  }
+
+  private next(): Frame | undefined {
+    return this.held ? undefined : this.early.get(this.expected);
   }
 
   private acknowledge(frame: Frame): void {
@@ -142,12 +164,13 @@ export class Channel {
 
   private sendQueued(): void {
     while (this.transmit && !this.paused && this.queue.length && this.unacknowledged.size < MAX_UNACKNOWLEDGED_FRAMES) {
-      const { type, payload } = this.queue.shift()!;
+      const { type, payload, onSent } = this.queue.shift()!;
       const sequence = this.nextSequence++;
       const frame = newFrame('input_stream_data', type, payload, { sequence });
       const waiting = { sequence, data: encodeFrame(frame), sentAt: 0, sends: 0 };
       this.unacknowledged.set(sequence, waiting);
       this.sendOne(waiting);
+      if (onSent) process.nextTick(onSent);
     }
   }
 

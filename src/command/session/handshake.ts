@@ -8,6 +8,11 @@ const FAILED = 2;
 const UNSUPPORTED = 3;
 
 const request = z.object({
+  AgentVersion: z
+    .string()
+    .regex(/^\d{1,6}(\.\d{1,6}){1,3}$/)
+    .nullish()
+    .catch(null),
   RequestedClientActions: z
     .array(z.object({ ActionType: z.string().max(100).transform(sanitizeForTerminal) }))
     .max(16)
@@ -16,9 +21,12 @@ const request = z.object({
 
 /**
  * The answer to the agent's handshake request.
- * @returns `refusal`, where the session can't continue.
+ * @returns `refusal`, where the session can't continue; `agent`: its version, where it says one.
  */
-export function answerHandshake(payload: Buffer, instance: string): { response: Buffer; refusal?: Problem } {
+export function answerHandshake(
+  payload: Buffer,
+  instance: string,
+): { response: Buffer; refusal?: Problem; agent?: string } {
   const asked = parseRequest(payload);
   if (!asked) {
     return {
@@ -51,7 +59,7 @@ export function answerHandshake(payload: Buffer, instance: string): { response: 
         `${instance} asks for session features that nx-ec2 does not support: ${errors.join(', ')}.`,
       ),
     };
-  return { response };
+  return { response, agent: asked.AgentVersion ?? undefined };
 }
 
 function parseRequest(payload: Buffer): z.infer<typeof request> | undefined {

@@ -25,7 +25,9 @@ export interface SessionStream {
   /** Rejects with a Problem where the stream is lost for good. */
   ended: Promise<SessionEnd>;
   /** Input, each byte once and in order, over cuts as well. Without a terminal only Ctrl+C and Ctrl+\ mean anything. */
-  write(data: Buffer): void;
+  write(data: Buffer, onSent?: () => void): void;
+  /** Stops and restarts the output: the agent keeps what does not fit into the channel's limits. */
+  hold(held: boolean): void;
   resize(columns: number, rows: number): void;
   /** Ends the session and what runs in it. */
   close(): Promise<void>;
@@ -35,6 +37,10 @@ export interface StreamOptions extends SessionRequest {
   /** In order, each byte once. */
   onOutput(data: Buffer): void;
   onError(data: Buffer): void;
+  /** The version of the agent, before anything else; undefined where it says none that is one. */
+  onAgent?(version: string | undefined): void;
+  /** A number that the agent sends instead of output: see PortFlag. */
+  onFlag?(flag: number): void;
   /** Ends the session; `ended` rejects with its reason. */
   signal?: AbortSignal;
 }
@@ -148,8 +154,12 @@ class Stream implements SessionStream {
     this.connected(first).catch((error: unknown) => this.fail(error));
   }
 
-  write(data: Buffer): void {
-    this.channel.send(PayloadType.Output, data);
+  write(data: Buffer, onSent?: () => void): void {
+    this.channel.send(PayloadType.Output, data, onSent);
+  }
+
+  hold(held: boolean): void {
+    this.channel.hold(held);
   }
 
   resize(cols: number, rows: number): void {
@@ -228,7 +238,8 @@ class Stream implements SessionStream {
       const code = /^EXIT_CODE: (-?\d+)$/.exec(payload.toString());
       if (code) this.exitCode = Number(code[1]);
     } else if (type === PayloadType.HandshakeRequest) {
-      const { response, refusal } = answerHandshake(payload, this.instance);
+      const { response, refusal, agent } = answerHandshake(payload, this.instance);
+      this.options.onAgent?.(agent);
       this.channel.send(PayloadType.HandshakeResponse, response);
       if (refusal) {
         void this.terminate().catch(() => undefined);
@@ -236,6 +247,8 @@ class Stream implements SessionStream {
       }
     } else if (type === PayloadType.HandshakeComplete) {
       this.begin();
+    } else if (type === PayloadType.Flag && payload.length === 4) {
+      this.options.onFlag?.(payload.readUInt32BE(0));
     }
   }
 

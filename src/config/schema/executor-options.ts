@@ -127,6 +127,24 @@ export const EXECUTOR_OPTIONS = {
     ...reporting,
   },
   'remote-shell': { run, ...reporting },
+  'remote-forward': {
+    port: {
+      kind: 'texts',
+      description:
+        'A port of the instance, as 6006; 8888:9999 for another one on this machine. Can be given several times. Without a second number, another local port is taken if the same one is in use.',
+    },
+    open: { kind: 'boolean', description: 'Open the first port in the browser.', default: false },
+    run: {
+      kind: 'string',
+      description:
+        "Forward ports of this run's instance, and of the next one after a recovery; `last`: your latest. Default: the instance of the configuration; with a launch spec, that of your latest run while it is active.",
+    },
+    node: {
+      kind: 'number',
+      description: 'Forward ports of this node of a run on several: its rank. Default: 0, the first.',
+    },
+    ...reporting,
+  },
   'remote-up': { ...reporting },
   'remote-down': {
     stop: {

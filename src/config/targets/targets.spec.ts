@@ -17,6 +17,7 @@ const NAMES = [
   'remote-pull',
   'remote-exec',
   'remote-shell',
+  'remote-forward',
   'remote-up',
   'remote-down',
   'remote-doctor',

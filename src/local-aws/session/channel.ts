@@ -24,6 +24,9 @@ export class AgentChannel {
   private roundTrip = 100;
   private readonly timer = setInterval(() => this.retransmit(), RESEND_CHECK_MS);
   private waiting: (() => void)[] = [];
+  /** Input that came while what takes it was busy, by its sequence number. */
+  private readonly blocked = new Map<number, Frame>();
+  private isBlocked = false;
 
   /** @param ready whether such a payload is taken now; one that is not is not acknowledged, and comes again. */
   constructor(
@@ -75,6 +78,16 @@ export class AgentChannel {
     else if (frame.type === 'input_stream_data') this.input(frame);
   }
 
+  /** While what takes the input is busy, the agent takes none, and acknowledges none. */
+  block(isBlocked: boolean): void {
+    this.isBlocked = isBlocked;
+    for (const [sequence, frame] of this.blocked) {
+      if (this.isBlocked) return;
+      this.blocked.delete(sequence);
+      this.input(frame);
+    }
+  }
+
   close(): void {
     clearInterval(this.timer);
     this.wire = undefined;
@@ -99,6 +112,10 @@ export class AgentChannel {
   private input(frame: Frame): void {
     // As agents do since June 2023: what was taken before is acknowledged again.
     if (frame.sequence < this.expected) return this.acknowledge(frame);
+    if (this.isBlocked) {
+      this.blocked.set(frame.sequence, frame);
+      return;
+    }
     if (!this.ready(frame.payloadType)) return;
     this.acknowledge(frame);
     this.early.set(frame.sequence, frame);

@@ -3,7 +3,7 @@ import { AwsError } from '../protocol/aws-error';
 /** What a session's document asks the agent for. */
 export interface SessionDocument {
   /** As the agent calls it in its handshake. */
-  type: 'Standard_Stream' | 'InteractiveCommands' | 'NonInteractiveCommands';
+  type: 'Standard_Stream' | 'InteractiveCommands' | 'NonInteractiveCommands' | 'Port';
   /** Empty: a shell. */
   command: string;
   /** Standard error apart, with an exit code, as it is written. */
@@ -13,6 +13,9 @@ export interface SessionDocument {
   properties: Record<string, string>;
 }
 
+/** What the document of ports takes as a port. */
+const PORT = /^([1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])$/;
+
 const DOCUMENTS: Record<string, { type: SessionDocument['type']; parameters: string[] }> = {
   'SSM-SessionManagerRunShell': { type: 'Standard_Stream', parameters: [] },
   'AWS-StartInteractiveCommand': { type: 'InteractiveCommands', parameters: ['command'] },
@@ -20,6 +23,7 @@ const DOCUMENTS: Record<string, { type: SessionDocument['type']; parameters: str
     type: 'NonInteractiveCommands',
     parameters: ['command', 'separateOutputStream'],
   },
+  'AWS-StartPortForwardingSession': { type: 'Port', parameters: ['portNumber', 'localPortNumber'] },
 };
 
 /** @throws AwsError as StartSession does. */
@@ -32,6 +36,7 @@ export function sessionDocument(name: string, parameters: Record<string, string[
     if (!Array.isArray(values) || values.length !== 1)
       throw new AwsError('InvalidParameters', `Parameter ${key} takes one value.`);
   }
+  if (document.type === 'Port') return portDocument(parameters);
   const command = parameters.command?.[0] ?? '';
   if (document.type === 'NonInteractiveCommands' && !command.trim())
     throw new AwsError('InvalidParameters', 'Parameter command is required.');
@@ -43,4 +48,14 @@ export function sessionDocument(name: string, parameters: Record<string, string[
     handshake: document.type !== 'Standard_Stream',
     properties: Object.fromEntries(Object.entries(parameters).map(([key, [value]]) => [key, value])),
   };
+}
+
+function portDocument({
+  portNumber: [portNumber] = ['80'],
+  localPortNumber: [local] = ['0'],
+}: Record<string, string[]>) {
+  if (!PORT.test(portNumber) || !(local === '0' || PORT.test(local)))
+    throw new AwsError('InvalidParameters', 'Parameters portNumber and localPortNumber are numbers of ports.');
+  const properties = { portNumber, localPortNumber: local, type: 'LocalPortForwarding' };
+  return { type: 'Port' as const, command: '', separate: false, handshake: true, properties };
 }

@@ -12,8 +12,11 @@ export const PAYLOAD = {
   exitCode: 12,
 } as const;
 
-/** The flag that ends a session. */
+/** The flags of a client that closes the one connection of a port session, and of one that ends a session. */
+export const DISCONNECT = 1;
 export const TERMINATE = 2;
+/** The flag of an agent that could not connect to a port. */
+export const CONNECT_ERROR = 3;
 
 /** One binary message of a data channel. */
 export interface Frame {

@@ -1,12 +1,19 @@
 import { AgentChannel } from './channel';
 import type { SessionDocument } from './document';
-import { frameOf, PAYLOAD, TERMINATE } from './frame';
+import { CONNECT_ERROR, DISCONNECT, frameOf, PAYLOAD, TERMINATE } from './frame';
+import { MuxPort } from './mux-port';
+import { dial, SinglePort, type PortOutput, type PortSide } from './port';
 import { Program, type ProgramOutput } from './program';
 import { TextPieces } from './text-pieces';
 import type { SessionUser } from './user';
 
 /** Separate output needs a client of this version. */
 const SEPARATE_SINCE = [1, 2, 312, 0];
+/** Many connections in one session need a client, and an agent, of these versions. */
+const MUX_CLIENT_SINCE = [1, 1, 70, 0];
+const MUX_AGENT_SINCE = [3, 0, 196, 1];
+/** bytes of the output of a port in a message. */
+const PORT_PIECE_BYTES = 1024;
 
 /** What a client asked for. */
 export interface SessionRequest {
@@ -29,6 +36,9 @@ export interface SessionSettings {
   pauseEndsOutput: boolean;
   environment: NodeJS.ProcessEnv;
   user?: SessionUser;
+  /** Of the instance: its ports are there. */
+  address: string;
+  agentVersion: string;
   /** The agent dropped the request: it never opens its end of the stream. */
   dropped: boolean;
   /** Whether the instance still runs. */
@@ -50,9 +60,11 @@ export class LocalSession {
   private readonly channel = new AgentChannel(
     (type, payload) => this.input(type, payload),
     // What comes before there is anything to give it to.
-    () => !this.shaken || this.program !== undefined,
+    () => !this.shaken || this.program !== undefined || (this.port?.ready ?? false),
   );
   private program?: Program;
+  private port?: PortSide;
+  private clientVersion = '0';
   private begun = false;
   private shaken: boolean;
   private shakingSince = 0;
@@ -88,9 +100,10 @@ export class LocalSession {
       return;
     }
     this.begun = true;
+    this.clientVersion = clientVersion;
     this.delivery = setTimeout(() => {
       if (this.client) this.channel.attach(this.client.send);
-      if (this.document.separate && isOlder(clientVersion)) {
+      if (this.document.separate && isOlder(clientVersion, SEPARATE_SINCE)) {
         this.channel.send(
           PAYLOAD.output,
           Buffer.from('Separate output streams need session-manager-plugin 1.2.312.0 or newer: please upgrade it.\n'),
@@ -119,6 +132,7 @@ export class LocalSession {
     clearTimeout(this.delivery);
     this.channel.close();
     this.program?.kill();
+    this.port?.kill();
     const closed = {
       MessageId: this.id,
       CreatedDate: String(Date.now()),
@@ -137,12 +151,16 @@ export class LocalSession {
     this.stayAwake();
     if (type === PAYLOAD.handshakeResponse) return this.handshakeAnswered(payload);
     if (!this.shaken) return;
-    if (type === PAYLOAD.output) this.program?.write(payload);
+    if (type === PAYLOAD.output) (this.port ?? this.program)?.write(payload);
     else if (type === PAYLOAD.size) {
       const size = parse(payload) as { cols?: unknown; rows?: unknown } | undefined;
       if (Number.isInteger(size?.cols) && Number.isInteger(size?.rows))
         this.program?.resize(Number(size!.cols), Number(size!.rows));
-    } else if (type === PAYLOAD.flag && payload.length === 4 && payload.readUInt32BE(0) === TERMINATE) this.end();
+    } else if (type === PAYLOAD.flag && payload.length === 4) {
+      const flag = payload.readUInt32BE(0);
+      if (flag === TERMINATE) this.end();
+      else if (flag === DISCONNECT) this.port?.disconnect();
+    }
   }
 
   private stayAwake(): void {
@@ -159,7 +177,7 @@ export class LocalSession {
     this.shakingSince = Date.now();
     const { kmsKeyId } = this.settings;
     this.sendJson(PAYLOAD.handshakeRequest, {
-      AgentVersion: '3.3.0.0',
+      AgentVersion: this.settings.agentVersion,
       RequestedClientActions: [
         { ActionType: 'SessionType', ActionParameters: { SessionType: type, Properties: properties } },
         ...(kmsKeyId ? [{ ActionType: 'KMSEncryption', ActionParameters: { KMSKeyId: kmsKeyId } }] : []),
@@ -181,6 +199,7 @@ export class LocalSession {
 
   private run(): void {
     const { separate, type } = this.document;
+    if (type === 'Port') return this.runPort();
     const holds = type === 'NonInteractiveCommands' && !separate;
     const output: ProgramOutput = {
       onData: async (data, stream) => {
@@ -209,6 +228,28 @@ export class LocalSession {
     this.program = new Program(this.document, this.settings.environment, output, this.settings.user);
   }
 
+  private runPort(): void {
+    const { address, agentVersion } = this.settings;
+    const dialled = () => dial(address, Number(this.document.properties.portNumber));
+    const output: PortOutput = {
+      send: async (data) => {
+        // The pieces of a frame follow each other.
+        for (let from = 0; from < data.length && !this.ended; from += PORT_PIECE_BYTES)
+          this.channel.send(PAYLOAD.output, data.subarray(from, from + PORT_PIECE_BYTES));
+        await this.channel.waitForWindow();
+      },
+      refused: () => {
+        const flag = Buffer.alloc(4);
+        flag.writeUInt32BE(CONNECT_ERROR);
+        if (!this.ended) this.channel.send(PAYLOAD.flag, flag);
+      },
+      block: (blocked) => this.channel.block(blocked),
+      end: (why) => this.end(why),
+    };
+    const isMux = !isOlder(this.clientVersion, MUX_CLIENT_SINCE) && !isOlder(agentVersion, MUX_AGENT_SINCE);
+    this.port = isMux ? new MuxPort(dialled, output) : new SinglePort(dialled, output);
+  }
+
   private async output(data: Buffer, stream: 'stdout' | 'stderr'): Promise<void> {
     for (const piece of this.texts[stream].take(data)) {
       if (this.ended) return;
@@ -228,9 +269,9 @@ export class LocalSession {
   }
 }
 
-function isOlder(version: string): boolean {
+function isOlder(version: string, since: number[]): boolean {
   const parts = version.split('.').map(Number);
-  for (const [at, least] of SEPARATE_SINCE.entries()) {
+  for (const [at, least] of since.entries()) {
     if ((parts[at] || 0) !== least) return (parts[at] || 0) < least;
   }
   return false;

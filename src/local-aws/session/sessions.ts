@@ -20,6 +20,8 @@ export interface SessionOptions {
   pauseEndsOutput?: boolean;
   /** As whom sessions run; absent: as ssm-user where local AWS runs as root and this machine has such a user. */
   user?: string;
+  /** What the agent calls itself; absent: 3.3.0.0. One until 3.0.196.0 carries one connection in a port session. */
+  agentVersion?: string;
   /** Sessions are to be encrypted by this key, as an account's preferences may want it. */
   kmsKeyId?: string;
 }
@@ -34,6 +36,7 @@ export interface SessionAgent {
   resolve: (instance: string, parameters: Record<string, string[]>) => Record<string, string[]> | null;
 }
 
+const AGENT_VERSION = '3.3.0.0';
 const IDLE_TIMEOUT_MS = 20 * 60_000;
 /** Who asks for the history gets that much. */
 const MAX_HISTORY_SESSIONS = 200;
@@ -103,6 +106,8 @@ export class Sessions {
         kmsKeyId: this.options.kmsKeyId,
         pauseEndsOutput: this.options.pauseEndsOutput ?? false,
         pickUp: this.agent.pickUp(),
+        address: this.instances.get(instance)!.privateIp,
+        agentVersion: this.options.agentVersion ?? AGENT_VERSION,
         there: () => this.instances.get(instance)?.state === 'running',
         environment: {
           ...this.instances.environment(instance),
