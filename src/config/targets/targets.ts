@@ -24,6 +24,7 @@ export interface TargetNames {
   pullTargetName?: string;
   execTargetName?: string;
   shellTargetName?: string;
+  forwardTargetName?: string;
   upTargetName?: string;
   downTargetName?: string;
   doctorTargetName?: string;
@@ -63,6 +64,7 @@ const TARGETS: Record<
   | 'pull'
   | 'exec'
   | 'shell'
+  | 'forward'
   | 'up'
   | 'down'
   | 'doctor',
@@ -77,6 +79,7 @@ const TARGETS: Record<
   pull: { description: 'Fetch artifacts and checkpoints of a run', options: { checkpoints: 'last' } },
   exec: { description: 'Run a command on the instance', options: { command: 'nvidia-smi' } },
   shell: { description: 'Open a shell on the instance', options: { run: '<id>' } },
+  forward: { description: 'Forward ports of the instance to this machine', options: { port: '6006' } },
   up: { description: 'Launch or start the EC2 instance', options: { json: true } },
   down: { description: 'Terminate or stop the instance of the project', options: { stop: true } },
   doctor: {

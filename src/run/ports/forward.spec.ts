@@ -5,7 +5,7 @@ import type { Fixture } from '../../local-aws/local-aws.fixture';
 import { until } from '../../system/until.fixture';
 import { Pipeline, startPipeline } from '../pipeline.fixture';
 import { forwardPorts } from './forward';
-import { InstancePlace, type Place, type Whereabouts } from './place';
+import { InstancePlace, type Place, type PlaceState } from './place';
 import { parsePorts } from './port-option';
 
 describe('the ports of --port', () => {
@@ -157,7 +157,7 @@ describe('forwarded ports', () => {
   it('follow a run to its next instance, and end with it', async () => {
     const [first, second] = ['box', 'other'].map((name) => at.aws.named.get(name)!.id);
     const port = await serve(first, 'first');
-    let where: Whereabouts = { instance: first };
+    let where: PlaceState = { instance: first };
     pipeline.context.allow([first, second]);
     const place = { context: pipeline.context, instance: first, look: async () => where };
     const { done, says, local } = forward(String(port), place);

@@ -5,7 +5,7 @@ import { HEARTBEAT_TIMEOUT_MS, lost } from '../record/liveness';
 import { RecordWatch, type RunRecord } from '../record/record-poller';
 
 /** Where the ports are: on an instance, on none for now, or on none any more. */
-export type Whereabouts = { instance: string } | { waiting: string } | { over: string };
+export type PlaceState = { instance: string } | { waiting: string } | { over: string };
 
 export interface Place {
   context: RunContext;
@@ -16,7 +16,7 @@ export interface Place {
    * @param doubted a session broke: the instance may be gone.
    * @throws Problem INSTANCE_GONE of an instance that is no run's.
    */
-  look(doubted: boolean, signal: AbortSignal): Promise<Whereabouts>;
+  look(doubted: boolean, signal: AbortSignal): Promise<PlaceState>;
 }
 
 /** One instance, while it exists. */
@@ -27,7 +27,7 @@ export class InstancePlace implements Place {
     this.instance = context.instance;
   }
 
-  async look(): Promise<Whereabouts> {
+  async look(): Promise<PlaceState> {
     await this.context.assertInstanceExists();
     return { instance: this.instance };
   }
@@ -46,7 +46,7 @@ export class RunPlace implements Place {
     this.watch = new RecordWatch(context.store, context.keys, run.id, undefined, run.node?.rank);
   }
 
-  async look(doubted: boolean, signal: AbortSignal): Promise<Whereabouts> {
+  async look(doubted: boolean, signal: AbortSignal): Promise<PlaceState> {
     const record = (await this.watch.look(signal)) ?? this.run;
     const { instance } = record;
     if (!doubted && record.state !== 'ended' && this.watch.age < HEARTBEAT_TIMEOUT_MS) return { instance };
