@@ -105,6 +105,7 @@ class RequestsTest(Trainings):
         for each in range(count):
             node = {"rank": each, "count": count, "phase": "running"}
             record = {"v": 1, "id": "r", "runKey": "r", "attempt": 1, "heartbeat": 1, "node": node}
+            record["instance"] = "i-%d" % each
             found[node_path(each) + "record.json"] = signed(
                 record, "r/node/%d" % each if each else "r"
             )
