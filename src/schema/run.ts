@@ -151,7 +151,7 @@ export const runFacts = {
     .nullable()
     .default(null)
     .describe(
-      'Of `resume/<attempt>.json` of the run, which has the files of all of `nodeCheckpoints`; null: one node at most has saved any, or it could not be written.',
+      'Of `checkpoint/resume-<attempt>.json` of the run, which has the files of all of `nodeCheckpoints`; null: one node at most has saved any, or it could not be written.',
     ),
   failedNode: failedNode
     .nullable()

@@ -90,4 +90,4 @@ class NodeManifests:
         return WholeCheckpoint(found["manifest"], found["places"])
 
     def _name(self) -> str:
-        return "resume/%d.json" % self.run.record["attempt"]
+        return "checkpoint/resume-%d.json" % self.run.record["attempt"]

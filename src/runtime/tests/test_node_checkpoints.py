@@ -269,7 +269,7 @@ class WholeTest(unittest.TestCase):
     def test_another_object_in_its_place_is_not_believed(self):
         chosen = self.save(self.shard(0), self.shard(1))
         sha256 = self.of(0).publish(chosen)
-        node_bucket(self.of(0).run.spec, 0).put("resume/2.json", b'{"v": 1}')
+        node_bucket(self.of(0).run.spec, 0).put("checkpoint/resume-2.json", b'{"v": 1}')
         self.assert_as_each_from_each(chosen, sha256)
 
     def test_what_one_node_alone_has_saved_is_read_from_it(self):
