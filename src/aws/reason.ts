@@ -43,6 +43,17 @@ export function isTransient(error: unknown): boolean {
   );
 }
 
+/** Codes of errors before a request was sent. */
+const UNSENT = /^(ECONNREFUSED|EAI_AGAIN|ENOTFOUND|ENETUNREACH|EHOSTUNREACH|ENETDOWN|ERR_INVALID_URL)$/;
+
+/** Whether AWS may have done what it was asked for: the request was sent, and nothing came that says what became of it. */
+export function mayHaveHappened(error: unknown): boolean {
+  const { name, code } = error as SdkError;
+  const status = awsStatus(error);
+  if (status !== undefined) return status >= 500 && status !== 501 && !/Throttl|RequestLimitExceeded/.test(name);
+  return !/^(Credentials|Token)ProviderError$/.test(name) && !UNSENT.test(code ?? '');
+}
+
 /**
  * An SDK error in our words.
  * @param what the sentence that says what failed, on what.

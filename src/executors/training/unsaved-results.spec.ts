@@ -47,10 +47,10 @@ describe('The results of a training that succeeded, as far as they can not be sa
     expect(state).toBe('running');
     expect(said).toContain('but outputs of it could not be saved: out/model.bin (over the limit).');
     expect(said).toMatch(
-      new RegExp(`They are on ${id} in /\\S+ as long as that instance exists\\. .*remote-shell --run=\\d`),
+      new RegExp(`They are on ${id} in /\\S+ as long as that instance exists\\. .*remote-shell .*--run=\\d`),
     );
     expect(said).toMatch(/raise "train\.maxArtifactSize"/);
-    expect(said).toMatch(/To train again: .*remote-train --rerun/);
+    expect(said).toMatch(/To train again: .*remote-train .*--rerun/);
     expect(shop.printed).toMatch(
       new RegExp(
         `${id} is kept for 30m 00s, until \\d\\d:\\d\\d, because it has files that could not be saved, and then terminated\\.`,
@@ -87,7 +87,7 @@ describe('The results of a training that succeeded, as far as they can not be sa
     const said = await message(train('extra', lines, { train: { extraLimit: '2KB' } }));
     expect(said).toMatch(/wrote none of its 1 file to an output/);
     expect(said).not.toContain('without another training');
-    expect(said).toMatch(/To train again: .*remote-train --rerun/);
+    expect(said).toMatch(/To train again: .*remote-train .*--rerun/);
     expect(shop.printed).toMatch(/1 file outside its outputs that was not saved \(over the limit\)/);
     expect(shop.printed).toMatch(/raise "train\.extraLimit"/);
     expect(launched('extra').map(({ state }) => state)).toEqual(['running']);

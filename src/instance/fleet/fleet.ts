@@ -6,7 +6,9 @@ import type {
   Tag,
 } from '@aws-sdk/client-ec2';
 import type { Aws } from '../../aws/clients';
-import { awsCode, awsProblem } from '../../aws/reason';
+import { awsCode, awsProblem, mayHaveHappened } from '../../aws/reason';
+import type { Problem } from '../../report/problem';
+import { instancesList } from '../../report/shell-words';
 import { sdk } from '../../aws/sdk';
 import { mapConcurrent } from '../../system/side-by-side';
 import { TAG } from '../describe/ownership';
@@ -51,7 +53,7 @@ export async function createLaunchTemplate(aws: Aws, request: FleetRequest, abor
     await ec2.send(new CreateLaunchTemplateCommand(input), { abortSignal });
   } catch (error) {
     if (awsCode(error) === 'InvalidLaunchTemplateName.AlreadyExistsException') return;
-    throw awsProblem('FLEET', `Could not create the launch template ${templateName(request.run)}.`, error);
+    throw notCreated(`the launch template ${templateName(request.run)}`, error);
   }
 }
 
@@ -78,7 +80,17 @@ export async function createFleets(
       errors.push(error);
     }
   });
-  if (errors.length) throw awsProblem('FLEET', `Could not create the fleet of ${request.run}.`, errors[0]);
+  if (errors.length) throw notCreated(`the fleet of ${request.run}`, errors[0]);
+}
+
+function notCreated(what: string, error: unknown): Problem {
+  if (!mayHaveHappened(error)) return awsProblem('FLEET', `Could not create ${what}.`, error);
+  return awsProblem(
+    'FLEET',
+    `EC2 does not say whether it created ${what}.`,
+    error,
+    `It may exist. To look: ${instancesList()}. Check the network, and run the same command again: it continues with what was created.`,
+  );
 }
 
 /** EC2 takes 64 characters of a token. */

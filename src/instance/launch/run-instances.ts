@@ -1,13 +1,14 @@
 import type { RunInstancesCommandInput } from '@aws-sdk/client-ec2';
 import type { Aws } from '../../aws/clients';
-import { awsCode, awsProblem, isTransient } from '../../aws/reason';
+import { awsCode, awsProblem, isTransient, mayHaveHappened } from '../../aws/reason';
 import { sdk } from '../../aws/sdk';
 import { sleep } from '../../system/sleep';
 import type { ErrorCode } from '../../report/error-codes';
 import type { Problem } from '../../report/problem';
+import { instancesList } from '../../report/shell-words';
 import { sanitizeForTerminal } from '../../report/terminal-text';
 import { formatDuration } from '../../report/units';
-import { isAlive, toInstanceInfo, type InstanceInfo } from '../describe/describe-instances';
+import { findByClientToken, isAlive, toInstanceInfo, type InstanceInfo } from '../describe/describe-instances';
 import { steadyNow } from '../../system/moment';
 
 /** What EC2 does not launch, with its code and message. */
@@ -66,7 +67,8 @@ export interface RunInstancesOptions {
   token: string;
   /** What is launched, in words. */
   what: string;
-  timeouts: RunInstancesTimeouts;
+  /** `sure`: so long what was launched may be missing in EC2's lists. */
+  timeouts: RunInstancesTimeouts & { sure: number };
   /** Told of what is waited for. */
   onWait: (text: string) => void;
   signal?: AbortSignal;
@@ -85,6 +87,7 @@ export async function runInstances(
   const ec2 = await aws.ec2Once();
   const started = steadyNow();
   let said = false;
+  let isDoubtful = false;
   const wait = async (limit: number, text: string): Promise<boolean> => {
     if (steadyNow() - started >= limit) return false;
     if (!said) onWait(text);
@@ -100,6 +103,7 @@ export async function runInstances(
       return instances.length >= parameters.MinCount! ? { instances } : { ended: instances };
     } catch (error) {
       if (signal?.aborted) throw signal.reason;
+      isDoubtful ||= mayHaveHappened(error);
       const code = awsCode(error) ?? '';
       const message = sanitizeForTerminal((error as Error).message);
       if (CAPACITY_ERRORS.has(code)) return { refused: code, message };
@@ -121,9 +125,35 @@ export async function runInstances(
       } else if (isTransient(error)) {
         if (await wait(timeouts.trouble, `EC2 does not answer (${code || message}); trying again`)) continue;
       }
-      throw explained(error, what);
+      if (!isDoubtful) throw explained(error, what);
+      const instances = await findLaunched(aws, token, { min: parameters.MinCount!, timeout: timeouts.sure, signal });
+      if (instances) return { instances };
+      throw unanswered(error, what);
     }
   }
+}
+
+/** What a request whose answer was lost has launched; null: EC2 lists too few, or does not answer that either. */
+async function findLaunched(
+  aws: Aws,
+  token: string,
+  { min, timeout, signal }: { min: number; timeout: number; signal?: AbortSignal },
+): Promise<InstanceInfo[] | null> {
+  for (const until = steadyNow() + timeout; ; await sleep(Math.min(RUN_INSTANCES_RETRY_MS, timeout), signal)) {
+    const found = await findByClientToken(aws, token, signal).catch(() => []);
+    signal?.throwIfAborted();
+    if (found.length >= min) return found;
+    if (steadyNow() >= until) return null;
+  }
+}
+
+function unanswered(error: unknown, what: string): Problem {
+  return awsProblem(
+    'LAUNCH',
+    `EC2 does not say whether it launches ${what}.`,
+    error,
+    `It may have been launched, and then ends by its shutdown rules. To look: ${instancesList()}. Check the network, and run the same command again: it continues with what was launched.`,
+  );
 }
 
 function explained(error: unknown, what: string): Problem {

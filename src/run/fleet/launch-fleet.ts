@@ -1,4 +1,4 @@
-import { awsCode } from '../../aws/reason';
+import { awsCode, mayHaveHappened } from '../../aws/reason';
 import type { RunPart } from '../../command/plan';
 import type { LaunchSpec } from '../../config/schema/launch-spec';
 import { findFleet } from '../../instance/fleet/find-fleet';
@@ -186,8 +186,9 @@ async function make(context: RunContext, request: FleetRequest, signal: AbortSig
     await createFleets(aws, request, (id) => void created.push(id), signal);
     return created;
   } catch (error) {
-    // Made already, of a configuration that was another then.
-    if (awsCode((error as Error).cause) === 'IdempotentParameterMismatch') {
+    const { cause } = error as Error;
+    // Made already: of a configuration that was another then, or the answer was lost.
+    if (!signal.aborted && (awsCode(cause) === 'IdempotentParameterMismatch' || mayHaveHappened(cause))) {
       const { fleets } = await findFleet(aws, request.run);
       if (fleets.length >= request.nodes) return fleets;
     }
