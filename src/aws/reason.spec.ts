@@ -1,3 +1,4 @@
+import { DescribeInstancesCommand, TerminateInstancesCommand } from '@aws-sdk/client-ec2';
 import { HeadBucketCommand } from '@aws-sdk/client-s3';
 import { DescribeInstanceInformationCommand } from '@aws-sdk/client-ssm';
 import { Aws } from './clients';
@@ -46,4 +47,27 @@ describe('a connection that is refused', () => {
       aws.close();
     }
   });
+});
+
+it.each([
+  ['ECONNRESET', new TerminateInstancesCommand({ InstanceIds: ['i-0123456789abcdef0'] }), true],
+  ['ECONNREFUSED', new TerminateInstancesCommand({ InstanceIds: ['i-0123456789abcdef0'] }), false],
+  ['ECONNRESET', new DescribeInstancesCommand({}), false],
+])('says of a request that met %s whether EC2 may have done it (%#)', async (code, command, expected) => {
+  const aws = new Aws({ region: 'eu-west-1' });
+  const before = { ...process.env };
+  Object.assign(process.env, { AWS_ACCESS_KEY_ID: 'AKIAEXAMPLE', AWS_SECRET_ACCESS_KEY: 'secret' });
+  try {
+    const ec2 = await aws.ec2Once();
+    const fail = () => async () => {
+      throw Object.assign(new Error('no answer'), { code });
+    };
+    ec2.middlewareStack.add(fail, { step: 'deserialize', priority: 'low' });
+    const error: unknown = await ec2.send(command as TerminateInstancesCommand).catch((thrown: unknown) => thrown);
+    const { next } = awsProblem('INTERNAL', 'It failed.', error);
+    expect(next!.startsWith('EC2 may have done it all the same')).toBe(expected);
+  } finally {
+    process.env = before;
+    aws.close();
+  }
 });

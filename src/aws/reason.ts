@@ -54,6 +54,11 @@ export function mayHaveHappened(error: unknown): boolean {
   return !/^(Credentials|Token)ProviderError$/.test(name) && !UNSENT.test(code ?? '');
 }
 
+/** Whether it is of a request to EC2 that changes something, and may have done so. */
+function mayHaveChanged(error: unknown): boolean {
+  return mayHaveHappened(error) && /^ec2:(?!Describe|Get)/.test(calledBy(error)?.action ?? '');
+}
+
 /**
  * An SDK error in our words.
  * @param what the sentence that says what failed, on what.
@@ -83,7 +88,9 @@ export function awsProblem(
       code,
       `${what} ${sdk?.code ? `${sdk.code}: ` : ''}${hideCredentials(sdk?.message || String(error))}`,
       {
-        next: next ?? networkHint(sdk),
+        next:
+          next ??
+          `${mayHaveChanged(error) ? 'EC2 may have done it all the same: only the answer was lost. ' : ''}${networkHint(sdk)}`,
         settings,
         cause: error,
       },

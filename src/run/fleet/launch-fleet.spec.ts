@@ -100,6 +100,15 @@ describe('a run with a fleet', () => {
     expect(Math.abs(ValidUntil!.getTime() - deadline - 600_000)).toBeLessThan(2_000);
   });
 
+  it('has the fleet that EC2 lists if all answers to its request are lost', async () => {
+    at.aws.faults.add({ service: 'ec2', action: 'CreateFleet', cut: 'after', times: 99 });
+    const { run } = await pipe.launchFleet();
+    at.aws.faults.clear();
+    expect(at.aws.left().fleets).toHaveLength(1);
+    expect((await pipe.ended(run)).run).toMatchObject({ outcome: 'succeeded' });
+    await gone();
+  });
+
   it('has one fleet if its client is killed between the template and the fleet, and started again', async () => {
     at.aws.faults.add({ service: 'ec2', action: 'CreateFleet', cut: 'before', times: 9 });
     // A killed client cleans nothing up.
@@ -108,7 +117,7 @@ describe('a run with a fleet', () => {
       action: 'DeleteLaunchTemplate',
       error: { code: 'UnauthorizedOperation', status: 403 },
     });
-    await expect(pipe.launchFleet()).rejects.toThrow(/Could not create the fleet/);
+    await expect(pipe.launchFleet()).rejects.toThrow(/EC2 does not say whether it created the fleet[^]*instances list/);
     expect(at.aws.left()).toMatchObject({ fleets: [], launchTemplates: [expect.any(String)] });
     at.aws.faults.clear();
     pipe.createRunContext();
