@@ -66,11 +66,8 @@ def restore_from(
     def manifest_of(place: str, n: int, sha256: str) -> bytes:
         data = get("%scheckpoint/%d.json" % (place, n), MAX_MANIFEST_BYTES, sha256)
         if data is None:
-            raise Failure(
-                "RESTORE_FAILED",
-                "the checkpoint %d of %s is not in the store" % (n, source["run"]),
-                why="ABSENT",
-            )
+            how = "the checkpoint %d of %s is not in the store" % (n, source["run"])
+            raise Failure("RESTORE_FAILED", how, why="ABSENT")
         return bytes(data)
 
     try:
