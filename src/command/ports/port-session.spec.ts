@@ -5,6 +5,7 @@ import type { Duplex } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { Aws } from '../../aws/clients';
 import { startFixture, type Fixture } from '../../local-aws/local-aws.fixture';
+import { MuxPort } from '../../local-aws/session/mux-port';
 import type { LocalAwsOptions } from '../../local-aws/types';
 import { until } from '../../system/until.fixture';
 import { openPort, type PortSession } from './port-session';
@@ -114,6 +115,36 @@ describe('a session to a port', () => {
       expect(await failed).toMatch(/ended|terminated/);
       expect(await session.ended).toMatch(/ended|terminated/);
     });
+  });
+
+  it.each([
+    ['of another version', '0200000003000000', 'a frame has the version 2 instead of 1'],
+    ['with an unknown command', '0104080003000000', 'a frame has the unknown command 4'],
+    ['that opens a connection', '0100000004000000', 'the instance opens a connection to this machine'],
+    ['that are none', 'ff'.repeat(100), 'a frame has the version 255 instead of 1'],
+  ])('ends if the instance sends frames %s', async (_, frames, why) => {
+    await begin(echo);
+    const forged = jest.spyOn(MuxPort.prototype, 'write').mockImplementation(function (this: MuxPort) {
+      void this['output'].send(Buffer.from(frames, 'hex'));
+    });
+    const failed = connectionError(session.connect());
+    await expect(session.ended).rejects.toMatchObject({
+      code: 'SESSION_PROTOCOL',
+      message: `The port session of ${box} is not smux: ${why}.`,
+    });
+    expect(await failed).toContain('is not smux');
+    forged.mockRestore();
+  });
+
+  it('ignores data of connections that there are not', async () => {
+    await begin(echo);
+    const forged = jest.spyOn(MuxPort.prototype, 'write').mockImplementationOnce(function (this: MuxPort) {
+      for (let sent = 0; sent < 100; sent++) void this['output'].send(Buffer.from('0102010009000000aa', 'hex'));
+      void this['output'].send(Buffer.from('0101000003000000', 'hex'));
+    });
+    expect(String(await exchange(session.connect(), Buffer.from('lost')))).toBe('');
+    forged.mockRestore();
+    expect(String(await exchange(session.connect(), Buffer.from('x')))).toBe('x');
   });
 
   it('carries 20 connections at once, each its own bytes', async () => {
