@@ -1,5 +1,5 @@
-import { writeFileSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { statSync, writeFileSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
 import { Problem } from '../report/problem';
 import { Printer } from '../report/printer';
 import { sanitizeForTerminal } from '../report/terminal-text';
@@ -37,16 +37,24 @@ export function report(ids: string[], options: ReportOptions, printer = new Prin
     const files: string[] = [];
     const write = (path: string, content: string) => {
       const file = resolve(path);
+      assertDirectory(dirname(file));
       writeFileSync(file, content);
       files.push(file);
-      printer.line(`Written: ${sanitizeForTerminal(file)}`);
+      // Not among the lines of a Markdown.
+      if (markdown !== true) printer.line(`Written: ${sanitizeForTerminal(file)}`);
     };
     if (html !== undefined) write(html, htmlReport(runs, difference));
-    const text = markdown === undefined ? null : markdownReport(runs, difference);
-    if (typeof markdown === 'string') write(markdown, text!);
-    else if (text !== null) for (const line of text.trimEnd().split('\n')) printer.line(line);
-    return { runs: ids, files, ...(markdown === true ? { markdown: text } : {}) };
+    if (markdown === undefined) return { runs: ids, files };
+    const text = markdownReport(runs, difference);
+    if (markdown !== true) write(markdown, text);
+    else for (const line of text.trimEnd().split('\n')) printer.line(line);
+    return { runs: ids, files, markdown: text };
   });
+}
+
+function assertDirectory(path: string): void {
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) return;
+  throw new Problem('OPTION_INVALID', `There is no directory ${sanitizeForTerminal(path)} to write the report to.`);
 }
 
 function assertUsable(ids: string[], { html, markdown }: ReportOptions): void {

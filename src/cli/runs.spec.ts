@@ -125,6 +125,9 @@ describe('nx-ec2 runs diff and runs checkout', () => {
     expect(out).toContain(`## Training \`${after.id}\`, \`${before.id}\``);
     const { error: missing } = await printed((printer) => report([after.id], where(), printer));
     expect(missing).toMatchObject({ code: 'OPTION_MISSING' });
+    const nowhere = { ...where(), html: join(home, 'absent/report.html') };
+    const { error: absent } = await printed((printer) => report([after.id], nowhere, printer));
+    expect(absent).toMatchObject({ code: 'OPTION_INVALID', message: expect.stringContaining('absent') });
   });
 
   it('shows what differs, and nothing else', async () => {

@@ -34,7 +34,9 @@ export interface Mark {
  * its title, is shown from 0 to 100.
  */
 export function lineChart(title: string, lines: readonly Line[], marks: readonly Mark[] = []): string {
-  const all = lines.flatMap(({ points, start }) => points.map(({ at, value }) => ({ x: at - start, y: value })));
+  const all = lines.flatMap(({ points, start }) =>
+    points.map(({ at, value }) => ({ x: sinceStart(at, start), y: value })),
+  );
   const x = scale(extent([0, ...all.map(({ x }) => x)]), [LEFT, WIDTH - RIGHT]);
   const range = padded(extent([...(title.endsWith('%') ? [0, 100] : []), ...all.map(({ y }) => y)]));
   const y = scale(range, [HEIGHT - BOTTOM, TOP]);
@@ -54,13 +56,18 @@ export function lineChart(title: string, lines: readonly Line[], marks: readonly
           `<path class="${kind}" d="M${round(x(at))} ${TOP}V${HEIGHT - BOTTOM}"><title>${escapeHtml(label)}</title></path>`,
       ),
     ...lines.map(({ label, color, start, points }) => {
-      const shape = points.map(({ at, value }) => `${round(x(at - start))} ${round(y(value))}`).join('L');
-      // A line of one point would not be seen.
-      const more = points.length === 1 ? 'h0.01' : '';
-      return `<path class="line c${color % COLORS}" d="M${shape}${more}"><title>${escapeHtml(label)}</title></path>`;
+      const shape = points.map(({ at, value }) => `${round(x(sinceStart(at, start)))} ${round(y(value))}`).join('L');
+      // A line of one point is a dot.
+      const [kind, more] = points.length === 1 ? ['line dot', 'h0.01'] : ['line', ''];
+      return `<path class="${kind} c${color % COLORS}" d="M${shape}${more}"><title>${escapeHtml(label)}</title></path>`;
     }),
   ];
   return `<svg role="img" viewBox="0 0 ${WIDTH} ${HEIGHT}"><title>${escapeHtml(title)}</title>${parts.join('')}</svg>`;
+}
+
+/** What is measured before the training starts is shown at its start. */
+function sinceStart(at: number, start: number): number {
+  return Math.max(0, at - start);
 }
 
 type Range = [from: number, to: number];

@@ -21,6 +21,7 @@ svg text { fill: var(--dim); font-size: 11px; }
 .below { text-anchor: middle; }
 .grid { stroke: var(--grid); }
 .line { fill: none; stroke-width: 1.6; stroke-linejoin: round; stroke-linecap: round; }
+.dot { stroke-width: 5; }
 .attempt { stroke: #c2410c; stroke-dasharray: 4 3; stroke-width: 1.5; }
 .checkpoint { stroke: var(--dim); stroke-dasharray: 1 3; }
 .key { width: 12px; height: 12px; }
