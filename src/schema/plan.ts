@@ -140,6 +140,12 @@ export const runSpec = z.object({
           'How long the nodes of the first attempt, or of a later one, wait for a node that has not begun it. For nodes with a fleet; absent: 2 minutes.',
         ),
       network: z.literal('efa').optional().describe('The instances were launched with Elastic Fabric Adapters.'),
+      joins: z
+        .boolean()
+        .optional()
+        .describe(
+          'The run trains without this node: it is prepared, and ends with the reason `growth` when it is ready for the next attempt.',
+        ),
     })
     .nullable()
     .describe(
@@ -240,7 +246,16 @@ export const trainOperation = z.object({
 });
 export const watchOperation = z.object({ op: z.literal('watch'), tree: text, sync: syncSpec, watch: watchSpec });
 export const pollOperation = z.object({ op: z.literal('poll'), run: text, offset: count });
-export const cancelOperation = z.object({ op: z.literal('cancel'), run: text, gracePeriod: seconds });
+export const cancelOperation = z.object({
+  op: z.literal('cancel'),
+  run: text,
+  gracePeriod: seconds,
+  attempt: count
+    .optional()
+    .describe(
+      'Only this attempt is stopped, with the reason `growth`: the next one has more nodes. Absent: the run is.',
+    ),
+});
 export const execOperation = z.object({ op: z.literal('exec'), run: text.nullable(), tree: text, exec: execSpec });
 export const renewOperation = z.object({ op: z.literal('renew'), run: text, store: storeAccess.nullable() });
 export const doctorOperation = z.object({

@@ -90,7 +90,7 @@ export const runFacts = {
     .object({ reason: text(), at: ms })
     .nullable()
     .describe(
-      'Why the run was stopped: `cancelled`, `timeout`, or a reason that makes it `interrupted` (`shutdown`, `interruption`, `superseded`, `lifetime`, `cost`, `deadline`, `hung`, or any other).',
+      'Why the run was stopped: `cancelled`, `timeout`, or a reason that makes it `interrupted` (`shutdown`, `interruption`, `growth`, `superseded`, `lifetime`, `cost`, `deadline`, `hung`, or any other).',
     ),
   failure: z
     .object({ code: text(), message: text(65536), exitCode: z.number().int().nullable().default(null) })

@@ -131,6 +131,12 @@ export const trainShape = {
     .describe(
       'Number of instances that the training runs on together: of those that "instance" names, or with a "type" launched for the run, all at once or none. Each runs the script or command (with the launcher ray, the first one), and the run succeeds if it does on all. MIN:MAX, for example "2:4", with a "type": as many of them as EC2 has capacity for, and the run continues on those that are left when one is lost. Needs a role that may read the store.',
     ),
+  growAfter: z
+    .union([z.literal(false), duration])
+    .prefault('5m')
+    .describe(
+      'With MIN:MAX nodes: how long an attempt on fewer than MAX trains before missing nodes are launched. When they are ready, the attempt saves and ends, and the next one begins on more nodes; false: never.',
+    ),
   env: z
     .record(variable, z.union([withoutNul, z.number().transform(String), z.boolean().transform(String)]))
     .default({})

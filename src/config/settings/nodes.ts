@@ -2,7 +2,7 @@ import { Problem } from '../../report/problem';
 import { torchrunOptions } from './launcher';
 import type { Configuration } from './types';
 
-const MAX_NODES = 64;
+export const MAX_NODES = 64;
 
 /** Instances that a training runs on together, at most and, where it may be fewer, at least. */
 type Nodes = Pick<Configuration['train'], 'nodes' | 'minNodes'>;

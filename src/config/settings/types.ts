@@ -53,6 +53,8 @@ export interface Configuration {
     nodes: number;
     /** The fewest that it may run on; absent: `nodes`. */
     minNodes?: number;
+    /** How long an attempt on fewer nodes trains before others are launched, ms; false: none are. */
+    growAfter: number | false;
     env: Record<string, string>;
     setup: string[][] | null;
     environment: 'auto' | 'uv' | 'poetry' | 'conda' | 'pip' | 'none';

@@ -15,6 +15,7 @@ const NOT_RESULT = new Set([
     'onSignal',
     'metrics',
     'checkpoints',
+    'growAfter',
   ],
   ...['secrets', 'secretsFrom', 'packageIndex', 'scratch', 'extraLimit'],
 ]);

@@ -3,6 +3,7 @@ import type { RunFacts } from '../../command/plan';
 import { cancelRun } from '../../run/stop/cancel';
 import { cancelUnverified } from '../../run/stop/cancel-unverified';
 import { isUnreadable } from '../../run/record/record';
+import { terminateJoining } from '../../run/start/joining-nodes';
 import { reportKept } from '../../run/start/run-instance';
 import { resolveRun } from '../../run/find/find-run';
 import { cancelUntold, cancelWithFleet } from '../../run/fleet/cancel-fleet';
@@ -53,6 +54,7 @@ export default function remoteCancel(
       const between = await cancelWithFleet(runContext, found, force);
       const { run, already } = between ? { run: between, already: false } : await cancelRun(runContext, record, signal);
       const told = tell(run, already);
+      if (!already && 'nodes' in run) await terminateJoining(runContext, run, signal);
       if ('metadata' in run) await reportKept(runContext, run, signal);
       return told;
     } finally {

@@ -1,10 +1,13 @@
 import type { LaunchSpec } from '../../config/schema/launch-spec';
 import type { EnsuredInstance } from '../../instance/launch/ensure-instance';
+import type { EnsureOptions } from '../../instance/launch/options';
 import { describeInstance } from '../../instance/describe/describe-instances';
 import { readTags } from '../../instance/describe/tags';
-import { interruptedInstance } from '../../run/record/interruption';
+import { endedToGrow, interruptedInstance } from '../../run/record/interruption';
 import { endInterrupted, endNoticed } from '../../run/start/end-interrupted';
 import { findDuplicateRun } from '../../run/find/find-run';
+import { NodeGrowth } from '../../run/start/grow-nodes';
+import { findJoining, terminateJoining } from '../../run/start/joining-nodes';
 import { launchOrMove } from '../../run/start/move-nodes';
 import { byRank } from '../../run/start/ranks';
 import { startRun, type StartedRun } from '../../run/start/start-run';
@@ -44,9 +47,10 @@ export async function startOnLaunchedInstance(
     const key = await start.plan(detached);
     const made: RunInstanceLifecycle = {
       recovery: launchSpec.recovery === 'client' ? start : null,
-      waitForShutdown: (run) => {
+      waitForShutdown: async (run) => {
         target.answerSignal(() => `Interrupted. The training has ended, and ${run.instance} shuts itself down.`);
-        return waitForShutdown(runs, run, start.broughtUp, signal);
+        await terminateJoining(runs, run, signal);
+        await waitForShutdown(runs, run, start.broughtUp, signal);
       },
     };
     const same = rerun ? null : await findDuplicateRun(runs, key);
@@ -70,6 +74,9 @@ export async function startOnLaunchedInstance(
     runs.close();
   }
 }
+
+/** `before`: the nodes of the attempt before. */
+type ReadyOptions = Pick<EnsureOptions, 'deadline' | 'min' | 'prefer'> & { before?: LackingNodes['known'] };
 
 /** A training and the instances that it runs on, one after another. */
 class LaunchedStart implements Recovery {
@@ -117,22 +124,38 @@ class LaunchedStart implements Recovery {
     this.target.answerSignal(
       () => `Interrupted before ${gone.id} was resumed. To resume it: ${targetCommand(context, 'remote-train')}`,
     );
-    const taken = interruptedInstance(gone);
-    const before = await endInterrupted(this.runs, { ...gone, instance: taken }, this.broughtUp, signal);
+    const taken = endedToGrow(gone) ? null : interruptedInstance(gone);
+    const before =
+      taken === null
+        ? await describeInstance(this.runs.aws, gone.instance, signal)
+        : await endInterrupted(this.runs, { ...gone, instance: taken }, this.broughtUp, signal);
     const others = gone.nodes.filter(({ instance }) => instance !== taken);
     if (this.launchSpec.spot) await endNoticed(this.runs, gone, others, this.broughtUp, signal);
     const deadline = (before && readTags(before.tags).deadline) ?? this.instances[0]?.deadline ?? undefined;
+    const joining = await findJoining(this.runs, gone);
+    const known = [...joining, ...gone.nodes];
+    // One that is not ready yet joins later.
+    const ready = [...others, ...joining.filter(({ isReady }) => isReady)].map(({ instance }) => instance);
     const instanceContext = await launchOrMove(
       this.runs,
       { launchSpec: this.launchSpec, run: gone, own: this.broughtUp },
-      (ofNodes = deadline) => this.makeReady(gone.id, ofNodes, gone.nodes),
+      (ofNodes = deadline) => this.makeReady(gone.id, { deadline: ofNodes, before: known, prefer: new Set(ready) }),
       signal,
     );
     // Nodes wait for one another for a limited time: none is started before all can be. A node may have had another rank.
-    const ranks = gone.nodes.flatMap(({ rank, instance }) => (this.broughtUp.includes(instance) ? [rank] : []));
+    const ranks = known.flatMap(({ rank, instance }) => (this.broughtUp.includes(instance) ? [rank] : []));
     for (const rank of new Set([...this.instances.keys(), ...ranks]))
       await waitForLeaseExpiry(instanceContext, gone.id, signal, rank);
     return this.launch(instanceContext, next);
+  }
+
+  async grow(run: RunFacts, signal: AbortSignal): Promise<void> {
+    const { workspace, configuration } = this.target;
+    if (configuration.train.minNodes === undefined || configuration.train.growAfter === false) return;
+    const { runs, launchSpec, scanned, planned, options } = this;
+    const { force } = options;
+    const open = (id: string) => this.open(id);
+    await new NodeGrowth({ context: runs, launchSpec, workspace, scanned, planned, force, open }).grow(run, signal);
   }
 
   /** The ids of the instances that this command has brought up last. */
@@ -149,15 +172,9 @@ class LaunchedStart implements Recovery {
    * @param before the nodes of the attempt before. @param min the fewest that are enough.
    * @returns the first one.
    */
-  private async makeReady(
-    run: string,
-    deadline?: number,
-    before?: LackingNodes['known'],
-    min = this.target.configuration.train.minNodes,
-  ): Promise<InstanceContext> {
+  private async makeReady(run: string, { before, min, ...more }: ReadyOptions = {}): Promise<InstanceContext> {
     const { target, runs } = this;
-    const { configuration, context, project, printer, signal } = target;
-    const count = configuration.train.nodes;
+    const { nodes: count, minNodes } = target.configuration.train;
     target.answerSignal(
       () => `Interrupted while ${count === 1 ? 'an instance was' : 'instances were'} being launched. ${this.endIt}`,
     );
@@ -171,26 +188,23 @@ class LaunchedStart implements Recovery {
           : `${ids} are running. Run the same command to use them; otherwise they shut themselves down.`;
       target.answerSignal(() => `Interrupted: ${what} ${this.endIt}`);
     };
-    this.instances = byRank(
-      await launchForRun(runs, this.launchSpec, { id: run, deadline, count, min }, up, signal),
-      before,
-    );
-    const [{ id }] = this.instances;
-    const at = { instance: { id, startupTimeout: configuration.instance.startupTimeout }, instances: [{ id }] };
+    const request = { ...more, id: run, count, min: min ?? minNodes };
+    this.instances = byRank(await launchForRun(runs, this.launchSpec, request, up, target.signal), before);
     try {
-      const instanceContext = await createInstanceContext(
-        { ...configuration, ...at },
-        project,
-        context.root,
-        printer,
-        'store',
-      );
-      this.instanceContexts.push(instanceContext);
-      return instanceContext;
+      return await this.open(this.instances[0].id);
     } catch (error) {
       await this.terminateUnused(run);
       throw error;
     }
+  }
+
+  private async open(id: string): Promise<InstanceContext> {
+    const { configuration, context, project, printer } = this.target;
+    const at = { instance: { id, startupTimeout: configuration.instance.startupTimeout }, instances: [{ id }] };
+    const settings = { ...configuration, ...at };
+    const instanceContext = await createInstanceContext(settings, project, context.root, printer, 'store');
+    this.instanceContexts.push(instanceContext);
+    return instanceContext;
   }
 
   private async terminateUnused(run: string, why?: string): Promise<void> {
@@ -247,13 +261,13 @@ class LaunchedStart implements Recovery {
     const { id, instance, node } = started.run;
     const at = await describeInstance(this.runs.aws, instance, this.target.signal);
     const deadline = (at && readTags(at.tags).deadline) ?? undefined;
-    const first = await this.makeReady(id, deadline, lacking.known, node?.count);
+    const first = await this.makeReady(id, { deadline, before: lacking.known, min: node?.count });
     await this.startNodes(first, started, lacking.nextAttempt);
   }
 
   /** Finds the instances of a run that has its first node. @returns that. */
   private findNodes({ id, instance, node }: RunFacts): Promise<InstanceContext> {
-    return this.makeReady(id, undefined, [{ rank: 0, instance }], node?.count);
+    return this.makeReady(id, { before: [{ rank: 0, instance }], min: node?.count });
   }
 
   /** Starts the nodes beside the first one, which waits for a number of them that can't change. */

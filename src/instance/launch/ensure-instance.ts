@@ -33,7 +33,7 @@ export interface EnsuredInstance {
  * Returns the instances of a launch spec: `count` that are used together, in the order of their launch. They are running
  * ones, stopped ones after their start, or new ones, which are launched all or none. Of some that exist already, the
  * missing ones are launched beside them. With `min`, fewer are enough: new ones are as many as EC2 has capacity for, and
- * where enough exist, none are launched.
+ * where enough exist, none are launched; of these, the ones of `prefer` alone are used if they are enough.
  * It can be interrupted anywhere and called again, and at once by several: there is one set of instances in the end.
  * Returns as soon as EC2 has them: `ensureReady` waits for the rest.
  */
@@ -47,7 +47,9 @@ export async function ensureInstances(options: EnsureOptions): Promise<EnsuredIn
   const others = options.slot === undefined ? own.filter((each) => !isMatch(each)) : [];
   reportOtherInstances(others, owner, printer);
   const found = await terminateDuplicates(options, key, own.filter(isMatch));
-  if (found.length >= min) return takeAll(options, found, new Set());
+  const preferred = options.prefer ? found.filter(({ id }) => options.prefer!.has(id)) : found;
+  const enough = preferred.length >= min ? preferred : found;
+  if (enough.length >= min) return takeAll(options, enough, new Set());
   const launch = await new Launch(options, key, { ...LAUNCH_TIMEOUTS, ...options.timeouts }).run();
   const launched = launch.instances.filter(({ id }) => launch.how === 'launched' && !launch.kept.has(id));
   return takeAll(options, launch.instances, new Set(launched.map(({ id }) => id)));

@@ -67,6 +67,19 @@ describe('an instance that is waited for', () => {
     expect(at.aws.left().instances).toEqual([]);
   });
 
+  it('is replaced, three times at most, if AWS takes it away while it starts', async () => {
+    at.aws.instances.agentDelay = Infinity;
+    const failed = up(60_000, { spot: true }).catch((error: Error) => error);
+    for (const n of [1, 2, 3, 4]) {
+      const launched = () => [...caller.told.matchAll(/Launched (i-\w+)/g)].map(([, id]) => id);
+      await until(() => launched().length === n, { what: () => caller.told });
+      at.aws.interrupt(launched()[n - 1], { noticeMs: 0 });
+    }
+    expect(await failed).toMatchObject({ code: 'INSTANCE_NOT_RUNNING' });
+    expect(caller.told.match(/was taken away by AWS, a spot instance, while it was starting/g)).toHaveLength(3);
+    expect(at.aws.left().instances).toEqual([]);
+  });
+
   describe('with others', () => {
     const upAll = (wait: number, more: object = {}, onUp?: (instances: EnsuredInstance[]) => void) =>
       ensureReady(caller.options(launchSpecOf(more), { count: 3 }), wait, onUp);

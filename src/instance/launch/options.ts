@@ -18,6 +18,8 @@ export interface EnsureOptions {
   count?: number;
   /** The fewest of them that are enough; absent: all. */
   min?: number;
+  /** The ids of those that are ready: if they are enough, others that exist are not waited for. */
+  prefer?: ReadonlySet<string>;
   /** The slot of a pool for which one is launched; absent: it is of no pool. */
   slot?: number;
   /** As configured, USD. */

@@ -4,6 +4,9 @@ import type { RunRecord } from './record';
 /** Why a run that is resumed on instances that exist was stopped; a shutdown may be a restart. */
 const LOSSES: readonly string[] = ['interruption', 'shutdown'];
 
+/** The reason of a stop after which the next attempt has more nodes: no instance was lost. */
+const GROWTH = 'growth';
+
 type Ended = Pick<RunRecord, 'state' | 'outcome' | 'stop' | 'failure' | 'metadata'>;
 
 /**
@@ -14,8 +17,13 @@ export function wasInterrupted({ state, outcome, stop, failure, metadata }: Ende
   if (state !== 'ended') return false;
   if (metadata.recovery === 'command')
     return outcome === 'lost' || (outcome === 'interrupted' && LOSSES.includes(stop?.reason ?? ''));
-  if (outcome === 'interrupted') return stop?.reason === 'interruption';
+  if (outcome === 'interrupted') return stop?.reason === 'interruption' || stop?.reason === GROWTH;
   return outcome === 'lost' && failure?.code === 'INSTANCE_GONE' && metadata.recovery !== 'none';
+}
+
+/** Whether an attempt was ended for one with more nodes; of a node that trains in the next one: whether it is ready. */
+export function endedToGrow({ outcome, stop }: Pick<Ended, 'outcome' | 'stop'>): boolean {
+  return outcome === 'interrupted' && stop?.reason === GROWTH;
 }
 
 /** The instance whose loss interrupted a run: of several nodes, the others wait for another in its place. */

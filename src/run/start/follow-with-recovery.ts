@@ -1,7 +1,7 @@
 import type { RunFacts } from '../../command/plan';
 import { Problem } from '../../report/problem';
 import { formatDuration } from '../../report/units';
-import { interruptedInstance, isResumable } from '../record/interruption';
+import { endedToGrow, interruptedInstance, isResumable } from '../record/interruption';
 import type { StartedRun } from './start-run';
 import type { RunRecord } from '../record/record';
 import type { NextAttempt } from './plan-run';
@@ -13,6 +13,8 @@ import { streamRunLog } from '../follow/show-run';
 export interface Recovery {
   /** Sees to it that the instance of a run is gone, that there is another, and starts the next attempt there. */
   continueRun(gone: RunRecord, next: NextAttempt): Promise<StartedRun>;
+  /** Sees to it, while an attempt trains on fewer nodes than it may have, that the next one has more. */
+  grow?(run: RunFacts, signal: AbortSignal): Promise<void>;
 }
 
 export interface RecoveryOptions {
@@ -33,18 +35,16 @@ export async function followWithRecovery(
   { signal, recovery, onNextAttempt }: RecoveryOptions,
 ): Promise<RunRecord> {
   for (;;) {
-    const { run, log, formSince, settled } = started;
-    const [ended] = await Promise.all([
-      streamRunLog(context, run, { signal, first: log, formSince, from: run.takenOver?.log }),
-      settled,
-    ]);
+    const ended = await followAttempt(context, started, signal, recovery);
     if (!recovery || !isResumable(ended)) return ended;
     const since = steadyNow();
     const { printer } = context;
     const at = new Date(ended.endedAt ?? since).toTimeString().slice(0, 8);
+    const what = endedToGrow(ended)
+      ? `attempt ${ended.attempt} has ended for one on more nodes`
+      : `the spot instance ${interruptedInstance(ended)} was taken away${ended.outcome === 'lost' ? ' without notice' : ''}`;
     printer.line(
-      `${at}: the spot instance ${interruptedInstance(ended)} was taken away${ended.outcome === 'lost' ? ' without notice' : ''}; ` +
-        `${describeSaved(ended)}. Resuming ${ended.id}${ended.nodes.length > 1 ? '' : ' on another instance'}.`,
+      `${at}: ${what}; ${describeSaved(ended)}. Resuming ${ended.id}${ended.nodes.length > 1 ? '' : ' on another instance'}.`,
     );
     try {
       started = await recovery.continueRun(ended, {
@@ -59,6 +59,28 @@ export async function followWithRecovery(
     printer.line(
       `Attempt ${started.run.attempt} of ${ended.id} on ${started.run.instance}${describeOthers(started.run)}, ${formatDuration(steadyNow() - since)} later`,
     );
+  }
+}
+
+/** Follows one attempt to its end, and has nodes added to it meanwhile. */
+async function followAttempt(
+  context: RunContext,
+  { run, log, formSince, settled }: StartedRun,
+  signal: AbortSignal,
+  recovery: Recovery | null,
+): Promise<RunRecord> {
+  const end = new AbortController();
+  const growing = recovery?.grow?.(run, AbortSignal.any([signal, end.signal])).catch((error: Error) => {
+    if (!end.signal.aborted && !signal.aborted)
+      context.printer.warn(`${run.id} gets no more nodes in attempt ${run.attempt}: ${error.message}`);
+  });
+  try {
+    const followed = streamRunLog(context, run, { signal, first: log, formSince, from: run.takenOver?.log });
+    const [ended] = await Promise.all([followed, settled]);
+    return ended;
+  } finally {
+    end.abort();
+    await growing;
   }
 }
 

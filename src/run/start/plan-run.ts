@@ -42,7 +42,12 @@ export interface RunPlace {
   /** The run to resume instead of starting a new one, and its next attempt. */
   next?: NextAttempt;
   /** A node other than the first, and the run that the first one has started. */
-  node?: { run: string; rank: number };
+  node?: {
+    run: string;
+    rank: number;
+    /** How many nodes the next attempt has, for which this one is prepared; absent: it is of this attempt. */
+    joins?: number;
+  };
 }
 
 export interface NextAttempt {
@@ -157,7 +162,13 @@ class TrainingPlan implements PlannedRun {
       ...this.decides,
       ...runSettings(configuration, workspaceRoot),
       env: { ...env, ...read },
-      node: isAlone ? null : { rank, count: options.nodes?.() ?? train.nodes, ...network },
+      node: isAlone
+        ? null
+        : {
+            rank,
+            ...(node?.joins ? { count: node.joins, joins: true } : { count: options.nodes?.() ?? train.nodes }),
+            ...network,
+          },
       // Which run it is, the first node has decided.
       rerun: options.rerun || rank > 0,
       knownFailed: null,

@@ -39,7 +39,7 @@ const SHUTDOWN_POLL_MS = 1_000;
 export async function ensureProjectInstances(
   context: RunContext,
   launchSpec: LaunchSpec,
-  purpose: Pick<EnsureOptions, 'by' | 'run' | 'deadline' | 'count' | 'min' | 'slot'>,
+  purpose: Pick<EnsureOptions, 'by' | 'run' | 'deadline' | 'count' | 'min' | 'prefer' | 'slot'>,
   signal: AbortSignal,
   onUp?: (instances: EnsuredInstance[]) => void,
 ): Promise<EnsuredInstance[]> {
@@ -67,11 +67,11 @@ export async function isIdle(context: RunContext, id: string, signal: AbortSigna
 export async function launchForRun(
   context: RunContext,
   launchSpec: LaunchSpec,
-  { id, deadline, count, min }: { id: string } & Pick<EnsureOptions, 'deadline' | 'count' | 'min'>,
+  { id, ...more }: { id: string } & Pick<EnsureOptions, 'deadline' | 'count' | 'min' | 'prefer'>,
   onUp: (instances: EnsuredInstance[]) => void,
   signal: AbortSignal,
 ): Promise<EnsuredInstance[]> {
-  const purpose = { by: 'remote-train', run: id, deadline, count, min } as const;
+  const purpose = { by: 'remote-train', run: id, ...more } as const;
   // By id: what an earlier round launched, and a later one finds, is this call's as well.
   const launched = new Map<string, EnsuredInstance>();
   const up = (instances: EnsuredInstance[]) => {

@@ -1,4 +1,6 @@
+import { MAX_NODES } from '../../config/settings/nodes';
 import { isAllSaved } from '../record/all-saved';
+import { endedToGrow } from '../record/interruption';
 import { HEARTBEAT_TIMEOUT_MS } from '../record/liveness';
 import { isUnreadable, readNodeRecord, type RunRecord } from '../record/record';
 import type { RunContext } from '../../context/types';
@@ -19,7 +21,7 @@ export interface NodeStatus {
   /** null: it has no record that can be read. */
   instance: string | null;
   address: string | null;
-  /** `running`, `ready`, `exited`, `silent`, `succeeded`, `not started`, … */
+  /** `running`, `ready`, `exited`, `silent`, `succeeded`, `not started`, `being prepared`, … */
   state: string;
   /** Since its record was last written, ms. */
   heard: number | null;
@@ -36,18 +38,44 @@ export interface NodeStatus {
 export async function readNodes({ store, keys }: RunContext, first: RunRecord, heard: number): Promise<NodeStatus[]> {
   const found: NodeStatus[] = [];
   const { count } = first.node ?? { count: 1 };
-  if (count === 1) return found;
-  await mapConcurrent(Array(count).keys(), CONCURRENCY, async (rank) => {
+  const most = mostNodes(first);
+  if (most === 1) return found;
+  await mapConcurrent(Array(most).keys(), CONCURRENCY, async (rank) => {
+    const isJoining = rank >= count;
     try {
       const read = rank === 0 ? { record: first, age: heard } : await readNodeRecord(store, keys, first.id, rank);
-      found[rank] = read ? statusOfNode(rank, read, first) : unknownNode(rank, 'not started');
+      if (isJoining) found.push(...joiningNode(rank, read, first));
+      else found.push(read ? statusOfNode(rank, read, first) : unknownNode(rank, 'not started'));
     } catch (error) {
       if (!isUnreadable(error)) throw error;
-      found[rank] = unknownNode(rank, 'unverified');
+      if (!isJoining) found.push(unknownNode(rank, 'unverified'));
     }
   });
+  found.sort((one, other) => one.rank - other.rank);
   markSlow(found);
   return found;
+}
+
+/** How many nodes a run can have: while it trains on fewer, others may be prepared. */
+function mostNodes({ node, outcome, metadata }: RunRecord): number {
+  const { nodes } = metadata.configuration;
+  const count = node?.count ?? 1;
+  if (outcome !== null || typeof nodes !== 'string') return count;
+  return Math.min(MAX_NODES, Math.max(count, Number(nodes.split(':')[1]) || 0));
+}
+
+/** A node that is prepared for the next attempt; a record of an earlier attempt is of one that is gone. */
+function joiningNode(
+  rank: number,
+  read: { record: RunRecord; age: number } | null,
+  first: Pick<RunRecord, 'attempt'>,
+): NodeStatus[] {
+  if (read?.record.attempt !== first.attempt) return [];
+  const { record, age } = read;
+  const isPreparing = record.state !== 'ended' && age <= HEARTBEAT_TIMEOUT_MS;
+  if (!isPreparing && !endedToGrow(record)) return [];
+  const state = isPreparing ? 'being prepared' : 'ready for the next attempt';
+  return [{ ...statusOfNode(rank, read, first), state, artifacts: null }];
 }
 
 function unknownNode(rank: number, state: string): NodeStatus {

@@ -15,6 +15,7 @@ const INTERRUPTIONS: Record<string, { why: string; change?: string }> = {
     why: 'EC2 launched no instance in its place in time',
     change: 'Spot capacity changes: try another type or subnet first, or try again later',
   },
+  growth: { why: 'the next attempt has more nodes' },
   superseded: { why: 'another instance had taken it over' },
   lifetime: {
     why: 'the instance reached its maximum lifetime',

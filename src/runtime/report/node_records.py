@@ -112,8 +112,11 @@ class NodeRecords:
         node = spec["node"]
         assert node
         self.count = node["count"]
+        self.joins = bool(node.get("joins"))
         rank = self.rank = node["rank"]
         self.ranks = sorted({0, rank - 1}) if rank else list(range(1, node["count"]))
+        if self.joins:
+            self.ranks = [0]
         self.key = SigningKey(spec)
         self.links = self._links()
         # Since when there is a record of a node and no connection to it.
@@ -270,7 +273,9 @@ class NodeRecords:
             and record["id"] == self.spec["id"]
             and record["runKey"] == self.spec["runKey"]
             and node is not None
-            and (node["rank"], node["count"]) == (rank, self.count)
+            and node["rank"] == rank
+            # A node that is prepared for the next attempt is not counted yet.
+            and (node["count"] == self.count or self.joins)
         )
 
     def _take(self, entry: dict[str, Any], record: RunRecord | None) -> None:

@@ -37,6 +37,8 @@ STOPPED: dict[str, Outcome] = {
     "hung": "interrupted",
     # The spot notice; and another instance that has resumed the run.
     "interruption": "interrupted",
+    # The next attempt has more nodes.
+    "growth": "interrupted",
     "superseded": "interrupted",
 }
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 ANOTHER_NODE = "node"
 # The reason of one whose fleet launches no instance in the place of a node.
 NOT_REPLACED = "not-replaced"
+# The reason of one after which the next attempt has more nodes: of the attempt that trains, and of
+# a node that was prepared for the next one.
+GROWTH = "growth"
 
 
 class NodeStop(Stop):

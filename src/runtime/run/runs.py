@@ -6,12 +6,14 @@ import fcntl
 import os
 import time
 
+from ..run_dir import stop_request
 from ..run_dir.run_id import RUN_ID
 from ..system import atomic_files
 from ..system.account import training_user
 from ..system.errors import Failure
 from ..system.file_lock import held
 from ..system.wall_clock import now_ms
+from .node_stop import GROWTH
 from .node_variables import is_other_node
 
 TYPE_CHECKING = False
@@ -255,8 +257,17 @@ def watch_start(root: str, run_id: str) -> dict[str, Any]:
 
 
 def cancel(plan: Mapping[str, Any], root: str) -> dict[str, Any]:
+    """Asks a run to stop; with `attempt`, only that attempt, so that one with more nodes
+    follows.
+    """
     record = state(root, plan["run"])
     has_ended = record["outcome"] is not None
+    attempt = plan.get("attempt")
+    if attempt is not None:
+        is_over = has_ended or record["attempt"] != attempt
+        if not is_over:
+            stop_request.ask(find_directory(root, record["id"]), GROWTH, plan["gracePeriod"])
+        return {"run": record, "already": is_over}
     if not has_ended:
         path = os.path.join(find_directory(root, record["id"]), "stop.json")
         stop = {"reason": "cancelled", "gracePeriod": plan["gracePeriod"]}

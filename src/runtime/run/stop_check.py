@@ -10,6 +10,8 @@ from .node_stop import NodeStop, is_of_run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import NoReturn
+
     from .child_process import Child
     from .node_stop import OtherNodes
     from .reporter_process import ReporterProcess
@@ -83,7 +85,7 @@ class StopCheck:
         if stop and is_of_run(stop):
             self.end(stop)
 
-    def end(self, stop: Stop) -> None:
+    def end(self, stop: Stop) -> NoReturn:
         """Records that the run is stopped, and raises Stopped."""
         if isinstance(stop, NodeStop):
             self.run.save(**stop.changes)

@@ -203,8 +203,11 @@ def node_group_of(run: SupervisedRun, stops: StopCheck) -> NodeGroup | None:
     if not node:
         return None
     from .first_node import FirstNode
+    from .joining_node import JoiningNode
     from .other_node import OtherNode
 
+    if node.get("joins"):
+        return JoiningNode(run, stops)
     return OtherNode(run, stops) if node["rank"] else FirstNode(run, stops)
 
 

@@ -11,6 +11,7 @@ from ..report.signed_record import SigningKey, version
 from ..system import atomic_files
 from ..system.errors import Failure
 from ..system.file_lock import held
+from .node_stop import GROWTH
 from .node_variables import is_other_node
 from .taken_over_files import take_checkpoints, take_log, take_metrics
 
@@ -164,7 +165,10 @@ def refuse(record: RunRecord, found: Object, spec: RunSpec) -> None:
         shown = (run, instance, found.age)
         how = "%s is active on %s: its last heartbeat is %d s old" % shown
         raise Failure("RUN_ACTIVE", how, instance=instance)
-    if record["attempt"] >= wanted["attempt"]:
+    node = spec["node"]
+    # A node that is prepared for the next attempt has the number of this one, as one before it had.
+    joins = bool(node and node.get("joins"))
+    if record["attempt"] >= wanted["attempt"] + joins:
         shown = (record["attempt"], run, instance)
         how = "attempt %d of %s has already started, on %s" % shown
         raise Failure("RUN_ACTIVE", how, instance=instance)
@@ -197,8 +201,11 @@ def taken_over(
     price = record["metadata"].get("price")
     training, node = record["log"]["training"], record.get("node")
     if attempts and attempts[-1]["n"] == record["attempt"]:
-        why = "%s was interrupted" if was_interrupted else "%s was lost"
-        attempts[-1] = dict(attempts[-1], price=price, why=why % instance)
+        why = "%s was %s" % (instance, "interrupted" if was_interrupted else "lost")
+        stop: Mapping[str, Any] = record["stop"] or {}
+        if stop.get("reason") == GROWTH:
+            why = "the next attempt has more nodes"
+        attempts[-1] = dict(attempts[-1], price=price, why=why)
     else:
         attempts.append({
             "n": record["attempt"],

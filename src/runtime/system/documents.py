@@ -128,6 +128,7 @@ if TYPE_CHECKING:
         count: int
         timeouts: NotRequired[RunSpecNodeTimeouts]
         network: NotRequired[Literal["efa"]]
+        joins: NotRequired[bool]
 
     class RunSpecLimits(TypedDict):
         memory: int | None
@@ -269,6 +270,7 @@ if TYPE_CHECKING:
         op: Literal["cancel"]
         run: str
         gracePeriod: float
+        attempt: NotRequired[int]
 
     class ExecOperation(TypedDict):
         op: Literal["exec"]

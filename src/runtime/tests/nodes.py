@@ -88,7 +88,7 @@ class Nodes(Trainings):
             SCRIPT + script,
             store={"access": "auto", "prefix": self.prefix(rank), "bucket": "b"},
             detached=True,
-            node={"rank": rank, "count": count},
+            node={"rank": rank, "count": count, **more.pop("node", {})},
             **dict(more, env=dict({"SHARED": self.shared}, **more.get("env", {}))),
         )
         plan["run"]["id"], plan["run"]["runKey"] = self.run_id, "of " + self.run_id

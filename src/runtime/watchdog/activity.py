@@ -60,7 +60,7 @@ class Run:
         recovery = metadata.get("recovery")
         stop: dict[str, Any] = self.record.get("stop") or {}
         is_interrupted = self.record.get("outcome") == "interrupted"
-        awaits_client = is_interrupted and stop.get("reason") == "interruption"
+        awaits_client = is_interrupted and stop.get("reason") in ("interruption", "growth")
         return recovery == "fleet" or (recovery == "client" and awaits_client)
 
     @property
