@@ -4,44 +4,20 @@ import { join } from 'node:path';
 import { GROW } from '../../run/start/grow-nodes';
 import { until } from '../../system/until.fixture';
 import { Workshop } from '../lib/executor-harness.fixture';
+import { ELASTIC_TRAINING } from './elastic-training.fixture';
 
 // Node resolves the name of the built file.
 jest.mock('./start-on-launched-instance.js', () => jest.requireActual('./start-on-launched-instance'), {
   virtual: true,
 });
 
-/** Waits on instances but the first as long as the directory that it gets has a file `hold`. */
+/** Waits on instances that are added to others, as long as the directory that it gets has a file `hold`. */
 const SETUP = `
 import os, sys, time
 place, here = sys.argv[1], os.path.abspath(__file__).split("/instances/")[1].split("/")[0]
 open(os.path.join(place, here), "w").close()
-while os.path.exists(os.path.join(place, "hold")) and len(os.listdir(place)) > 2:
+while os.path.exists(os.path.join(place, "hold")) and any(name.startswith("trains") for name in os.listdir(place)):
     time.sleep(0.05)
-`;
-
-/** Saves a checkpoint at its start and when it is told to end; ends by itself when so many nodes train as `until` says. */
-const TRAINING = `
-import os, signal, sys, time
-rank, count = int(os.environ["NX_EC2_NODE_RANK"]), int(os.environ["NX_EC2_NUM_NODES"])
-saved = os.path.join(os.environ["NX_EC2_CHECKPOINT_DIR"], "step.txt")
-step = int(open(saved).read()) if os.path.exists(saved) else 0
-print("node %d of %d, attempt %s, from step %d" % (rank, count, os.environ["NX_EC2_ATTEMPT"], step), flush=True)
-def save(*_):
-    if rank == 0:
-        with open(saved + ".part", "w") as file:
-            file.write(str(step + 1))
-        os.rename(saved + ".part", saved)
-def end(*_):
-    save()
-    sys.exit(143)
-signal.signal(signal.SIGTERM, end)
-save()
-place = sys.argv[1]
-while count < int(sys.argv[2]) and not os.path.exists(os.path.join(place, "end")):
-    time.sleep(0.05)
-os.makedirs("artifacts", exist_ok=True)
-with open("artifacts/shard-%d" % rank, "w") as file:
-    file.write("of %d" % count)
 `;
 
 describe('A training on MIN:MAX nodes that trains on fewer than MAX', () => {
@@ -50,7 +26,7 @@ describe('A training on MIN:MAX nodes that trains on fewer than MAX', () => {
   const place = mkdtempSync(join(tmpdir(), 'nx-ec2-grow-'));
   beforeAll(async () => {
     shop = await Workshop.open();
-    shop.write('model/train.py', TRAINING);
+    shop.write('model/train.py', ELASTIC_TRAINING);
     shop.write('model/setup.py', SETUP);
     Object.assign(GROW, { poll: 200, retry: 300 });
   });
