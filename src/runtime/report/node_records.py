@@ -121,7 +121,8 @@ class NodeRecords:
         self.links = self._links()
         # Since when there is a record of a node and no connection to it.
         self.waited_since: dict[int, float] = {}
-        self.has_warned = False
+        # A node that is prepared for the next attempt connects to none.
+        self.has_warned = self.joins
         self.bucket: Bucket | None = None
         self.pool = concurrent.futures.ThreadPoolExecutor(min(READERS, len(self.ranks) or 1))
         # By rank, the reads that have not ended.
@@ -183,7 +184,7 @@ class NodeRecords:
         """Where the first node listens for the others; None while that is not known."""
         record: dict[str, Any] = self.entries["0"]["record"] or {}
         port = record.get("heartbeatPort")
-        return (record["node"]["address"], port) if port else None
+        return (record["node"]["address"], port) if port and not self.joins else None
 
     @property
     def port(self) -> int | None:
