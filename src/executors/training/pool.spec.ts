@@ -171,7 +171,7 @@ describe('a pool', () => {
     const config = join(shop.at.aws.instances.disk(id), 'root/watchdog/config.json');
     expect(JSON.parse(readFileSync(config, 'utf8'))).toMatchObject({ idle: null, start: 900, finish: null });
     await expect(run('remote-train', 'b', 'large', { instance: { ...instance, type: 't3.large' } })).rejects.toThrow(
-      /POOL_FULL.*no run starts ends after 15m 00s.*maximum lifetime \(24h 00m\).*run b:remote-down --bucket=bucket --instance.type=t3.large .*--instance.pool=pool-\d+ --instance.size=1 --instance.idleTimeout=false\./s,
+      /POOL_FULL.*no run starts ends after 15m 00s.*maximum lifetime \(24h 00m\).*run b:remote-down --bucket=bucket --instance.type=t3.large .*--instance.pool=pool-\d+ --instance.size=1 --instance.idleTimeout=false\\n/s,
     );
   });
 

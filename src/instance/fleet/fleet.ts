@@ -89,7 +89,7 @@ function notCreated(what: string, error: unknown): Problem {
     'FLEET',
     `EC2 does not say whether it created ${what}.`,
     error,
-    `It may exist. To look: ${instancesList()}. Check the network, and run the same command again: it continues with what was created.`,
+    `It may exist. Check the network, and run the same command again: it continues with what was created. To look: ${instancesList()}`,
   );
 }
 

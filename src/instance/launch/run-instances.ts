@@ -152,7 +152,7 @@ function unanswered(error: unknown, what: string): Problem {
     'LAUNCH',
     `EC2 does not say whether it launches ${what}.`,
     error,
-    `It may have been launched, and then ends by its shutdown rules. To look: ${instancesList()}. Check the network, and run the same command again: it continues with what was launched.`,
+    `It may have been launched, and then ends by its shutdown rules. Check the network, and run the same command again: it continues with what was launched. To look: ${instancesList()}`,
   );
 }
 

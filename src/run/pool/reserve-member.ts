@@ -178,7 +178,7 @@ function poolFull(
     'POOL_FULL',
     `The pool ${pool.name} has all its ${pool.size} members, and none for this run: ${why.join('; ') || 'EC2 has no capacity for one'}.`,
     {
-      next: `${describeIdleEnd(launchSpec)} To end those that nothing runs on now: ${nxRun(project, 'remote-down')}. Or raise "instance.size".`,
+      next: `${describeIdleEnd(launchSpec)} Raise "instance.size", or end those that nothing runs on now: ${nxRun(project, 'remote-down')}`,
       settings: ['instance.size'],
     },
   );
