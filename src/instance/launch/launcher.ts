@@ -338,7 +338,7 @@ export class Launch {
       'LAUNCH_STATE',
       `The launch journal ${this.journal.key} was changed again and again (${this.etags.size} times), but EC2 lists no instance that was launched by it. ${given}`,
       {
-        next: `Another command is launching an instance of ${sanitizeForTerminal(project)}, or somebody else writes to the bucket. To see all instances: ${instancesList()}. To terminate those of the project: ${nxRun(project, 'remote-down')}. Then run this command again.`,
+        next: `Another command is launching an instance of ${sanitizeForTerminal(project)}, or somebody else writes to the bucket. To see all instances: ${instancesList()}\nTo terminate those of the project: ${nxRun(project, 'remote-down')}\nThen run this command again.`,
       },
     );
   }

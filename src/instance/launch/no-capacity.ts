@@ -20,7 +20,7 @@ export function noCapacity(
   if (kept.length)
     return new NoRoomBeside(
       `EC2 has no capacity for ${min - kept.length} of ${min} instances, beside those that exist (${kept.join(', ')}):\n${lines.join('\n')}`,
-      `Those that exist are kept until their shutdown rules end them. To terminate them now: ${nxRun(owner.project, 'remote-down')}. To launch all of them elsewhere, run this command again after that.`,
+      `Those that exist are kept until their shutdown rules end them. To terminate them now: ${nxRun(owner.project, 'remote-down')}\nTo launch all of them elsewhere, run this command again after that.`,
       kept,
       { ...launchOptions[0], placement: undefined },
     );

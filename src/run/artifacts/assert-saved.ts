@@ -34,7 +34,7 @@ function finalAdvice(code: string | undefined, project: string): string {
     code === 'UNSAFE_PATH'
       ? 'Have the training leave a directory of its own there, no link. '
       : REFUSED.includes(code ?? '')
-        ? `${nxRun(project, 'remote-doctor')} finds the cause. To copy them: ${nxRun(project, 'remote-shell')}. `
+        ? `${nxRun(project, 'remote-doctor')} finds the cause. To copy them: ${nxRun(project, 'remote-shell')}\n`
         : '';
   return ` as long as that instance exists, and are not saved any more. ${cause}The same command trains again.`;
 }

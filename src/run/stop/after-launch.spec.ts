@@ -74,7 +74,7 @@ describe('remote-down while another client keeps changing the launch journal', (
         ),
       ),
       next: expect.stringMatching(
-        /then run again: nx run .*:remote-down\. To see all instances: npx nx-ec2 instances list$/,
+        /then run again: nx run .*:remote-down\nTo see all instances: npx nx-ec2 instances list$/,
       ),
     });
     expect(performance.now() - began).toBeLessThan(30_000);

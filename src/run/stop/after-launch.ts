@@ -85,7 +85,7 @@ export function launchChanges(project: string, changes: number, ended: string[],
     'STORE_CHANGED',
     `The launch journal of ${sanitizeForTerminal(project)} was still changing after ${formatDuration(LAUNCH_WAIT.timeout)} (${changes} versions), so an instance may still be launched. ${did}`,
     {
-      next: `Another command is launching an instance, or somebody else writes to the bucket. Stop it, then run again: ${nxRun(project, 'remote-down')}. To see all instances: ${instancesList()}`,
+      next: `Another command is launching an instance, or somebody else writes to the bucket. Stop it, then run again: ${nxRun(project, 'remote-down')}\nTo see all instances: ${instancesList()}`,
     },
   );
 }
