@@ -89,8 +89,10 @@ export class NodeGrowth {
       signal.throwIfAborted();
       if (!read) continue;
       const { record, written, age } = read;
+      // The store may have the end of the attempt before for some seconds.
+      if (record.attempt < of.attempt) continue;
       if (record.attempt > of.attempt || record.state === 'ended' || record.nodes.length >= most) return null;
-      if (record.attempt < of.attempt || record.state !== 'running' || !record.nodes.length) continue;
+      if (record.state !== 'running' || !record.nodes.length) continue;
       if (record.since === null || written + age - record.since < growAfter) continue;
       if (record.checkpoints.length) return record;
       this.sayOnce(
