@@ -250,6 +250,7 @@ describe('the doctor', () => {
         Resource: [
           expect.stringMatching(/AWS-StartNonInteractiveCommand$/),
           expect.stringMatching(/AWS-StartInteractive/),
+          expect.stringMatching(/AWS-StartPortForwardingSession$/),
         ],
       });
     } finally {

@@ -8,6 +8,7 @@ import type * as Checkout from '../cli/checkout';
 import type * as Clean from '../cli/clean';
 import type * as CacheKey from '../cli/cache-key';
 import type * as Diff from '../cli/diff';
+import type * as Report from '../cli/report';
 import type * as List from '../cli/list';
 import type * as Prune from '../cli/prune';
 import { program } from '../cli/program';
@@ -232,6 +233,7 @@ describe('the table of permissions', () => {
     // Loaded now, as executors are: Nx reads where the workspace is when it is loaded.
     const verb = (name: string) => import(`../cli/${name}`);
     const { diff } = (await verb('diff')) as typeof Diff;
+    const { report } = (await verb('report')) as typeof Report;
     const { checkout } = (await verb('checkout')) as typeof Checkout;
     const { prune } = (await verb('prune')) as typeof Prune;
     const { cacheKey } = (await verb('cache-key')) as typeof CacheKey;
@@ -242,6 +244,9 @@ describe('the table of permissions', () => {
       await as('nx-ec2 runs', () => show(first, where, shop.printer()));
     await as('nx-ec2 runs', () => runsList(where, shop.printer()));
     await as('nx-ec2 runs diff', () => diff(first, long, where, shop.printer()));
+    const html = `${shop.workspace}.html`;
+    await as('nx-ec2 runs report', () => report([first], { ...where, html, base: long }, shop.printer()));
+    rmSync(html);
     // Inside the workspace, tools would act on the code of the run.
     const output = `${shop.workspace}-out`;
     await as('nx-ec2 runs checkout', () => checkout(first, { ...where, output }, shop.printer()));
@@ -260,7 +265,7 @@ describe('the table of permissions', () => {
     shop.write('model/ec2.config.json', JSON.stringify({ train: { datasets } }));
     jest.spyOn(console, 'log').mockImplementation(() => undefined);
     await as('nx-ec2 cache-key', () => cacheKey('model', shop.workspace));
-    for (const each of ['runs', 'runs diff', 'runs checkout', 'store prune', 'cache-key'] as const)
+    for (const each of ['runs', 'runs diff', 'runs report', 'runs checkout', 'store prune', 'cache-key'] as const)
       agree(`nx-ec2 ${each}`);
     for (const each of ['list', 'clean'] as const) agree(`nx-ec2 instances ${each}`);
   });

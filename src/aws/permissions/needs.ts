@@ -223,6 +223,7 @@ export const NEEDS = {
   ],
   'nx-ec2 cache-key': KEYED,
   'nx-ec2 runs diff': [READ_RUN, VERIFY],
+  'nx-ec2 runs report': [READ_RUN, VERIFY],
   'nx-ec2 runs checkout': [READ_RUN, VERIFY],
   'nx-ec2 runs': FOLLOW,
   'nx-ec2 store prune': [

@@ -75,6 +75,8 @@ describe('A training on MIN:MAX nodes whose client is killed again and again', (
     await shop.run('remote-submit', options);
     await trains();
     shop.at.aws.interrupt(launched('shrinks')[0].id);
+    // Else the attempt could end by itself before it is told to.
+    await until(() => [0, 1].every((rank) => existsSync(join(place, `told-1-${rank}`))));
     writeFileSync(join(place, 'end'), '');
     const { attempts, kills } = await followAndKill(options);
     expect(attempts).toBe(2);
