@@ -15,7 +15,7 @@ import { LogStream } from './log-stream';
 import { Moment, steadyNow } from '../../system/moment';
 import type { RunContext } from '../../context/types';
 import { notSaved } from '../record/all-saved';
-import { HEARTBEAT_TIMEOUT_MS, lost } from '../record/liveness';
+import { EC2_CHECK_MS, HEARTBEAT_TIMEOUT_MS, lost } from '../record/liveness';
 import { inflated } from './log-piece';
 import { UNREACHABLE_CODES } from './unreachable';
 
@@ -26,8 +26,6 @@ const MAX_POLL_MS = 2_000;
 const FIRST_RECORD_TIMEOUT_MS = 4_000;
 /** Between two questions by a command, ms: such a question is the last resort. */
 const ASK_INTERVAL_MS = 5_000;
-/** After so long without a heartbeat, ms, EC2 is asked whether the instance is there; the instance itself is asked later. */
-const EC2_CHECK_MS = 15_000;
 /** Where the store can't be told, a new way into it is not tried more often, ms. */
 const RENEW_INTERVAL_MS = 60_000;
 /** How often it is checked that the fleet that is to resume a run exists, ms. */

@@ -3,6 +3,8 @@ import type { Problem } from '../../report/problem';
 
 /** A record that was not written for so long is of a run that may be gone, ms; it is written every 10 s. */
 export const HEARTBEAT_TIMEOUT_MS = 40_000;
+/** After so long without a heartbeat, ms, EC2 is asked whether the instance is there; the instance itself is asked later. */
+export const EC2_CHECK_MS = 15_000;
 
 /**
  * A run whose instance is gone. One whose training has succeeded is lost as well unless its record says that it has ended:

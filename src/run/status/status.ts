@@ -2,7 +2,7 @@ import { dollars } from '../../instance/price/price';
 import { sanitizeForTerminal } from '../../report/terminal-text';
 import { formatCount, formatDuration, formatSize } from '../../report/units';
 import type { Problem } from '../../report/problem';
-import { pollRun } from '../follow/poll-instance';
+import { assertThere, pollRun } from '../follow/poll-instance';
 import { costOf, describeCost } from './cost';
 import { resolveRun, type FoundRun } from '../find/find-run';
 import { describeOutcome } from './outcome';
@@ -18,7 +18,7 @@ import { recordOf } from '../record/record-poller';
 import { isResumable, awaitsReplacement } from '../record/interruption';
 import { RecordUnverified } from '../record/signed-record';
 import type { RunContext } from '../../context/types';
-import { lost, HEARTBEAT_TIMEOUT_MS } from '../record/liveness';
+import { EC2_CHECK_MS, HEARTBEAT_TIMEOUT_MS, lost } from '../record/liveness';
 import { metricsOf } from '../follow/metrics-line';
 import { describeArtifacts, describeNodes, readNodes, type NodeStatus } from './node-status';
 import { table } from '../../report/table';
@@ -86,8 +86,13 @@ export async function oneStatus(context: RunContext, run: string, signal: AbortS
 /** A run whose record is active and old is checked: EC2 says whether its instance exists, and the instance says the rest. */
 async function statusOf(context: RunContext, { record, age }: FoundRun, signal: AbortSignal): Promise<RunStatus> {
   const heard = Math.max(0, age);
-  if (record.state === 'ended' || age < HEARTBEAT_TIMEOUT_MS) return { ...record, heard, silent: false };
+  const asIs = { ...record, heard, silent: false };
+  if (record.state === 'ended' || age < EC2_CHECK_MS) return asIs;
   try {
+    if (age < HEARTBEAT_TIMEOUT_MS) {
+      await assertThere(context, record);
+      return asIs;
+    }
     const { run, report } = await pollRun(context, record, record.log.size, signal);
     const state = run.outcome !== null && !report?.saved ? 'saving' : recordOf(run).state;
     return { ...record, ...run, state, heard, silent: false };
@@ -95,7 +100,7 @@ async function statusOf(context: RunContext, { record, age }: FoundRun, signal: 
     if (signal.aborted) throw error;
     if ((error as Problem).code === 'INSTANCE_GONE')
       return { ...lost(record, error as Problem, heard), heard, silent: false };
-    return { ...record, heard, silent: true };
+    return { ...asIs, silent: age >= HEARTBEAT_TIMEOUT_MS };
   }
 }
 
