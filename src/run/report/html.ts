@@ -7,7 +7,7 @@ import type { RunRecord } from '../record/record';
 import { COLORS, lineChart, shortNumber, type Line, type Mark } from './chart';
 import { escapeHtml } from './escape-html';
 import { STYLE } from './html-style';
-import { factsOf, metricNames, type ReportedRun } from './reported-run';
+import { factRows, metricNames, type ReportedRun } from './reported-run';
 import type { Series } from './series';
 
 const MAX_FILES = 500;
@@ -53,11 +53,9 @@ function section(title: string, content: string[]): string[] {
 }
 
 function factsTable(runs: readonly ReportedRun[]): string {
-  const facts = runs.map((run) => new Map(factsOf(run)));
-  const titles = [...new Set(facts.flatMap((each) => [...each.keys()]))];
   const head = runs.map(({ record }, n) => `<th scope="col">${key(n, runs.length)}${escapeHtml(record.id)}</th>`);
-  const rows = titles.map((title) => {
-    const cells = facts.map((each) => `<td>${escapeHtml(each.get(title) ?? '–')}</td>`);
+  const rows = factRows(runs).map(([title, values]) => {
+    const cells = values.map((value = '–') => `<td>${escapeHtml(value)}</td>`);
     return `<tr><th scope="row">${escapeHtml(title)}</th>${cells.join('')}</tr>`;
   });
   return `<div class="wide"><table><thead><tr><td></td>${head.join('')}</tr></thead><tbody>${rows.join('')}</tbody></table></div>`;

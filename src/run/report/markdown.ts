@@ -3,7 +3,7 @@ import { describeDifference } from '../compare/describe';
 import type { RunDifference } from '../compare/runs';
 import { shortNumber } from './chart';
 import { codeSpan } from './escape-markdown';
-import { factsOf, metricNames, type ReportedRun } from './reported-run';
+import { factRows, metricNames, type ReportedRun } from './reported-run';
 
 /** So many metrics and artifacts are listed: a comment of a pull request has a limit. */
 const MAX_ROWS = 40;
@@ -12,13 +12,11 @@ const MAX_DIFFERENCE_LINES = 200;
 /** The runs in Markdown, for a comment. `difference`: of the first one from a base, where there is one. */
 export function markdownReport(runs: readonly ReportedRun[], difference: RunDifference | null): string {
   const ids = runs.map(({ record }) => codeSpan(record.id));
-  const facts = runs.map((run) => new Map(factsOf(run)));
-  const titles = [...new Set(facts.flatMap((each) => [...each.keys()]))];
   const sections = [
     `## Training ${ids.join(', ')}`,
     table(
       ['', ...ids],
-      titles.map((title) => [title, ...facts.map((each) => codeSpan(each.get(title) ?? ''))]),
+      factRows(runs).map(([title, values]) => [title, ...values.map((value = '') => codeSpan(value))]),
     ),
   ];
   const names = metricNames(runs);

@@ -37,8 +37,14 @@ async function readArtifacts(store: Store, keys: StoreKeys, record: RunRecord): 
   }
 }
 
-/** The facts of a run that each report has, by their titles. */
-export function factsOf({ record }: ReportedRun): [title: string, value: string][] {
+/** The facts of runs, by their titles: one value for each run, undefined where it has none. */
+export function factRows(runs: readonly ReportedRun[]): [title: string, values: (string | undefined)[]][] {
+  const facts = runs.map((run) => new Map(factsOf(run)));
+  const titles = new Set(facts.flatMap((each) => [...each.keys()]));
+  return [...titles].map((title) => [title, facts.map((each) => each.get(title))]);
+}
+
+function factsOf({ record }: ReportedRun): [title: string, value: string][] {
   const { metadata, startedAt, endedAt, attempts, attempt, node, instance, checkpoints, datasets } = record;
   const { git } = metadata;
   const facts: [string, string | null][] = [
