@@ -11,13 +11,11 @@ export interface Point {
 export class Series {
   readonly points: Point[] = [];
   /** Of all values, not only of those that are kept. */
-  count = 0;
   min = Infinity;
   max = -Infinity;
   last = NaN;
 
   add(at: number, value: number): void {
-    this.count++;
     this.min = Math.min(this.min, value);
     this.max = Math.max(this.max, value);
     this.last = value;
