@@ -115,7 +115,7 @@ describe('nx-ec2 runs diff and runs checkout', () => {
   it('are written as a page and as Markdown, with the difference from a base', async () => {
     const html = join(home, 'report.html');
     const options = { ...where(), html, markdown: true as const, base: before.id };
-    const { out, error } = await printed((printer) => report([after.id, before.id], options, printer));
+    const { out, error } = await printed((printer) => report([after.id, before.id, after.id], options, printer));
     expect(error).toBeNull();
     const page = readFileSync(html, 'utf8');
     for (const shown of [page.replaceAll('&#34;', '"'), out]) {
@@ -123,11 +123,17 @@ describe('nx-ec2 runs diff and runs checkout', () => {
       expect(shown).toContain('args  ["--epochs","3"] → ["--epochs","5"]');
     }
     expect(out).toContain(`## Training \`${after.id}\`, \`${before.id}\``);
-    const { error: missing } = await printed((printer) => report([after.id], where(), printer));
+    const unknown = '20260101-000000-model-aaaaaa';
+    const { error: missing } = await printed((printer) => report([unknown], where(), printer));
     expect(missing).toMatchObject({ code: 'OPTION_MISSING' });
-    const nowhere = { ...where(), html: join(home, 'absent/report.html') };
-    const { error: absent } = await printed((printer) => report([after.id], nowhere, printer));
-    expect(absent).toMatchObject({ code: 'OPTION_INVALID', message: expect.stringContaining('absent') });
+    for (const path of ['', home, join(home, 'absent/report.html')])
+      for (const option of ['html', 'markdown']) {
+        const refused = await printed((printer) => report([unknown], { ...where(), [option]: path }, printer));
+        expect(refused.error).toMatchObject({
+          code: 'OPTION_INVALID',
+          message: expect.stringContaining(`--${option}`),
+        });
+      }
   });
 
   it('shows what differs, and nothing else', async () => {

@@ -14,7 +14,7 @@ const MAX_SEGMENTS = 400;
 /** Segments that are read at once. */
 const READERS = 8;
 /** A run has at most so many metrics in a report. */
-export const MAX_NAMES = 200;
+const MAX_NAMES = 200;
 
 const value = z.number().nullable();
 const sample = z.object({
@@ -55,6 +55,7 @@ export async function readMetrics(store: Store, keys: StoreKeys, record: RunReco
   const numbers = Array.from({ length: Math.ceil(segments / step) }, (_, n) => n * step);
   const troubles = new Set<string>();
   if (step > 1) troubles.add(`one of ${step} parts of the metrics is shown`);
+  // In their order, and few at once: a segment of a hostile writer is large.
   for (let from = 0; from < numbers.length; from += READERS) {
     const some = numbers.slice(from, from + READERS);
     const read = await Promise.all(some.map((n) => readSegment(store, `${prefixOfRecord(keys, record)}metrics/${n}`)));
