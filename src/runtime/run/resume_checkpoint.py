@@ -78,7 +78,7 @@ class ResumeCheckpoint:
                 account=run.account,
                 before=self.stops.raise_if_requested,
                 project=run.project_files(),
-                rank=(run.spec["node"] or {"rank": 0})["rank"],
+                rank=(run.spec.get("node") or {"rank": 0})["rank"],
             )
         except Stopped:
             self.stops.check()

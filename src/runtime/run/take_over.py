@@ -165,7 +165,7 @@ def refuse(record: RunRecord, found: Object, spec: RunSpec) -> None:
         shown = (run, instance, found.age)
         how = "%s is active on %s: its last heartbeat is %d s old" % shown
         raise Failure("RUN_ACTIVE", how, instance=instance)
-    node = spec["node"]
+    node = spec.get("node")
     # A node that is prepared for the next attempt has the number of this one, as one before it had.
     joins = bool(node and node.get("joins"))
     if record["attempt"] >= wanted["attempt"] + joins:

@@ -7,6 +7,7 @@ import json
 import os
 import pwd
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -327,7 +328,7 @@ class ResumeTest(Resuming):
             )
             if status == 0:
                 break
-            self.assertEqual(status, 9)
+            self.assertEqual(status, signal.SIGKILL)
             kills += 1
         self.assertGreaterEqual(kills, 3)
         self.begin(leave=0, attempt=2)
@@ -344,8 +345,8 @@ class ResumeTest(Resuming):
             self.home(),
             dict(part(self.run_id), store=STORE, runKey="key", nextAttempt={"attempt": 2}),
         )
-        kills, whole = 0, None
-        while whole is None:
+        kills = 0
+        while True:
             child = os.fork()
             if child == 0:
                 try:
@@ -366,8 +367,10 @@ class ResumeTest(Resuming):
                 finally:
                     os._exit(1)
             status = os.waitpid(child, 0)[1]
-            whole = True if status == 0 else None
-            kills += status != 0
+            if status == 0:
+                break
+            self.assertEqual(status, signal.SIGKILL)
+            kills += 1
         self.assertGreaterEqual(kills, 3)
         self.begin(leave=0, attempt=2)
         self.assertEqual(self.ended()["outcome"], "succeeded")
