@@ -8,6 +8,8 @@ import { fileURLToPath } from 'node:url';
 
 const directory = join(dirname(dirname(dirname(fileURLToPath(import.meta.url)))), 'src/runtime/tests');
 const chosen = process.argv.slice(2);
+/** Of one file, ms. One that takes longer hangs: it is ended, and says where each of its threads was. */
+const LIMIT_MS = 20 * 60_000;
 const size = (file) => statSync(join(directory, file)).size;
 const files = readdirSync(directory)
   .filter((file) => /^test_.*\.py$/.test(file) && (!chosen.length || chosen.some((part) => file.includes(part))))
@@ -16,16 +18,20 @@ const files = readdirSync(directory)
 
 /** Resolves to the exit code; the output is shown when it has ended. */
 function run(python, file) {
-  const args = ['-B', '-m', 'unittest', 'discover', '-s', directory, '-p', file, '-v'];
+  const args = ['-X', 'faulthandler', '-B', '-m', 'unittest', 'discover', '-s', directory, '-p', file, '-v'];
   const began = Date.now();
   const parts = [];
-  const child = spawn(python, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(python, args, {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    timeout: LIMIT_MS,
+    killSignal: 'SIGABRT',
+  });
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (data) => parts.push(data));
   return new Promise((resolve, reject) => {
     child.once('error', reject);
-    child.once('close', (code) => {
+    child.once('close', (code, signal) => {
       const seconds = ((Date.now() - began) / 1000).toFixed(1);
-      process.stdout.write(`\n# ${file}, ${seconds} s\n${Buffer.concat(parts)}`);
+      process.stdout.write(`\n# ${file}, ${seconds} s${signal ? `, ended by ${signal}` : ''}\n${Buffer.concat(parts)}`);
       resolve(code);
     });
   });

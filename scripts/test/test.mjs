@@ -21,17 +21,41 @@ function inOrder(...scripts) {
   }
 }
 
-/** Runs several at once; what each says is said when it has ended. */
+/** Of what runs beside others, ms: what takes longer hangs. */
+const LIMIT_MS = 50 * 60_000;
+
+/** Those that run beside others. */
+const running = new Set();
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'])
+  process.once(signal, () => {
+    for (const child of running) process.kill(-child.pid, signal);
+    process.kill(process.pid, signal);
+  });
+
+/** Runs several at once; what each says is said when it has ended. One that hangs is ended, with all that it has started. */
 async function beside(...scripts) {
   const codes = await Promise.all(
     scripts.map(
       (script) =>
         new Promise((resolve) => {
           const parts = [];
-          const child = spawn('npm', words(script), { stdio: ['ignore', 'pipe', 'pipe'], env: environment });
+          const child = spawn('npm', words(script), {
+            stdio: ['ignore', 'pipe', 'pipe'],
+            env: environment,
+            detached: true,
+          });
+          running.add(child);
+          const limit = setTimeout(() => {
+            parts.push(`\nEnded: not done after ${LIMIT_MS / 60_000} minutes.\n`);
+            process.kill(-child.pid, 'SIGKILL');
+          }, LIMIT_MS);
           for (const stream of [child.stdout, child.stderr]) stream.on('data', (data) => parts.push(data));
           child.once('close', (code) => {
-            process.stdout.write(`\n# npm run ${[script].flat()[0]}\n${Buffer.concat(parts)}`);
+            clearTimeout(limit);
+            running.delete(child);
+            process.stdout.write(
+              `\n# npm run ${[script].flat()[0]}\n${Buffer.concat(parts.map((part) => Buffer.from(part)))}`,
+            );
             resolve(code);
           });
         }),
