@@ -149,8 +149,6 @@ function limitBody(body: Readable, status: number, limit: number): Readable {
 function endBody(body: Readable, left: number, whole: number): void {
   const timer = setTimeout(() => {
     const error = new Error(`The answer was incomplete after ${Math.round(whole / 1000)} s.`);
-    // Where nobody waits for it any more, nobody is told.
-    if (body.listenerCount('error') === 0) body.on('error', () => undefined);
     body.destroy(Object.assign(error, { name: 'TimeoutError' }));
   }, left);
   // A stream that was read to its end, or destroyed, closes.
