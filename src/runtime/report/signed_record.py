@@ -76,6 +76,10 @@ class SigningKey:
         """What a message between two nodes of the run is signed with."""
         return self._mac(b"heartbeat 1", self.run, message)
 
+    def token(self, attempt: str) -> str:
+        """What programs of the nodes that take part in an attempt show to each other."""
+        return self._mac(b"token 1", self.run, attempt.encode()).decode()
+
     def _mac(self, what: bytes, name: str, data: bytes) -> bytes:
         return (
             hmac

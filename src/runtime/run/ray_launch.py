@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import tempfile
 
+from ..report.signed_record import SigningKey
 from ..system import account as accounts
 from ..system import atomic_files, bounded, safe_walk
 from . import (
@@ -41,6 +43,8 @@ JOIN_TIMEOUT_S = 300
 TEMPORARY = "/tmp"
 # In the project: Ray's own logs of a node whose training has failed.
 LOGS = "ray-logs"
+# What the variables begin with that tell Ray who may connect.
+AUTH = "RAY_AUTH_"
 MAX_RECORD_BYTES = 65536
 MAX_FAILURE_LENGTH = 2000
 
@@ -53,7 +57,17 @@ class RayLaunch(launcher.Launch):
     temp: str | None = None
 
     def variables(self) -> dict[str, str]:
-        return {}
+        """The token without which nothing connects to this cluster. Without a word about it, Ray
+        2.60 asks for a token where its head finds one in the home directory, which the other nodes
+        and the driver then do not send.
+        """
+        if any(name.startswith(AUTH) for name in (*self.spec["env"], *self.spec["secrets"])):
+            return {}
+        if self.nodes:
+            token = SigningKey(self.spec).token(self.id)
+        else:
+            token = secrets.token_hex(32)
+        return {AUTH + "MODE": "token", AUTH + "TOKEN": token}
 
     def prepare(self, run_dir: str, account: pwd.struct_passwd) -> None:
         directory = os.path.join(run_dir, "ray")

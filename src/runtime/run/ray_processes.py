@@ -47,6 +47,11 @@ POLL_S = 0.2
 ANSWER_TIMEOUT_S = 2.0
 # What `ray start` prints when it has started.
 STARTED = b"Ray runtime started"
+# What it prints when its processes took longer than the 30 s that it gives them, as they may where
+# the disk of an instance is read for the first time; no option makes it wait. Then it is started
+# again, so often.
+TIMED_OUT = b"timed out during startup"
+MAX_STARTS = 4
 # The resource of each node that tells which one it is.
 NODE_RESOURCE = "nx_ec2_node_"
 # So much of the end of what Ray has printed is shown.
@@ -91,9 +96,10 @@ class Ray:
         self.log = os.path.join(settings["temp"], "start-%d.log" % settings["rank"])
         # Of the `ray start` that runs.
         self.pid: int | None = None
-        self.begin = 0
+        self.begin = self.starts = 0
 
     def start(self) -> None:
+        self.starts += 1
         variables = dict(os.environ, **WITHOUT_DRAINING)
         # The address of the cluster is for the training.
         variables.pop("RAY_ADDRESS", None)
@@ -112,6 +118,14 @@ class Ray:
 
     def has_started(self) -> bool:
         return STARTED in self._printed()
+
+    def starts_again(self) -> bool:
+        """Starts it once more where it was only too slow to start."""
+        if TIMED_OUT not in self._printed() or self.starts >= MAX_STARTS:
+            return False
+        show("Ray was not ready within its time on this node, and is started again", self)
+        self.start()
+        return True
 
     def last_lines(self) -> list[str]:
         text = self._printed()[-LINES_WITHIN_BYTES:].decode("utf-8", "replace")
@@ -193,7 +207,8 @@ class RayParent:
             self.ray.reap()
             if not self.ray.pid:
                 self.ray.kill()
-                return
+                if is_known or not self.ray.starts_again():
+                    return
             if not is_known and self.ray.has_started():
                 os.write(tell, b"started\n")
                 is_known = True

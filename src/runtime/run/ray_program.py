@@ -220,6 +220,8 @@ class OtherNode:
             if self._is_over():
                 return
             if not is_joined:
+                if self.ray.starts_again():
+                    continue
                 raise Failed("Ray did not start on this node")
             if starts <= RESTARTS:
                 show("Ray has ended on this node, and is started again", self.ray)

@@ -31,10 +31,14 @@ def answer(connection, members):
     # A connection that only looks whether somebody listens says nothing.
     with connection, connection.makefile("rw") as stream:
         line = stream.readline()
-        if line == "nodes\n":
+        if not line:
+            return
+        token, member = json.loads(line)
+        if token != os.environ["RAY_AUTH_TOKEN"]:
+            stream.write("another token\n")
+        elif member is None:
             stream.write(json.dumps([{"Alive": True, "Resources": each} for each in members]) + "\n")
-        elif line:
-            member = json.loads(line)
+        else:
             members.append(member)
             stream.write("joined\n")
             stream.flush()
@@ -48,6 +52,7 @@ def answer(connection, members):
 def main():
     given = parser.parse_args()
     assert "RAY_ADDRESS" not in os.environ, "ray start has an address of a cluster"
+    assert os.environ["RAY_AUTH_MODE"] == "token", "a file of the home directory decides"
     resources = dict(json.loads(given.resources), CPU=float(given.num_cpus))
     session = os.path.join(given.temp_dir, "session_2026")
     os.makedirs(os.path.join(session, "logs"), exist_ok=True)
@@ -57,6 +62,10 @@ def main():
         log.write("a worker printed %s\n" % os.environ.get("TOKEN"))
     if os.environ.get("RAY_FAILS") == rank:
         sys.exit("no space in /dev/shm")
+    slow = os.path.join(given.temp_dir, "slow")
+    if os.environ.get("RAY_IS_SLOW") == rank and not os.path.exists(slow):
+        open(slow, "w").close()
+        sys.exit("Exception: The current node timed out during startup.")
     if os.environ.get("RAY_STAYS_AWAY") == rank:
         print("Ray runtime started.", flush=True)
         time.sleep(600)
@@ -71,7 +80,7 @@ def main():
     else:
         host, _, port = given.address.rpartition(":")
         stream = socket.create_connection((host, int(port))).makefile("rw")
-        stream.write(json.dumps(resources) + "\n")
+        stream.write(json.dumps([os.environ["RAY_AUTH_TOKEN"], resources]) + "\n")
         stream.flush()
         assert stream.readline() == "joined\n"
     print("Ray runtime started.", flush=True)
@@ -92,7 +101,7 @@ def nodes():
     host, _, port = cluster.rpartition(":")
     with socket.create_connection((host, int(port))) as connection:
         with connection.makefile("rw") as stream:
-            stream.write("nodes\n")
+            stream.write(json.dumps([os.environ["RAY_AUTH_TOKEN"], None]) + "\n")
             stream.flush()
             return json.loads(stream.readline())
 """

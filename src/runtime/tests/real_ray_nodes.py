@@ -171,6 +171,28 @@ class RealRay(RayNodes):
         self.assertTrue(any(b"the token ***" in each for each in logs))
         self.assertFalse(any(b"not-for-the-log" in each for each in logs))
 
+    def test_a_token_in_the_home_directory_is_not_the_clusters_and_others_are_refused(self):
+        home = os.path.join(self.shared, "home")
+        os.makedirs(os.path.join(home, ".ray"))
+        with open(os.path.join(home, ".ray", "auth_token"), "w") as file:
+            file.write("0" * 64)
+        self.launch(
+            2,
+            "import subprocess\n"
+            "for name in ('RAY_AUTH_TOKEN', 'OTHER'):\n"
+            "    variables = {key: os.environ[key] for key in os.environ if key != name}\n"
+            "    connect = [sys.executable, '-c', 'import ray; ray.init(); print(len(ray.nodes()))']\n"
+            "    found = subprocess.run(connect, env=variables, capture_output=True, text=True)\n"
+            "    say('without', name, found.returncode, found.stdout.strip())\n",
+            env={"HOME": home},
+        )
+        states = self.ends(2)
+        self.assertEqual(["succeeded"] * 2, self.outcomes(states), self.told())
+        self.assertIn("ranks 0 1 sum 11", self.log(0))
+        self.assertIn("without RAY_AUTH_TOKEN 1 \n", self.log(0))
+        self.assertIn("without OTHER 0 2\n", self.log(0))
+        self.assert_nothing_left()
+
     def test_two_runs_at_once_are_apart(self):
         for run in "ab":
             self.launch(2, "done('at-' + os.environ['NX_EC2_RUN_ID'])\nwhen('both')", run=run)

@@ -146,6 +146,17 @@ class RayTest(Nodes):
                 self.assertFalse(os.path.exists(os.path.join(self.shared, "driver")))
                 self.assert_nothing_left()
 
+    def test_ray_that_was_too_slow_to_start_is_started_again(self):
+        for rank in (0, 1):
+            with self.subTest(rank):
+                self.run_id = self.run_id[:-1] + "xy"[rank]
+                self.launch(2, "", env={"RAY_IS_SLOW": str(rank)}, rerun=True)
+                states = self.ends(2)
+                self.assertEqual(["succeeded"] * 2, self.outcomes(states), self.told())
+                how = "Ray was not ready within its time on this node, and is started again"
+                self.assertEqual([rank == 0, rank == 1], [how in self.log(n) for n in (0, 1)])
+                self.assert_nothing_left()
+
     def test_nodes_that_do_not_join_in_time_are_named(self):
         with mock.patch("nx_ec2_runtime.run.ray_launch.JOIN_TIMEOUT_S", 5):
             self.launch(3, "", env={"RAY_STAYS_AWAY": "2"})
@@ -220,6 +231,25 @@ class RayTest(Nodes):
         self.assertIn(
             "needs the package ray; no environment was set up", state["failure"]["message"]
         )
+
+    def test_the_nodes_of_an_attempt_and_no_others_have_one_token(self):
+        spec = {"id": "r", "launcher": RAY, "signingKey": "a2V5", "env": {}, "secrets": {}}
+        record = {"attempt": 1, "resources": {"gpus": 0}, "totalGpus": 0}
+
+        def variables(rank, attempt=1, **more):
+            nodes = NodeVariables(rank, ["10.0.0.1", "10.0.0.2"], {"port": 7, "masterPort": 8})
+            launch = ray_launch.of(dict(spec, **more), dict(record, attempt=attempt), nodes)
+            return launch.variables()
+
+        first = variables(0)
+        self.assertEqual("token", first["RAY_AUTH_MODE"])
+        self.assertEqual(first, variables(1))
+        tokens = {first["RAY_AUTH_TOKEN"], variables(0, 2)["RAY_AUTH_TOKEN"]}
+        tokens.add(variables(0, id="q")["RAY_AUTH_TOKEN"])
+        tokens.add(ray_launch.of(spec, record).variables()["RAY_AUTH_TOKEN"])
+        self.assertEqual(4, len(tokens))
+        self.assertEqual({}, variables(0, env={"RAY_AUTH_MODE": "disabled"}))
+        self.assertEqual({}, variables(0, secrets={"RAY_AUTH_TOKEN": "of-the-user"}))
 
     def test_sockets_of_ray_have_paths_that_are_short_enough(self):
         path = os.path.join("/tmp", "nx-ec2-ray-12345678")
