@@ -126,7 +126,16 @@ export const runSpec = z.object({
   }),
   resumeFrom: resumeSource.nullable().describe('The checkpoint of another run that the training resumes from.'),
   nextAttempt: z
-    .object({ attempt: count, heartbeat: count })
+    .object({
+      attempt: count,
+      heartbeat: count,
+      terminated: z
+        .object({ instance: text, attempt: count })
+        .optional()
+        .describe(
+          'EC2 has told the client that this instance is terminated. If the record is of this attempt on it, it is not waited until the record is 60 s old.',
+        ),
+    })
     .nullable()
     .describe('The run continues as this attempt from what the store has of it. `heartbeat`: that of the record read.'),
   node: z

@@ -2,7 +2,7 @@ import type { InstanceContext, RunContext } from '../../context/types';
 import type { RunFacts } from '../../command/plan';
 import type { Scanned } from '../../project/scan-project';
 import type { NextAttempt, PlannedRun } from '../../run/start/plan-run';
-import { mayBeResumed } from '../../run/record/lease';
+import { resumableRecord } from '../../run/record/lease';
 import { lookAtNodes } from '../../run/record/node-records';
 import type { ReadRecord, RunRecord } from '../../run/record/record';
 import { startOtherNodes } from '../../run/start/start-nodes';
@@ -56,8 +56,9 @@ export async function findLackingNodes(
   if (count === 1 || !isStarting || run.caller !== (await runContext.caller())) return null;
   const others = await lookAtNodes(runContext, id, count);
   // One that goes into the attempt by itself, as after an exit code that is retried, has not ended.
-  const isLacking = (read: ReadRecord | null) => !read || (read.record.attempt < attempt && mayBeResumed(read));
-  if (!others.some(isLacking)) return null;
+  const isLacking = async (read: ReadRecord | null) =>
+    !read || (read.record.attempt < attempt && (await resumableRecord(runContext, read)) !== null);
+  if (!(await Promise.all(others.map(isLacking))).includes(true)) return null;
   const known = others.flatMap((read, n) =>
     read ? [{ rank: n + 1, instance: read.record.instance, attempt: read.record.attempt }] : [],
   );

@@ -89,6 +89,15 @@ export async function describeInstance(aws: Aws, id: string, signal?: AbortSigna
   return found ?? null;
 }
 
+/**
+ * Whether EC2 says that an instance is terminated: nothing on it runs any more. Any other state, an instance that EC2
+ * does not know, and no answer say nothing.
+ */
+export async function isTerminated(aws: Aws, id: string, signal?: AbortSignal): Promise<boolean> {
+  const found = await describeInstance(aws, id, signal).catch(() => null);
+  return found?.id === id && found.state === 'terminated';
+}
+
 /** Those of some ids that EC2 knows. */
 export function describeInstances(aws: Aws, ids: readonly string[], signal?: AbortSignal): Promise<InstanceInfo[]> {
   // A filter: of ids that are named otherwise, one that EC2 does not know yet makes the request fail.

@@ -11,6 +11,7 @@ import { readRecord, type RunRecord } from '../record/record';
 import { followWithRecovery } from './follow-with-recovery';
 import { SEGMENT_BYTES } from '../record/stored-log';
 import { LEASE_MS, waitForLeaseExpiry } from '../record/lease';
+import { steadyNow } from '../../system/moment';
 import { until } from '../../system/until.fixture';
 
 const STEPS = 30;
@@ -132,21 +133,28 @@ describe('a training on spot instances', () => {
     pipe.write('model/train.py', TRAINING(0.3));
     const first = await pipe.openSpot();
     const launched = await pipe.launch();
+    let lost = Infinity;
     const taken = until(() => steps(shown()).includes(8)).then(async () => {
+      lost = steadyNow();
       await terminate(first);
-      pipe.age(launched.run.id, LEASE_MS);
     });
+    const next = taken.then(() => until(() => shown().includes('attempt 2 from'))).then(() => steadyNow() - lost);
     const ended = await follow(launched, (gone) => expect(gone).toMatchObject({ outcome: 'lost' }));
-    await taken;
+    // EC2 says that it is terminated: the lease of a minute is not waited for.
+    const lostFor = await next;
+    expect(lostFor).toBeLessThan(LEASE_MS);
+    if (process.env.NX_EC2_MEASURE) console.log(`attempt 2 printed ${lostFor} ms after the loss`);
     expect(ended).toMatchObject({ outcome: 'succeeded', attempt: 2 });
     expect(ended.attempts[0]).toMatchObject({ instance: first, why: `${first} sent no more heartbeats` });
     const log = await stored(ended);
     const repeated = steps(log).filter((n, index, all) => all.indexOf(n) !== index);
-    expect(repeated.length).toBeLessThanOrEqual(6);
+    const from = Number(/^attempt 2 from (\d+)$/m.exec(log)![1]);
+    expect(from).toBeGreaterThan(0);
+    expect(repeated.every((n) => n > from)).toBe(true);
     // A line of the last half second goes with the instance, also where the checkpoint that came with it was saved.
     const gone = Array.from({ length: STEPS }, (_, n) => n + 1).filter((n) => !steps(log).includes(n));
     expect(gone.length).toBeLessThanOrEqual(2);
-    expect(gone.every((n) => n > 2 && n < 13)).toBe(true);
+    expect(gone.every((n) => n > 2 && n <= from)).toBe(true);
     // What was shown and not saved by the time is gone; all that was saved is shown once.
     expect(shown().endsWith(log.slice(log.indexOf('attempt 2')))).toBe(true);
     expect(pipe.said.join('\n')).toContain('was taken away without notice');

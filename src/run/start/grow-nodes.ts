@@ -172,7 +172,7 @@ export class NodeGrowth {
     const { id, attempt } = run;
     const there = { ...first, ...first.at(instance), instance, instances: [instance], printer: this.quiet.printer };
     const before = await waitForLeaseExpiry(there, id, signal, rank, attempt);
-    const next = { id, attempt, heartbeat: before?.record.heartbeat ?? 0 };
+    const next = { id, attempt, heartbeat: before?.record.heartbeat ?? 0, terminated: before?.terminated };
     const { reply } = await push<TrainReply>(there, workspace, {
       signal,
       force,

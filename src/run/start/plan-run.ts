@@ -14,6 +14,7 @@ import { sanitizeForTerminal } from '../../report/terminal-text';
 import { join, posix } from 'node:path';
 import { existsSync } from 'node:fs';
 import { dataVersion } from '../../store/data-version';
+import type { TerminatedAttempt } from '../record/lease';
 import type { RunKeys } from '../../store/signing-keys';
 import type { Snapshot } from '../../snapshot/snapshot';
 import { assertUnixLineEndings } from '../../project/line-ends';
@@ -55,6 +56,8 @@ export interface NextAttempt {
   attempt: number;
   /** Of the record that this attempt follows: a run is not resumed from an older record. */
   heartbeat: number;
+  /** The attempt before, if EC2 says that it can't write any more. */
+  terminated?: TerminatedAttempt;
 }
 
 export interface PlanRunOptions {
@@ -176,7 +179,7 @@ class TrainingPlan implements PlannedRun {
       detached,
       store,
       resumeFrom: options.restore,
-      nextAttempt: next ? { attempt: next.attempt, heartbeat: next.heartbeat } : null,
+      nextAttempt: next ? nextAttemptOf(next) : null,
       mask: Object.keys(read),
       endpoints: instanceEndpoints(),
       metadata: {
@@ -189,6 +192,10 @@ class TrainingPlan implements PlannedRun {
       identity: signer.identity(identity).toString('hex'),
     };
   }
+}
+
+function nextAttemptOf({ attempt, heartbeat, terminated }: NextAttempt): RunPart['nextAttempt'] {
+  return { attempt, heartbeat, ...(terminated && { terminated }) };
 }
 
 function environmentOf({ projectRoot, train }: Configuration, { files }: Scanned, workspaceRoot: string) {

@@ -68,17 +68,15 @@ export async function startRun(
       first: scanned,
       early: options.early,
       run: async (snapshot) => {
-        const [part, same] = await Promise.all([
-          planned.part(context, context.tree, snapshot, { next: options.nextAttempt }),
-          looking,
-        ]);
+        const next = options.nextAttempt && (await resumable(context, options.nextAttempt, signal));
+        const [part, same] = await Promise.all([planned.part(context, context.tree, snapshot, { next }), looking]);
         if (part.runKey !== key || options.nextAttempt) return indexed(part);
         if (same.found) throw new SyncNotNeeded();
         if (!same.interrupted) return indexed({ ...part, knownFailed: same.known });
         const { id, instance, attempt, heartbeat } = same.interrupted;
         context.printer.line(`${id} was interrupted on ${instance}; resuming it (--rerun starts a new run).`);
-        await waitForLeaseExpiry(context, id, signal);
-        return planned.part(context, context.tree, snapshot, { next: { id, attempt: attempt + 1, heartbeat } });
+        const after = await resumable(context, { id, attempt: attempt + 1, heartbeat }, signal);
+        return planned.part(context, context.tree, snapshot, { next: after });
       },
       onSend: options.onSend,
       needs: () => planned.needs(),
@@ -93,6 +91,12 @@ export async function startRun(
     const { record, attached } = (await looking).found!;
     return { run: record, attached, settled: Promise.resolve() };
   }
+}
+
+/** The next attempt of a run, when an instance may begin it. */
+async function resumable(context: InstanceContext, next: NextAttempt, signal: AbortSignal): Promise<NextAttempt> {
+  const before = await waitForLeaseExpiry(context, next.id, signal, 0, next.attempt);
+  return { ...next, terminated: before?.terminated };
 }
 
 /** @throws Problem where the instance has found a run whose result is not this client's to take. */

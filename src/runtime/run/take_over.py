@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from ..system.documents import RunRecord, RunSpec, StoreAccess
     from .taken_over_files import Objects
 
-# A run whose record was written within this time, by S3's clock, may still be active.
+# A run whose record was written within this time, by S3's clock, may still be active, unless its
+# instance is terminated.
 LEASE_S = 60
 # The outcomes of an attempt after which another one may resume.
 INTERRUPTED = ("interrupted", "lost")
@@ -161,7 +162,7 @@ def refuse(record: RunRecord, found: Object, spec: RunSpec) -> None:
     may_resume = INTERRUPTED + (("succeeded",) if is_other_node(spec) else ())
     if has_ended and outcome not in may_resume:
         raise Failure("NOT_RESUMABLE", "%s has ended: %s" % (run, outcome), outcome=outcome)
-    if not has_ended and found.age < LEASE_S:
+    if not has_ended and found.age < LEASE_S and not is_terminated(record, wanted):
         shown = (run, instance, found.age)
         how = "%s is active on %s: its last heartbeat is %d s old" % shown
         raise Failure("RUN_ACTIVE", how, instance=instance)
@@ -172,6 +173,14 @@ def refuse(record: RunRecord, found: Object, spec: RunSpec) -> None:
         shown = (record["attempt"], run, instance)
         how = "attempt %d of %s has already started, on %s" % shown
         raise Failure("RUN_ACTIVE", how, instance=instance)
+
+
+def is_terminated(record: RunRecord, wanted: Mapping[str, Any]) -> bool:
+    """Whether the client knows from EC2 that the instance which has written this record is
+    terminated. What it says of another instance or attempt says nothing of this one.
+    """
+    said: Mapping[str, Any] | None = wanted.get("terminated")
+    return bool(said) and said == {name: record[name] for name in ("instance", "attempt")}
 
 
 def clear(run_dir: str) -> None:

@@ -115,9 +115,14 @@ if TYPE_CHECKING:
         every: float | None
         paths: list[PathRule]
 
+    class RunSpecNextAttemptTerminated(TypedDict):
+        instance: str
+        attempt: int
+
     class RunSpecNextAttempt(TypedDict):
         attempt: int
         heartbeat: int
+        terminated: NotRequired[RunSpecNextAttemptTerminated]
 
     class RunSpecNodeTimeouts(TypedDict):
         start: float

@@ -375,6 +375,40 @@ class ResumeTest(Resuming):
         self.begin(leave=0, attempt=2)
         self.assertEqual(self.ended()["outcome"], "succeeded")
 
+    def test_a_run_whose_instance_is_terminated_is_resumed_within_the_lease(self):
+        self.at("i-1")
+        self.begin(leave=1)
+        # As it was written last before the loss.
+        record = dict(self.interrupt(), state="running", outcome=None, stop=None, endedAt=None)
+        self.put_record(record)
+        self.at("i-2")
+        wanted = {"attempt": 2, "heartbeat": record["heartbeat"]}
+        for terminated in (
+            {"instance": "i-3", "attempt": 1},
+            {"instance": "i-1", "attempt": 2},
+            {"instance": "i-1", "attempt": 0},
+            {"instance": None, "attempt": None},
+            None,
+        ):
+            with self.subTest(terminated):
+                again = dict(wanted, terminated=terminated)
+                reply = self.begin(leave=0, nextAttempt=again, ok=False)
+                self.assertEqual(reply["error"]["code"], "RUN_ACTIVE")
+                self.assertFalse(os.path.exists(self.home()))
+        again = dict(wanted, terminated={"instance": "i-1", "attempt": 1})
+        self.begin(leave=0, nextAttempt=again)
+        ended = self.ended()
+        self.assertEqual((ended["outcome"], ended["attempt"]), ("succeeded", 2))
+        # What it says of the first attempt says nothing of the second, on the same instance or not.
+        for instance in ("i-1", "i-2"):
+            active = dict(self.record(), state="running", outcome=None, instance=instance)
+            self.put_record(active)
+            self.at("i-3-" + instance)
+            said = {"instance": instance, "attempt": 1}
+            again = {"attempt": 3, "heartbeat": 0, "terminated": said}
+            reply = self.begin(leave=0, nextAttempt=again, ok=False)
+            self.assertEqual(reply["error"]["code"], "RUN_ACTIVE")
+
     def test_a_run_that_is_active_or_has_ended_by_itself_is_not_resumed(self):
         self.at("i-1")
         self.begin(leave=1)
