@@ -37,7 +37,11 @@ export async function startOtherNodes(
     const attempt = nextAttempt?.attempt;
     const before = nextAttempt && (await waitForLeaseExpiry(first, run.id, signal, rank, attempt));
     if (attempt !== undefined && before && before.record.attempt >= attempt) return;
-    const next = nextAttempt && { ...nextAttempt, heartbeat: before?.record.heartbeat ?? 0, terminated: before?.terminated };
+    const next = nextAttempt && {
+      ...nextAttempt,
+      heartbeat: before?.record.heartbeat ?? 0,
+      terminated: before?.terminated,
+    };
     await push<TrainReply>(context, workspace, {
       signal,
       force,
