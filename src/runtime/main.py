@@ -52,6 +52,7 @@ def carry_out(plan: dict[str, Any], root: str, runtime: tuple[str, bytes] | None
 
 
 def train(plan: Any, root: str) -> dict[str, Any]:
+    from .report import node_start
     from .run import runs
     from .run_dir import log_reader
     from .sync import synchronizer
@@ -63,8 +64,10 @@ def train(plan: Any, root: str) -> dict[str, Any]:
     spec.setdefault("signingKey", plan.get("signingKey"))
     if spec["store"] is not None and not spec["signingKey"]:
         raise Failure("BAD_PLAN", "the plan has no key to sign the run's record with")
-    with TreeLock(root, plan["tree"]) as lock:
+    with node_start.Announced(spec) as sign, TreeLock(root, plan["tree"]) as lock:
         result, tree = synchronizer.apply(plan, root, lock.progress)
+        # The start of the run forks.
+        sign.end()
         # The supervisor lives long, and needs nothing of what was synced how.
         plan["sync"] = {"snapshot": result["head"]}
         # Of two that ask for the same training at once, each in a tree of its own, the second finds

@@ -15,15 +15,19 @@ from ..run_dir.node_path import node_path
 from ..system import atomic_files
 from ..system.crash_log import log_crash
 from ..system.errors import Failure
+from . import node_start
 from .node_links import NodeLinks
 from .signed_record import RECORD, SigningKey, version
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Mapping
+    from typing import Any, Callable, Mapping, Optional, Tuple
 
     from ..aws.bucket import Bucket
     from ..system.documents import RunRecord, RunSpec
+
+    # A node's record, and when it showed that it is being started.
+    Seen = Tuple[Optional[RunRecord], Optional[int]]
 
 NODES = "nodes.json"
 # Between two rounds of reads: until the training has started and after it has ended, and while it
@@ -126,7 +130,7 @@ class NodeRecords:
         self.bucket: Bucket | None = None
         self.pool = concurrent.futures.ThreadPoolExecutor(min(READERS, len(self.ranks) or 1))
         # By rank, the reads that have not ended.
-        self.reads: dict[int, concurrent.futures.Future[RunRecord | None]] = {}
+        self.reads: dict[int, concurrent.futures.Future[Seen]] = {}
         self.path = os.path.join(run_dir, NODES)
         kept = atomic_files.read_object(self.path).get("nodes", {})
         # By rank, as in the file. The version that was seen is kept over a restart of the reporter.
@@ -141,6 +145,10 @@ class NodeRecords:
                 "problem": None,
                 # How long it may be silent.
                 "limit": HEARTBEAT_TIMEOUT_S,
+                # Without a record of the attempt: when it showed that it is being started, by its
+                # own clock, and when that was seen last, by CLOCK_MONOTONIC.
+                "starting": None,
+                "shown": None,
             }
             for rank in self.ranks
         }
@@ -236,7 +244,9 @@ class NodeRecords:
         for rank in [rank for rank, read in self.reads.items() if read in done]:
             entry = self.entries[str(rank)]
             try:
-                self._take(entry, self.reads.pop(rank).result())
+                record, starting = self.reads.pop(rank).result()
+                self._take(entry, record)
+                self._take_sign(entry, starting)
                 entry["problem"] = None
             except Failure as failure:
                 entry["problem"] = failure.with_aws()
@@ -260,12 +270,17 @@ class NodeRecords:
             self.bucket = node_bucket(self.spec, 0)
         return self.bucket
 
-    def _read(self, bucket: Bucket, rank: int) -> RunRecord | None:
-        """The record of a node; None where there is none, or none that the node has signed."""
-        _, record = self.key.of_node(rank).read(bucket, node_path(rank) + RECORD)
-        if record is None or not self._is_of(rank, record):
-            return None
-        return record
+    def _read(self, bucket: Bucket, rank: int) -> Seen:
+        """The record of a node; None where there is none, or none that the node has signed. Where
+        it has not begun the attempt, also when it showed that it is being started.
+        """
+        key, path = self.key.of_node(rank), node_path(rank)
+        _, record = key.read(bucket, path + RECORD)
+        if record is not None and not self._is_of(rank, record):
+            record = None
+        if record is not None and record["attempt"] >= self.attempt:
+            return record, None
+        return record, node_start.read(bucket, key, path + node_start.STARTING)
 
     def _is_of(self, rank: int, record: RunRecord) -> bool:
         node = record.get("node")
@@ -290,3 +305,10 @@ class NodeRecords:
         elif entry["read"] is not None:
             entry["silent"] += min(now - entry["read"], MAX_STEP_S)
         entry["read"] = now
+
+    def _take_sign(self, entry: dict[str, Any], starting: int | None) -> None:
+        """Keeps that a node is being started. Only a later sign than the last one says so: another
+        program may put an old one back.
+        """
+        if starting is not None and starting > (entry["starting"] or 0):
+            entry.update(starting=starting, shown=self.clock())

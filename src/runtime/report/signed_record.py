@@ -72,6 +72,10 @@ class SigningKey:
         except (ValueError, KeyError, TypeError, AttributeError):
             return False
 
+    def of_start(self, at: int) -> str:
+        """What a node's sign is signed with that it is being started."""
+        return self._mac(b"starting 1", self.name, b"%d" % at).decode()
+
     def of_heartbeat(self, message: bytes) -> bytes:
         """What a message between two nodes of the run is signed with."""
         return self._mac(b"heartbeat 1", self.run, message)

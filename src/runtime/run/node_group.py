@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from .stop_check import StopCheck
     from .supervised_run import SupervisedRun
 
-# How long a node is waited for that the store has no record of.
+# How long a node is waited for that the store has no record of, since one was started or showed
+# that it is being started.
 MISSING_S = 120.0
 # Between two looks at what the reporter has read.
 POLL_S = 0.1
@@ -140,15 +141,18 @@ class NodeGroup(OtherNodes):
 
     def raise_if_missing(self) -> None:
         """Raises Failed where a node was not started in time. A client starts some at a time: each
-        that has begun gives the others as much time again.
+        that has begun, or shows that it still gets its files, gives the others as much time again.
         """
-        present = sum(peer.record is not None for peer in self.view.peers())
+        peers = self.view.peers()
+        present = sum(peer.record is not None for peer in peers)
         if present > self.present and not is_replaced_by_fleet(self.run.spec):
             self.present, self.begun = present, time.monotonic()
+        shown = [peer.shown for peer in peers if peer.record is None and peer.shown is not None]
+        self.begun = max([self.begun, *shown])
         waited_s = time.monotonic() - self.begun
         if waited_s < nodes_limit_s(self.run.spec, self.attempt):
             return
-        for peer in self.view.peers():
+        for peer in peers:
             if peer.record is None:
                 # Written together with the failure.
                 self.run.record["failedNode"] = failed_node(peer.rank, None, "missing")

@@ -57,6 +57,8 @@ class Peer:
         self.is_silent = node_records.is_silent(entry)
         self.read: float | None = entry.get("read")
         self.problem: str | None = entry.get("problem")
+        # When it showed that it is being started, by CLOCK_MONOTONIC.
+        self.shown: float | None = entry.get("shown")
 
     @property
     def instance(self) -> str | None:

@@ -61,6 +61,7 @@ class Nodes(Trainings):
             ("nx_ec2_runtime.report.record_upload.HEARTBEAT_INTERVAL_S", 0.5),
             ("nx_ec2_runtime.run.node_group.own_address", lambda: "127.0.0.%d" % (self.rank + 1)),
             ("nx_ec2_runtime.run.node_group.MISSING_S", self.missing_s),
+            ("nx_ec2_runtime.report.node_start.INTERVAL_S", 0.2),
             ("nx_ec2_runtime.report.node_records.HEARTBEAT_TIMEOUT_S", self.silence_s),
         ):
             patch = mock.patch(what, value)

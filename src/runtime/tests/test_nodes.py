@@ -19,13 +19,16 @@ from nodes import Nodes
 from runs import KEY, part, signed
 
 from nx_ec2_runtime import main
-from nx_ec2_runtime.report import node_records, record_upload
+from nx_ec2_runtime.report import node_records, node_start, record_upload
 from nx_ec2_runtime.report.node_records import NodeRecords
+from nx_ec2_runtime.report.signed_record import SigningKey
 from nx_ec2_runtime.run import node_group
 from nx_ec2_runtime.run.first_node import FirstNode
 from nx_ec2_runtime.run.supervised_run import Failed
 from nx_ec2_runtime.run_dir import stop_request
+from nx_ec2_runtime.sync import synchronizer
 from nx_ec2_runtime.system.errors import Failure
+from nx_ec2_runtime.system.wall_clock import now_ms
 
 
 class NodesTest(Nodes):
@@ -649,6 +652,48 @@ class MissingTest(Nodes):
         self.assertEqual(
             (1, None), (states[0]["failedNode"]["rank"], states[0]["failedNode"]["instance"])
         )
+
+    def slow_sync(self, seconds):
+        """Makes the next syncs take this long."""
+        apply = synchronizer.apply
+
+        def slowly(*args, **more):
+            time.sleep(seconds)
+            return apply(*args, **more)
+
+        patch = mock.patch("nx_ec2_runtime.sync.synchronizer.apply", slowly)
+        patch.start()
+        self.addCleanup(patch.stop)
+
+    def test_a_node_that_still_gets_its_files_is_waited_for(self):
+        self.at(0, 2, "each('trains', 2)")
+        self.slow_sync(3 * self.missing_s)
+        self.at(1, 2, "each('trains', 2)")
+        states = self.ends(2)
+        self.assertEqual(["succeeded"] * 2, self.outcomes(states), self.told())
+
+    def test_a_node_that_ends_while_it_gets_its_files_is_missing(self):
+        self.at(0, 2, "")
+        bucket = self.bucket({"prefix": self.prefix(1)})
+        key = SigningKey({"signingKey": KEY, "id": self.run_id, "node": {"rank": 1}})
+        began = time.monotonic()
+        at = now_ms()
+        while time.monotonic() < began + 2 * self.missing_s:
+            bucket.overwrite("starting.json", node_start.sign(key, at))
+            at += 1
+            time.sleep(0.1)
+        self.assertNotEqual("ended", self.state(0)["state"], self.told())
+        # What was there before, or another program writes, says nothing.
+        forged = SigningKey({"signingKey": "A" * 43 + "=", "id": self.run_id})
+        others = [node_start.sign(key, at - 5), node_start.sign(forged, at + 10**6)]
+        others += [node_start.sign(key.of_node(2), at + 10**6), b"{}", b"x" * 5000, b'{"at":true}']
+        deadline = time.monotonic() + 60
+        while self.state(0)["state"] != "ended":
+            self.assertLess(time.monotonic(), deadline, self.told())
+            for other in others:
+                bucket.overwrite("starting.json", other)
+                time.sleep(0.05)
+        self.assertEqual("NODES_MISSING", self.state(0)["failure"]["code"])
 
     def test_a_node_without_the_first_one_fails(self):
         self.at(1, 2, "")
