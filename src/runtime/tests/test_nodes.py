@@ -362,14 +362,20 @@ class LateNodesTest(unittest.TestCase):
         group.run = mock.Mock(spec_set=("spec", "record"), record={"attempt": 1})
         group.run.spec = {"node": {"rank": 0, "count": 3}}
         group.view, group.begun, group.present = mock.Mock(), 0.0, 0
-        begun, absent = mock.Mock(record={}), mock.Mock(record=None, read=1.0)
+        begun, absent = mock.Mock(record={}), mock.Mock(record=None, read=1.0, shown=None)
         absent.configure_mock(name="node 2 of 3")
         for now, peers in ((100, [absent] * 2), (190, [begun, absent]), (290, [begun, absent])):
             self.look(group, now, peers)
         with self.assertRaises(Failed) as caught:
             self.look(group, 311, [begun, absent])
         self.assertIn("node 2 of 3 was not started", caught.exception.data["message"])
+        # One that still gets its files gives the others as much time as one that has begun.
+        absent.shown = 300.0
+        self.look(group, 411, [begun, absent])
+        with self.assertRaises(Failed):
+            self.look(group, 421, [begun, absent])
         # 190 s without any is no progress.
+        absent.shown = None
         group.begun, group.present = 0.0, 0
         with self.assertRaises(Failed):
             self.look(group, 190, [absent] * 2)
