@@ -4,7 +4,6 @@ import type { Semaphore } from '../../system/semaphore';
 import { sleep } from '../../system/sleep';
 import { findFleet } from '../../instance/fleet/find-fleet';
 import { Problem } from '../../report/problem';
-import { nxRun } from '../../report/shell-words';
 import { assertThere, pollRun, renewUploadForm, FORM_AGE_MS } from './poll-instance';
 import { invalidReply } from '../../command/reply-shapes';
 import { recordOf, RecordWatch, type RunRecord } from '../record/record-poller';
@@ -17,6 +16,8 @@ import type { RunContext } from '../../context/types';
 import { notSaved } from '../record/all-saved';
 import { EC2_CHECK_MS, HEARTBEAT_TIMEOUT_MS, lost } from '../record/liveness';
 import { inflated } from './log-piece';
+import { withResumeHint } from './resume-hint';
+import { Silence } from './silence';
 import { UNREACHABLE_CODES } from './unreachable';
 
 /** Between two looks into the store, ms: at first, and up to the longest while nothing changes. */
@@ -82,6 +83,7 @@ class Follower {
   /** Up to here, what was shown came from the store. */
   private storedTo = 0;
   private readonly watch: RecordWatch;
+  private readonly silence: Silence;
   private stream: LogStream | null | undefined;
   private readonly started = steadyNow();
   private asked = -Infinity;
@@ -108,6 +110,7 @@ class Follower {
     this.at = options.quiet ? Number.MAX_SAFE_INTEGER : (options.from ?? 0);
     this.sure = this.at;
     this.shown = new ShownLog(this.at);
+    this.silence = new Silence(context);
     this.formSince = options.formSince;
     this.log = new StoredLog(context.store, context.keys, run);
     this.watch = new RecordWatch(context.store, context.keys, run.id, options.patience, run.node?.rank);
@@ -160,6 +163,7 @@ class Follower {
     if (stored) this.acceptStored(from, stored, record);
     if (record) {
       this.adopt(record);
+      if (this.watch.changed) this.silence.end(record);
       if (this.watch.changed) this.options.onState(record);
       // What the record says is there is there.
       while (this.at < record.log.size && this.acceptStored(this.at, await this.readStored(), record)) continue;
@@ -327,9 +331,10 @@ class Follower {
         return (await this.isGone(gone)) ? gone : null;
       }
       if (!UNREACHABLE_CODES.includes(problem.code)) throw error;
-      this.context.printer.detail(`${this.run.instance} does not answer: ${problem.message.split('\n')[0]}`);
+      this.silence.continue(this.run, problem);
       return null;
     }
+    this.silence.end(this.run);
     const { run, log, report } = this.told;
     while (this.accept(log.offset, inflated(log)) && log.size > this.at) {
       const more = await pollRun(this.context, this.run, this.at, this.options.signal);
@@ -361,15 +366,8 @@ class Follower {
     );
   }
 
-  /** Adds to an error, which ends the following but not the run, how to come back. */
   private withResumeHint(error: Problem): Problem {
-    if (!(error instanceof Problem)) return error;
-    const { code, what, aws, next, cause } = error;
-    const { id } = this.run;
-    const lines = [...(next ? [next] : []), `${id} was not stopped. Run the same command to attach to it again.`];
-    // Whoever writes over the record again and again keeps every command from it that reads it.
-    if (code === 'RECORD_UNVERIFIED' && (this.told?.run.outcome ?? null) === null)
-      lines.push(`To stop the run: ${nxRun(this.context.project, 'remote-cancel', `--run=${id}`)}`);
-    return new Problem(code, what, { aws, next: lines.join('\n'), cause });
+    const isActive = !this.told?.run.outcome;
+    return withResumeHint(error, { project: this.context.project, run: this.run.id, isActive });
   }
 }

@@ -5,6 +5,8 @@ import type { Problem } from '../../report/problem';
 export const HEARTBEAT_TIMEOUT_MS = 40_000;
 /** After so long without a heartbeat, ms, EC2 is asked whether the instance is there; the instance itself is asked later. */
 export const EC2_CHECK_MS = 15_000;
+/** A run is followed for so long, ms, while its record is silent and its instance, which EC2 calls running, does not answer. */
+export const UNREACHABLE_TIMEOUT_MS = 10 * 60_000;
 
 /**
  * A run whose instance is gone. One whose training has succeeded is lost as well unless its record says that it has ended:
