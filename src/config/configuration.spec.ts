@@ -247,12 +247,13 @@ describe('resolveConfiguration', () => {
       expect(startupTimeout).toBe(600_000);
     });
 
-    it('of a pool has one member by default, an idle timeout of 15 minutes and no recovery', () => {
+    it('of a pool has one member by default, an idle timeout of 15 minutes and recovery for spot alone', () => {
       const { launchSpec: it } = resolved({ type: 't3.micro', pool: 'gpu', spot: true });
-      expect(it).toMatchObject({ pool: { name: 'gpu', size: 1 }, idleTimeout: 900_000, recovery: 'none' });
+      expect(it).toMatchObject({ pool: { name: 'gpu', size: 1 }, idleTimeout: 900_000, recovery: 'client' });
       expect(resolved({ type: 't3.micro', pool: 'gpu', size: 3, idleTimeout: '1h' }).launchSpec).toMatchObject({
         pool: { name: 'gpu', size: 3 },
         idleTimeout: 3_600_000,
+        recovery: 'none',
       });
     });
 
@@ -314,7 +315,7 @@ describe('resolveConfiguration', () => {
         { pool: 'gpu', spot: true, recovery: 'fleet' },
         /"fleet" replaces the instance of one run/,
       ],
-      ['a pool and recovery', { pool: 'gpu', spot: true, recovery: 'client' }, /"client" replaces the instance of one/],
+      ['recovery of a pool without spot', { pool: 'gpu', recovery: 'client' }, /needs a spot instance/],
       [
         'a pool that ends with a run',
         { pool: 'gpu', onFinish: { success: 'stop' } },

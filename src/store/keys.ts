@@ -87,8 +87,8 @@ export class StoreKeys {
   }
 
   /** Which runs are on their way to which member of a pool: docs/reference/formats.md, "Pool". */
-  reservations(specHash: string): string {
-    return this.own(`reservations/${specHash}`);
+  get reservations(): string {
+    return this.own('reservations');
   }
 
   /** The keys of another project, or of a pool, in the same store. */

@@ -113,7 +113,7 @@ const LAUNCH = [
   need('ec2:StartInstances', 'start the instance', 'it was stopped'),
   need(
     'ec2:DescribeSpotInstanceRequests',
-    'find requests of abandoned launch attempts; see which nodes are about to be taken away',
+    'find requests of abandoned launch attempts; see which nodes or members of a pool are about to be taken away',
     'spot',
   ),
   need('ec2:CancelSpotInstanceRequests', 'cancel them', 'spot'),

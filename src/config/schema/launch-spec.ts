@@ -125,7 +125,7 @@ export const launchSpecSchema = z.strictObject({
     .enum(['client', 'fleet', 'none'])
     .optional()
     .describe(
-      'Who resumes a run whose spot instance was interrupted: client (remote-train, while it follows the run), fleet (an EC2 Fleet, without a client), or none. Default: client with spot, else none.',
+      'Who resumes a run whose spot instance was interrupted: client (remote-train, while it follows the run), fleet (an EC2 Fleet, without a client; not for a pool), or none. Default: client with spot, else none.',
     ),
   startupTimeout: duration.prefault('10m').describe('Time limit until Systems Manager reaches the instance.'),
 });
@@ -163,6 +163,9 @@ export interface LaunchSpec {
   onFinish: { success?: number; failure?: number };
   recovery: 'client' | 'fleet' | 'none';
 }
+
+/** A launch spec with a pool. */
+export type PoolSpec = LaunchSpec & { pool: Pool };
 
 type Written = z.output<typeof launchSpecSchema>;
 
@@ -214,7 +217,7 @@ export function resolveLaunchSpec(written: Written): LaunchSpec | { wrong: strin
     maxLifetime,
     shutdown: stops ? 'stop' : 'terminate',
     onFinish: { success: kept(onFinish.success), failure: kept(onFinish.failure) },
-    recovery: recovery ?? (spot && pool === undefined ? 'client' : 'none'),
+    recovery: recovery ?? (spot ? 'client' : 'none'),
   };
 }
 
@@ -222,8 +225,8 @@ export function resolveLaunchSpec(written: Written): LaunchSpec | { wrong: strin
 function poolFault({ pool, size, recovery = 'none', onFinish, capacityReservation }: Written): string | null {
   if (pool === undefined)
     return size === undefined ? null : 'instance.size: it is the size of a pool: name one with "pool".';
-  if (recovery !== 'none')
-    return `instance.recovery: "${recovery}" replaces the instance of one run, and a member of a pool has several. Leave it out: a run that is interrupted starts again with --resumeFrom.`;
+  if (recovery === 'fleet')
+    return 'instance.recovery: "fleet" replaces the instance of one run, and a member of a pool has several. Write "client": remote-train continues its run on another member.';
   const defaults = launchSpecSchema.shape.onFinish.parse(undefined);
   if (onFinish.success !== defaults.success || onFinish.failure !== defaults.failure)
     return 'instance.onFinish: a member of a pool stays for other runs after a run. Leave it out: "idleTimeout" ends it.';

@@ -165,6 +165,17 @@ describe('a pool', () => {
     expect(members()).toHaveLength(1);
   });
 
+  it('has no more members than its size if commands with different launch specs launch them at once', async () => {
+    const types = ['t3.micro', 't3.large'];
+    const started = await Promise.allSettled(
+      types.map((type, n) => run('remote-submit', NAMES[n], type, { instance: { size: 1, type } })),
+    );
+    expect(started.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected']);
+    expect(members()).toHaveLength(1);
+    const refused = started.find(({ status }) => status === 'rejected') as PromiseRejectedResult;
+    expect((refused.reason as Error).message).toMatch(/POOL_FULL.*1 (is about to be|was) launched with another/s);
+  });
+
   it('ends a member without an idle timeout if no run starts there, and says what ends members', async () => {
     const instance = { size: 1, idleTimeout: false };
     const { instance: id } = await run('remote-train', 'a', 'first', { instance });
@@ -175,16 +186,29 @@ describe('a pool', () => {
     );
   });
 
-  it('waits on a member if EC2 has no capacity for another', async () => {
+  it.each([
+    ['EC2 has no capacity', () => shop.at.aws.capacity.add({ type: 't3.micro' }), /no capacity/],
+    [
+      'the quota is used up',
+      () =>
+        shop.at.aws.faults.add({
+          service: 'ec2',
+          action: 'RunInstances',
+          error: { code: 'VcpuLimitExceeded', status: 400 },
+        }),
+      /VcpuLimitExceeded/,
+    ],
+  ])('waits on a member if %s for another', async (_what, refuse, says) => {
     await run('remote-submit', 'a', 'wait');
     await until(() => started('wait'));
-    shop.at.aws.capacity.add({ type: 't3.micro' });
+    refuse();
     try {
       const second = await run('remote-submit', 'b', 'second');
       expect(second.instance).toBe(members()[0].id);
-      expect(shop.printed).toMatch(/NO_CAPACITY|no capacity/);
+      expect(shop.printed).toMatch(says);
     } finally {
       shop.at.aws.capacity.clear();
+      shop.at.aws.faults.clear();
     }
     go('wait');
     await until(() => started('second'));

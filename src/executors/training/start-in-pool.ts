@@ -1,3 +1,4 @@
+import type { PoolSpec } from '../../config/schema/launch-spec';
 import { createInstanceContext, createRunContext } from '../../context/context';
 import type { InstanceContext, RunContext } from '../../context/types';
 import type { EnsuredInstance } from '../../instance/launch/ensure-instance';
@@ -8,32 +9,35 @@ import { formatCount } from '../../report/units';
 import { findDuplicateRun } from '../../run/find/find-run';
 import { runsForKey } from '../../run/find/run-key-index';
 import { describeIdleEnd } from '../../run/pool/describe-pool';
-import { reserveMember, type PoolSpec, type ReservedMember } from '../../run/pool/reserve-member';
-import { readRecord } from '../../run/record/record';
-import type { PlannedRun } from '../../run/start/plan-run';
+import { PoolChoice, type ReservedMember } from '../../run/pool/reserve-member';
+import { interruptedInstance } from '../../run/record/interruption';
+import { waitForLeaseExpiry } from '../../run/record/lease';
+import { readRecord, type RunRecord } from '../../run/record/record';
+import type { Recovery } from '../../run/start/follow-with-recovery';
+import type { NextAttempt, PlannedRun } from '../../run/start/plan-run';
 import { ensureProjectInstances, findEnded } from '../../run/start/run-instance';
 import { startRun, type StartedRun } from '../../run/start/start-run';
 import { targetCommand } from '../../workspace/invocation';
 import type { Target } from '../lib/run-target';
 import { planTraining } from './plan-training';
-import type { StartOptions } from './types';
+import type { RunInstanceLifecycle, StartOptions } from './types';
 
 /**
- * Starts a training on a member of a pool, or finds the same training. A member that is launched for it stays for other
- * runs until it is idle.
+ * Starts a training on a member of a pool, or finds the same training, or resumes it. A member that is launched for it
+ * stays for other runs until it is idle.
  */
 export async function startInPool(
   target: Target,
   launchSpec: PoolSpec,
   options: StartOptions,
   detached: boolean,
-  then: (runContext: RunContext, started: StartedRun) => Promise<object>,
+  then: (runContext: RunContext, started: StartedRun, made: RunInstanceLifecycle) => Promise<object>,
 ): Promise<object> {
   const { configuration, context, printer, project } = target;
   const runs = createRunContext(configuration, project, context.root, printer);
   const start = new PoolStart(target, launchSpec, runs, options);
   try {
-    return await then(runs, await start.start(detached));
+    return await then(runs, await start.start(detached), { recovery: start, waitForShutdown: () => Promise.resolve() });
   } finally {
     start.close();
     runs.close();
@@ -41,10 +45,12 @@ export async function startInPool(
 }
 
 /** A training, and the members on which it was tried. */
-class PoolStart {
+class PoolStart implements Recovery {
   private scanned!: Scanned;
   private planned!: PlannedRun;
   private member: EnsuredInstance | undefined;
+  /** The run that is continued. */
+  private resumes: string | undefined;
   private readonly instanceContexts: InstanceContext[] = [];
 
   constructor(
@@ -69,44 +75,61 @@ class PoolStart {
       const { record: run, attached } = same.found;
       return { run, attached, settled: Promise.resolve() };
     }
+    if (same?.interrupted) return this.resume(same.interrupted);
     assertVolume(this.launchSpec, this.planned.needs(), runs.printer);
     // A run that was started a moment ago may have no record yet.
     return this.place(same ? await runsForKey(runs, key) : []);
   }
 
-  /** Starts it on one member after the other, until one has it: a member may end just then, or EC2 have no capacity. */
-  private async place(same: readonly string[]): Promise<StartedRun> {
-    const { signal, configuration } = this.target;
-    const { resources, priority } = configuration.train;
-    const claim = { run: this.planned.id, ...resources, priority };
+  /** Starts its next attempt on another member; a command that was killed may have done so. */
+  continueRun({ id }: RunRecord, next: NextAttempt): Promise<StartedRun> {
+    this.resumes = id;
+    return this.place([id], next);
+  }
+
+  private resume(run: RunRecord): Promise<StartedRun> {
+    const { id, attempt, heartbeat } = run;
+    const why = `was interrupted on ${interruptedInstance(run)}`;
+    this.runs.printer.line(`${id} ${why}; resuming it (--rerun starts a new run).`);
+    return this.continueRun(run, { id, attempt: attempt + 1, heartbeat });
+  }
+
+  /** Starts it on one member after the other, until one has it: a member may end just then, or EC2 refuse to launch one. */
+  private async place(same: readonly string[], next?: NextAttempt): Promise<StartedRun> {
+    const choice = this.choice(next?.id ?? this.planned.id);
     let refused: unknown;
     for (;;) {
-      const reserved = await reserveMember(this.runs, this.launchSpec, claim, {
-        mayLaunch: refused === undefined,
-        same,
-        signal,
-      }).catch((error: unknown) => {
+      const reserved = await choice.reserve({ mayLaunch: refused === undefined, same }).catch((error: unknown) => {
         throw refused ?? error;
       });
       try {
-        return await this.startOn(reserved);
+        return await this.startOn(reserved, next);
       } catch (error) {
-        if (reserved.how === 'launch' && isNoCapacity(error)) refused = this.reportRefused(error);
-        else if (!(await this.hasEnded())) throw error;
+        if (reserved.how === 'launch' && isRefusedLaunch(error)) refused = this.reportRefused(error);
+        else if (!(await this.hasEnded(next))) throw error;
       } finally {
         await reserved.reservation.release();
       }
     }
   }
 
-  private async startOn({ slot, how, before, taken }: ReservedMember): Promise<StartedRun> {
+  private choice(run: string): PoolChoice {
+    const { signal, configuration } = this.target;
+    const { resources, priority } = configuration.train;
+    return new PoolChoice(this.runs, this.launchSpec, { run, ...resources, priority }, signal);
+  }
+
+  private async startOn(
+    { slot, how, before, taken, reservation }: ReservedMember,
+    next?: NextAttempt,
+  ): Promise<StartedRun> {
     const { target, launchSpec, runs } = this;
     const { configuration, context, project, printer, signal } = target;
     const { name, size } = launchSpec.pool;
     this.member = undefined;
-    target.answerSignal(() => `Interrupted before the training was started. ${this.idle}`);
+    target.answerSignal(() => `Interrupted before the training was ${this.started}. ${this.idle}`);
     if (how === 'launch') printer.line(`Launching member ${taken} of ${size} of the pool ${name}.`);
-    const purpose = { by: 'remote-up', slot, run: this.planned.id } as const;
+    const purpose = { by: 'remote-up', slot, run: next?.id ?? this.planned.id } as const;
     const ensured = await ensureProjectInstances(runs, launchSpec, purpose, signal, ([member]) => {
       this.member = member;
     });
@@ -119,16 +142,21 @@ class PoolStart {
     const at = { instance: { id, startupTimeout: configuration.instance.startupTimeout }, instances: [{ id }] };
     const instanceContext = await createInstanceContext({ ...configuration, ...at }, project, context.root, printer);
     this.instanceContexts.push(instanceContext);
+    if (next) {
+      await waitForLeaseExpiry(runs, next.id, signal);
+      await reservation.waitForEarlier(signal);
+    }
     return startRun(instanceContext, target.workspace, this.planned, {
       signal,
       scanned: this.scanned,
+      nextAttempt: next,
       rerun: this.options.rerun ?? false,
       force: this.options.force,
       storeFirst: true,
       onSend: () => {
         const status = targetCommand(context, 'remote-status');
         target.answerSignal(
-          () => `Interrupted while the training was being started. To see whether it is active: ${status}`,
+          () => `Interrupted while the training was being ${this.started}. To see whether it is active: ${status}`,
         );
       },
     });
@@ -142,20 +170,28 @@ class PoolStart {
   }
 
   /** Whether the member has ended before it had the run, for example by its idle timeout. */
-  private async hasEnded(): Promise<boolean> {
+  private async hasEnded(next?: NextAttempt): Promise<boolean> {
     const { store, keys, printer } = this.runs;
     const { signal } = this.target;
-    if (signal.aborted || !this.member || (await readRecord(store, keys, this.planned.id)) !== null) return false;
+    if (signal.aborted || !this.member) return false;
+    const read = await readRecord(store, keys, next?.id ?? this.planned.id);
+    if (read && read.record.attempt >= (next?.attempt ?? 1)) return false;
     const ended = await findEnded(this.runs, [this.member], signal);
     if (ended) printer.line(`${ended} ended before the training started there; choosing another member.`);
     return ended !== null;
   }
 
+  private get started(): string {
+    return this.resumes === undefined ? 'started' : 'resumed';
+  }
+
   private get idle(): string {
-    return `${describeIdleEnd(this.launchSpec)} To end those that nothing runs on now: ${targetCommand(this.target.context, 'remote-down')}`;
+    const again = this.resumes === undefined ? '' : `Run the same command to resume ${this.resumes}. `;
+    return `${again}${describeIdleEnd(this.launchSpec)} To end those that nothing runs on now: ${targetCommand(this.target.context, 'remote-down')}`;
   }
 }
 
-function isNoCapacity(error: unknown): boolean {
-  return error instanceof Problem && error.code === 'NO_CAPACITY';
+/** Whether EC2 launches no instance now, and may launch one when another has ended. */
+function isRefusedLaunch(error: unknown): boolean {
+  return error instanceof Problem && (error.code === 'NO_CAPACITY' || error.code === 'QUOTA');
 }

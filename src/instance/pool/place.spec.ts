@@ -14,7 +14,7 @@ const load: fc.Arbitrary<Load> = fc
   .map((each) => ({ run: 'other', ...each.reserved, priority: each.priority, granted: each.granted }));
 const member: fc.Arbitrary<Member> = fc.record({
   slot: fc.integer({ min: 0, max: 6 }),
-  state: fc.constantFrom<Member['state']>('running', 'starting', 'silent'),
+  state: fc.constantFrom<Member['state']>('running', 'starting', 'silent', 'leaving'),
   gpus: fc.option(fc.constantFrom(0, 1, 4, 8)),
   loads: fc.array(load, { maxLength: 4 }),
 });
@@ -34,7 +34,7 @@ describe('where a run of a pool goes', () => {
     fc.assert(
       fc.property(pools, claims, ({ members, limits }, claim) => {
         const chosen = place(members, claim, limits);
-        const usable = members.filter(({ state }) => state !== 'silent');
+        const usable = members.filter(({ state }) => state === 'running' || state === 'starting');
         expect(chosen?.how === 'room').toBe(usable.some((each) => hasRoom(each, claim)));
         if (chosen?.how !== 'room') return;
         const { state, gpus, loads } = members.find(({ slot }) => slot === chosen.slot)!;
@@ -66,7 +66,9 @@ describe('where a run of a pool goes', () => {
     fc.assert(
       fc.property(pools, claims, ({ members, limits }, claim) => {
         const chosen = place(members, claim, limits);
-        const able = members.filter(({ state, gpus }) => state !== 'silent' && (gpus === null || gpus >= claim.gpus));
+        const able = members.filter(
+          ({ state, gpus }) => (state === 'running' || state === 'starting') && (gpus === null || gpus >= claim.gpus),
+        );
         if (chosen === null) expect(able).toEqual([]);
         if (chosen?.how !== 'queue') return;
         const each = able.find(({ slot }) => slot === chosen.slot)!;

@@ -14,8 +14,11 @@ export interface Load extends Claim {
 /** A place of a pool in which there is a member, or for which a run is about to launch one. */
 export interface Member {
   slot: number;
-  /** `running`: it has said what runs there; `starting`: it can't yet; `silent`: it should, and does not. */
-  state: 'running' | 'starting' | 'silent';
+  /**
+   * `running`: it has said what runs there; `starting`: it can't yet; `silent`: it should, and does not; `leaving`: AWS is
+   * about to take it away.
+   */
+  state: 'running' | 'starting' | 'silent' | 'leaving';
   /** null: not known. */
   gpus: number | null;
   /** All runs that are on it, or that a command is about to start there. */
@@ -42,17 +45,22 @@ export interface PoolLimits {
  * @param claim what the run reserves. @returns null: no member can take it, and none may be launched.
  */
 export function place(members: readonly Member[], claim: Claim, { size, others }: PoolLimits): Placement | null {
-  const roomy = members.filter((each) => each.state !== 'silent' && hasRoom(each, claim));
+  const roomy = members.filter((each) => isUsable(each) && hasRoom(each, claim));
   const [best] = [...roomy].sort((one, other) => byRoom(one, other, claim));
   if (best) return { how: 'room', slot: best.slot, before: 0 };
   if (members.length + others < size) return { how: 'launch', slot: freeSlot(members), before: 0 };
-  const usable = members.filter(({ state, gpus }) => state !== 'silent' && (gpus === null || gpus >= claim.gpus));
+  const usable = members.filter((each) => isUsable(each) && (each.gpus === null || each.gpus >= claim.gpus));
   const queues = usable.map((each) => ({ each, before: runsBefore(each, claim) }));
   const [shortest] = queues.sort(
     (one, other) =>
       one.before - other.before || one.each.loads.length - other.each.loads.length || one.each.slot - other.each.slot,
   );
   return shortest ? { how: 'queue', slot: shortest.each.slot, before: shortest.before } : null;
+}
+
+/** Whether a run may be sent to a member. */
+export function isUsable({ state }: Member): boolean {
+  return state === 'running' || state === 'starting';
 }
 
 /** Whether a run gets its turn at once: it conflicts with none that is there, or that waits there. */

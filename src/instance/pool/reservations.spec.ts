@@ -37,7 +37,7 @@ describe('the reservations of a pool', () => {
   });
   const add = async (n: number, slot = n) => {
     const own = reservations();
-    const added = await own.add(claim(n), slot, await own.read());
+    const added = await own.add(claim(n), { slot, key: `key-${slot}` }, await own.read());
     if (added) held.push(added);
     return added;
   };
@@ -54,10 +54,27 @@ describe('the reservations of a pool', () => {
     expect(await slots()).toEqual([[claim(2).run, 2]]);
   });
 
+  it('let a run wait for those before it on the same member, and for no others', async () => {
+    const signal = new AbortController().signal;
+    const first = (await add(1, 0))!;
+    const priority = (await add(3, 0))!;
+    const other = (await add(4, 1))!;
+    const order: string[] = [];
+    const start = async (name: string, held: HeldReservation) => {
+      await held.waitForEarlier(signal);
+      order.push(name);
+      await held.release();
+    };
+    // Its own member has none before it.
+    await start('other', other);
+    await Promise.all([start('first', first), start('priority', priority)]);
+    expect(order).toEqual(['other', 'priority', 'first']);
+  });
+
   it('are added by one of several commands that have read the same', async () => {
     const own = reservations();
     const read = await own.read();
-    const added = await Promise.all([1, 2, 3, 4].map((n) => own.add(claim(n), 0, read)));
+    const added = await Promise.all([1, 2, 3, 4].map((n) => own.add(claim(n), { slot: 0, key: 'key-0' }, read)));
     held.push(...added.filter((each) => each !== null));
     expect(held).toHaveLength(1);
     expect(await slots()).toHaveLength(1);

@@ -2,11 +2,14 @@ import { z } from 'zod';
 import { count, runId } from '../../schema/values';
 import { UnusableObject } from '../../store/objects/unusable';
 import type { Store } from '../../store/store';
+import { steadyNow } from '../../system/moment';
 import { sleep } from '../../system/sleep';
 import type { Claim } from './place';
 
 /** A reservation counts for so long after it was renewed last, ms: a client that was killed does not keep its place. */
 export const RESERVATION = { lifetime: 60_000, renewal: 15_000 };
+/** How long a run waits for those before it that are on their way to the same member, and between two looks, ms. */
+export const EARLIER = { timeout: 30_000, poll: 500 };
 const MAX_BYTES = 512 * 1024;
 const MAX_RESERVATIONS = 1_000;
 /** Writes against others who write at the same moment. */
@@ -16,6 +19,7 @@ const RETRY_MS = 100;
 const reservation = z.object({
   run: runId,
   slot: count.max(1_000),
+  key: z.string().max(64),
   exclusive: z.boolean(),
   gpus: count.max(1_000),
   priority: z.number().int(),
@@ -23,9 +27,15 @@ const reservation = z.object({
 });
 const document = z.object({ v: z.literal(1), reservations: z.array(reservation).max(MAX_RESERVATIONS) });
 
-/** A run that a command is about to start on the member of a slot. */
-export interface Reservation extends Claim {
+/** A place of a pool. */
+export interface Slot {
   slot: number;
+  /** The tag of the member that is there, or will be: it has another launch spec if it is not the key of this slot. */
+  key: string;
+}
+
+/** A run that a command is about to start on the member of a slot. */
+export interface Reservation extends Claim, Slot {
   /** When it was renewed last, by S3's clock, ms since the epoch. */
   at: number;
 }
@@ -66,9 +76,9 @@ export class PoolReservations {
   }
 
   /** Adds the reservation of a run to what was read. @returns null if another client has written in between. */
-  async add(claim: Claim, slot: number, { all, etag }: ReadReservations): Promise<HeldReservation | null> {
+  async add(claim: Claim, { slot, key }: Slot, { all, etag }: ReadReservations): Promise<HeldReservation | null> {
     const { run, exclusive, gpus, priority } = claim;
-    const own: Reservation = { run, slot, exclusive, gpus, priority, at: await this.now() };
+    const own: Reservation = { run, slot, key, exclusive, gpus, priority, at: await this.now() };
     const others = all.filter((each) => each.run !== run);
     return (await this.write([...others, own], etag)) ? new HeldReservation(this, own, this.now) : null;
   }
@@ -99,6 +109,19 @@ export class HeldReservation {
     }, RESERVATION.renewal).unref();
   }
 
+  /**
+   * Waits while runs that come before it are on their way to the same member, so that they are before it in the queue
+   * there. Not for long: their commands may have trouble.
+   */
+  async waitForEarlier(signal: AbortSignal): Promise<void> {
+    const { slot, key } = this.own;
+    const isEarlier = (each: Reservation) => each.slot === slot && each.key === key && precedes(each, this.own);
+    for (const until = steadyNow() + EARLIER.timeout; steadyNow() < until; await sleep(EARLIER.poll, signal)) {
+      const { all } = await this.reservations.read(signal);
+      if (!all.some(isEarlier)) return;
+    }
+  }
+
   private async renew(): Promise<void> {
     const at = await this.now();
     await this.reservations.update((all) => [...this.without(all), { ...this.own, at }]);
@@ -114,6 +137,11 @@ export class HeldReservation {
   private without(all: Reservation[]): Reservation[] {
     return all.filter(({ run }) => run !== this.own.run);
   }
+}
+
+/** Whether a run comes before another in a queue: the time of its start is in its id. */
+function precedes(one: Claim, other: Claim): boolean {
+  return one.priority > other.priority || (one.priority === other.priority && one.run < other.run);
 }
 
 function parse(bytes: Buffer): Reservation[] {

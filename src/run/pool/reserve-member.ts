@@ -1,26 +1,19 @@
-import type { ActivityReply } from '../../command/plan';
-import { RemoteFailure } from '../../command/remote-failure';
-import type { LaunchSpec, Pool } from '../../config/schema/launch-spec';
-import type { InstanceInfo } from '../../instance/describe/describe-instances';
-import { specHash } from '../../instance/describe/ownership';
-import { machineTypes } from '../../instance/launch/machine-type';
-import { launchKeys, listMembers } from '../../instance/pool/members';
+import type { PoolSpec } from '../../config/schema/launch-spec';
+import { specHash, TAG } from '../../instance/describe/ownership';
+import { launchKeys } from '../../instance/pool/members';
 import { place, type Claim, type Member, type Placement } from '../../instance/pool/place';
-import { PoolReservations, type HeldReservation, type Reservation } from '../../instance/pool/reservations';
-import { requiredTags } from '../../context/required-tags';
+import {
+  PoolReservations,
+  type HeldReservation,
+  type ReadReservations,
+  type Reservation,
+} from '../../instance/pool/reservations';
 import type { RunContext } from '../../context/types';
 import { describeIdleEnd } from './describe-pool';
+import { endLeaving } from './leaving-members';
+import { gpusOfTypes, lookAtMembers, type SeenMembers } from './look-at-members';
 import { Problem } from '../../report/problem';
 import { nxRun } from '../../report/shell-words';
-import { mapConcurrent } from '../../system/side-by-side';
-
-/** Members that are asked at once what runs there. */
-const CONCURRENCY = 8;
-/** A member that has not said it by then is not waited for, ms. */
-const ANSWER_TIMEOUT_MS = 30_000;
-
-/** A launch spec with a pool. */
-export type PoolSpec = LaunchSpec & { pool: Pool };
 
 /** Where a run is to start: the slot of a member, reserved for it until it is released. */
 export interface ReservedMember extends Placement {
@@ -29,114 +22,98 @@ export interface ReservedMember extends Placement {
   taken: number;
 }
 
-/** What EC2 and the members themselves say. */
-interface Seen {
+/** The members with the runs that are there or on their way, and what else counts for the size of the pool. */
+interface View {
   members: Member[];
-  others: InstanceInfo[];
+  seen: SeenMembers;
+  read: ReadReservations;
+  /** Members with another launch spec that EC2 lists, or that another command is about to launch. */
+  others: number;
 }
 
 /**
  * Chooses the member of a pool on which a run starts or waits, and reserves it: commands that choose at the same moment
  * know of each other.
- * @param mayLaunch false: no member is launched for it. @param same runs of the same training, started by a command that was
- * killed: if one is on a member, or on its way there, that member finds it.
- * @throws Problem `POOL_FULL`, `POOL_CLAIM`
  */
-export async function reserveMember(
-  context: RunContext,
-  launchSpec: PoolSpec,
-  claim: Claim,
-  { mayLaunch = true, same, signal }: { mayLaunch?: boolean; same: readonly string[]; signal: AbortSignal },
-): Promise<ReservedMember> {
-  const { aws, store, keys } = context;
-  const owner = await context.owner();
-  const key = launchKeys(keys, owner).reservations(specHash(owner, launchSpec));
-  const reservations = new PoolReservations(store, key, () => aws.now());
-  const gpus = await gpusOfTypes(context, launchSpec, claim, signal);
-  let known: Reservation[] = [];
-  let seen: Seen | undefined;
-  for (;;) {
-    signal.throwIfAborted();
-    const read = await reservations.read(signal);
-    // The run of a reservation that has ended may be on a member by now: all are asked after it was read.
-    const isStale = known.some(({ run }) => !read.all.some((each) => each.run === run));
-    if (!seen || isStale) seen = await look(context, launchSpec, gpus, signal);
-    known = read.all;
-    const members = withReservations(seen.members, known, claim.run, gpus);
-    const limits = { size: mayLaunch ? launchSpec.pool.size : 0, others: seen.others.length };
-    const its = members.find(({ loads }) => loads.some(({ run }) => same.includes(run)));
-    const placement: Placement | null = its
-      ? { how: 'room', slot: its.slot, before: 0 }
-      : place(members, claim, limits);
-    if (!placement) throw poolFull(context, launchSpec, members, seen.others);
-    const reservation = await reservations.add(claim, placement.slot, read);
-    const taken = members.length + seen.others.length + (placement.how === 'launch' ? 1 : 0);
-    if (reservation) return { ...placement, reservation, taken };
+export class PoolChoice {
+  private known: Reservation[] = [];
+  private seen: SeenMembers | undefined;
+  private gpus: Map<string, number> | undefined;
+  private said = '';
+
+  constructor(
+    private readonly context: RunContext,
+    private readonly launchSpec: PoolSpec,
+    private readonly claim: Claim,
+    private readonly signal: AbortSignal,
+  ) {}
+
+  /**
+   * @param mayLaunch false: no member is launched for it. @param same runs of the same training, started by a command that
+   * was killed: if one is on a member, or on its way there, that member finds it.
+   * @throws Problem `POOL_FULL`, `POOL_CLAIM`
+   */
+  async reserve({ mayLaunch = true, same }: { mayLaunch?: boolean; same: readonly string[] }): Promise<ReservedMember> {
+    const { claim, launchSpec, context, signal } = this;
+    for (;;) {
+      const view = await this.look();
+      const { members, seen, others } = view;
+      const size = mayLaunch ? launchSpec.pool.size : 0;
+      const its = members.find(({ loads }) => loads.some(({ run }) => same.includes(run)));
+      const placement: Placement | null = its
+        ? { how: 'room', slot: its.slot, before: 0 }
+        : place(members, claim, { size, others });
+      const leaving = members.filter(({ state }) => state === 'leaving').map(({ slot }) => seen.ids.get(slot)!);
+      const isShort = mayLaunch && leaving.length > 0 && (placement === null || placement.how === 'queue');
+      if (isShort) this.sayLeaving(leaving);
+      if (isShort && (await endLeaving(context, leaving, { wait: placement === null, signal }))) {
+        this.seen = undefined;
+        continue;
+      }
+      if (!placement) throw poolFull(context, launchSpec, view);
+      const reserved = await this.add(placement, view);
+      if (reserved) return reserved;
+    }
   }
-}
 
-/** How many GPUs the types of the launch spec have, by name. A run that reserves none needs not know. */
-async function gpusOfTypes(
-  { aws }: RunContext,
-  { types, pool }: PoolSpec,
-  claim: Claim,
-  signal: AbortSignal,
-): Promise<Map<string, number>> {
-  if (claim.gpus === 0) return new Map();
-  const found = new Map((await machineTypes(aws, types, signal)).map(({ name, gpus }) => [name, gpus]));
-  if (Math.max(...found.values()) < claim.gpus)
-    throw new Problem(
-      'POOL_CLAIM',
-      `"train.resources" reserves ${claim.gpus} GPUs, and no instance type of the pool ${pool.name} has as many: ${[...found].map(([name, count]) => `${name} has ${count}`).join(', ')}.`,
-      { next: 'Reserve fewer, or choose another type.', settings: ['train.resources', 'instance.type'] },
-    );
-  return found;
-}
+  private sayLeaving(ids: readonly string[]): void {
+    const text = `AWS is about to take ${ids.join(', ')} away, of the pool ${this.launchSpec.pool.name}.`;
+    if (text !== this.said) this.context.printer.line(text);
+    this.said = text;
+  }
 
-/** Looks up the members, and asks those that run what runs there. */
-async function look(
-  context: RunContext,
-  launchSpec: PoolSpec,
-  gpus: ReadonlyMap<string, number>,
-  signal: AbortSignal,
-): Promise<Seen> {
-  const { bySlot, others } = await listMembers(context.aws, launchSpec, await requiredTags(context), signal);
-  const members: Member[] = [];
-  await mapConcurrent(bySlot, CONCURRENCY, async ([slot, instance]) => {
-    members.push(await askMember(context, slot, instance, gpus.get(instance.type) ?? null, signal));
-  });
-  return { members, others };
-}
-
-async function askMember(
-  { aws, at, printer, configuration }: RunContext,
-  slot: number,
-  { id, state, launchedAt }: InstanceInfo,
-  gpus: number | null,
-  signal: AbortSignal,
-): Promise<Member> {
-  const starting: Member = { slot, state: 'starting', gpus, loads: [] };
-  if (state !== 'running') return starting;
-  const options = {
-    comment: 'nx-ec2: pool',
-    executionTimeout: 60,
-    signal: AbortSignal.any([signal, AbortSignal.timeout(ANSWER_TIMEOUT_MS)]),
-  };
-  try {
-    const { queue } = await at(id).remote.send<ActivityReply>(
-      { op: 'activity', watchdog: false, queue: true },
-      options,
-    );
-    return { slot, state: 'running', gpus: queue?.gpus ?? gpus, loads: queue?.tickets ?? [] };
-  } catch (error) {
+  private async look(): Promise<View> {
+    const { context, launchSpec, signal } = this;
     signal.throwIfAborted();
-    // One that has answered is not starting.
-    const isStarting =
-      !(error instanceof RemoteFailure) && (await aws.now()) - launchedAt < configuration.instance.startupTimeout;
-    const why = `${id} does not report what runs on it: ${(error as Error).message}`;
-    if (isStarting) printer.detail(why);
-    else printer.warn(why);
-    return { ...starting, state: isStarting ? 'starting' : 'silent' };
+    this.gpus ??= await gpusOfTypes(context, launchSpec, this.claim, signal);
+    const read = await (await this.reservations()).read(signal);
+    // The run of a reservation that has ended may be on a member by now: all are asked after it was read.
+    const isStale = this.known.some(({ run }) => !read.all.some((each) => each.run === run));
+    if (!this.seen || isStale) this.seen = await lookAtMembers(context, launchSpec, this.gpus, signal);
+    this.known = read.all;
+    const owner = await context.owner();
+    const isOwn = ({ slot, key }: Reservation) => key === specHash(owner, launchSpec, 1, slot);
+    const listed = new Set(this.seen.others.map(({ tags }) => tags[TAG.key]));
+    const coming = new Set(read.all.filter((each) => !isOwn(each) && !listed.has(each.key)).map(({ key }) => key));
+    return {
+      members: withReservations(this.seen.members, read.all.filter(isOwn), this.claim.run, this.gpus),
+      seen: this.seen,
+      read,
+      others: this.seen.others.length + coming.size,
+    };
+  }
+
+  /** @returns null if another command has reserved something in between. */
+  private async add(placement: Placement, { members, others, read }: View): Promise<ReservedMember | null> {
+    const { slot, how } = placement;
+    const key = specHash(await this.context.owner(), this.launchSpec, 1, slot);
+    const reservation = await (await this.reservations()).add(this.claim, { slot, key }, read);
+    return reservation && { ...placement, reservation, taken: members.length + others + (how === 'launch' ? 1 : 0) };
+  }
+
+  private async reservations(): Promise<PoolReservations> {
+    const { aws, store, keys, owner } = this.context;
+    return new PoolReservations(store, launchKeys(keys, await owner()).reservations, () => aws.now());
   }
 }
 
@@ -149,7 +126,7 @@ function withReservations(
 ): Member[] {
   const least = gpus.size ? Math.min(...gpus.values()) : null;
   const bySlot = new Map(members.map((each) => [each.slot, each]));
-  for (const { slot, at: _, ...claim } of reservations) {
+  for (const { slot, key: _key, at: _at, ...claim } of reservations) {
     if (claim.run === run) continue;
     const member = bySlot.get(slot) ?? { slot, state: 'starting', gpus: least, loads: [] };
     const isThere = member.loads.some((each) => each.run === claim.run);
@@ -159,13 +136,10 @@ function withReservations(
   return [...bySlot.values()];
 }
 
-function poolFull(
-  { project }: RunContext,
-  launchSpec: PoolSpec,
-  members: readonly Member[],
-  others: readonly InstanceInfo[],
-): Problem {
+function poolFull({ project }: RunContext, launchSpec: PoolSpec, { members, seen, others: counted }: View): Problem {
   const { pool } = launchSpec;
+  const { others } = seen;
+  const coming = counted - others.length;
   const why = [
     ...(members.length ? [`${members.length} can't take this run: too few GPUs, or no answer`] : []),
     ...(others.length
@@ -173,6 +147,7 @@ function poolFull(
           `${others.length} ${others.length === 1 ? 'was' : 'were'} launched with another launch spec, bucket or prefix (${others.map(({ id, type }) => `${id}, ${type}`).join('; ')})`,
         ]
       : []),
+    ...(coming > 0 ? [`${coming} ${coming === 1 ? 'is' : 'are'} about to be launched with another launch spec`] : []),
   ];
   return new Problem(
     'POOL_FULL',

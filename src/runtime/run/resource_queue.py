@@ -1,5 +1,5 @@
 """The queue for the resources of an instance: tickets by their priority, and those of one priority
-in the order in which runs arrived.
+in the order in which runs arrived: on this instance, or on the one that they waited on before.
 
 A ticket counts as long as its run's supervisor is alive.
 """
@@ -31,12 +31,16 @@ class Ticket:
         self.gpus: int = stored["gpus"]
         self.granted: list[int] | None = stored["granted"]
         self.priority: int = stored.get("priority", 0)
+        self.since: int = stored.get("since", 0)
 
     def is_before(self, other: Ticket) -> bool:
         """Whether it gets its turn before the other one, which waits."""
         if self.granted is not None:
             return True
-        return (-self.priority, self.number) < (-other.priority, other.number)
+        return self._rank() < other._rank()
+
+    def _rank(self) -> tuple[int, int, int]:
+        return (-self.priority, self.since, self.number)
 
     def describe(self) -> ActivityReplyQueueTicketsItem:
         """What others are told of it."""
@@ -55,6 +59,7 @@ class Ticket:
             "gpus": self.gpus,
             "granted": self.granted,
             "priority": self.priority,
+            "since": self.since,
         }
         atomic_files.write_atomically(self.path, json.dumps(stored).encode(), durable=False)
 
@@ -62,8 +67,9 @@ class Ticket:
 class ResourceQueue:
     """The tickets of all runs of an instance, under one lock.
 
-    A ticket is `<root>/queue/<number>-<run>`: {"run", "exclusive", "gpus", "priority", "granted":
-    null | [GPU, …]}. A ticket whose run has no supervisor any more is removed when it is read.
+    A ticket is `<root>/queue/<number>-<run>`: {"run", "exclusive", "gpus", "priority", "since",
+    "granted": null | [GPU, …]}. A ticket whose run has no supervisor any more is removed when it
+    is read.
     """
 
     def __init__(self, root: str, gpus: int) -> None:
@@ -93,11 +99,14 @@ class ResourceQueue:
                 continue
             yield Ticket(path, int(number), stored)
 
-    def join(self, run: str, resources: Resources, priority: int = 0) -> None:
-        """Puts a run behind those of its priority. Its supervisor's lock must be held by now."""
+    def join(self, run: str, resources: Resources, *, priority: int = 0, since: int = 0) -> None:
+        """Puts a run behind those of its priority. Its supervisor's lock must be held by now.
+        `since`: when it was started, ms: of one that has waited on another instance, the start
+        there.
+        """
         number = 1 + max((ticket.number for ticket in self.tickets), default=0)
         path = os.path.join(self.directory, "%012d-%s" % (number, run))
-        stored = {"run": run, "granted": None, "priority": priority}
+        stored = {"run": run, "granted": None, "priority": priority, "since": since}
         Ticket(path, number, {**resources, **stored}).write()
 
     def take(self, run: str) -> list[int] | None:

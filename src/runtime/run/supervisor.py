@@ -30,7 +30,7 @@ from .supervised_run import DISK_FULL, Failed, SupervisedRun
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import pwd
-    from typing import Any
+    from typing import Any, Mapping
 
     from ..sync.tree import Tree
     from ..sync.tree_lock import TreeLock
@@ -73,7 +73,7 @@ def spawn(
     root = os.path.dirname(os.path.dirname(run_dir))
     if not waits_for_previous_node(spec):
         with ResourceQueue(root, record["totalGpus"]) as queue:
-            join(queue, record["id"], spec)
+            join(queue, record, spec)
 
     def supervise() -> None:
         try:
@@ -138,7 +138,7 @@ class Supervisor:
             run.save(state="queued")
             self.nodes.wait_for_previous_turn()
             with ResourceQueue(run.root, run.record["totalGpus"]) as queue:
-                join(queue, run.record["id"], run.spec)
+                join(queue, run.record, run.spec)
         granted, place = self._take_turn()
         if place:
             run.log.say("waits for %s" % ", ".join(place["holders"]))
@@ -211,8 +211,9 @@ def node_group_of(run: SupervisedRun, stops: StopCheck) -> NodeGroup | None:
     return OtherNode(run, stops) if node["rank"] else FirstNode(run, stops)
 
 
-def join(queue: ResourceQueue, run: str, spec: RunSpec) -> None:
-    queue.join(run, spec["resources"], spec.get("priority", 0))
+def join(queue: ResourceQueue, record: Mapping[str, Any], spec: RunSpec) -> None:
+    priority = spec.get("priority", 0)
+    queue.join(record["id"], spec["resources"], priority=priority, since=record["createdAt"])
 
 
 def waits_for_previous_node(spec: RunSpec) -> bool:

@@ -1,5 +1,6 @@
 """The queue for an instance: runs get their turn in order, whichever of them are killed."""
 
+import fcntl
 import os
 import random
 import signal
@@ -11,6 +12,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from runs import Trainings
 
 from nx_ec2_runtime import main
+from nx_ec2_runtime.run.resource_queue import ResourceQueue
 
 EXCLUSIVE = {"exclusive": True, "gpus": 0}
 HOLD = "import os, time\nopen(%r, 'a').write('+%%s\\n' %% os.environ['NX_EC2_RUN_ID'])\ntime.sleep(%s)\nopen(%r, 'a').write('-%%s\\n' %% os.environ['NX_EC2_RUN_ID'])\n"
@@ -62,6 +64,31 @@ class ResourceQueueTest(Trainings):
             self.assertEqual(state["outcome"], "lost" if number in killed else "succeeded", number)
         right = [run["id"] for number, run in enumerate(runs) if number not in killed]
         self.assertEqual(self.turns(), [(sign, run) for run in right for sign in "+-"])
+
+    def test_a_run_that_waited_on_another_instance_comes_before_those_started_later(self):
+        names = ["20260101-00000%d-p-abcdef" % n for n in range(4)]
+        locks = []
+        for name in names:
+            os.makedirs(os.path.join(self.root, "runs", name), exist_ok=True)
+            path = os.path.join(self.root, "runs", name, "lock")
+            locks.append(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            fcntl.flock(locks[-1], fcntl.LOCK_EX)
+            self.addCleanup(os.close, locks[-1])
+        holder, late, moved, urgent = names
+        with ResourceQueue(self.root, 0) as queue:
+            queue.join(holder, EXCLUSIVE, since=500)
+        with ResourceQueue(self.root, 0) as queue:
+            self.assertEqual(queue.take(holder), [])
+            queue.join(late, EXCLUSIVE, since=600)
+        with ResourceQueue(self.root, 0) as queue:
+            # Started before the one that has its turn, which keeps it.
+            queue.join(moved, EXCLUSIVE, since=400)
+        with ResourceQueue(self.root, 0) as queue:
+            queue.join(urgent, EXCLUSIVE, priority=1, since=700)
+        with ResourceQueue(self.root, 0) as queue:
+            before = {name: queue.place(name)["before"] for name in names[1:]}
+            self.assertEqual(before, {urgent: 1, moved: 2, late: 3})
+            self.assertEqual([queue.take(name) for name in names], [[], None, None, None])
 
     def test_waiting_runs_get_their_turn_by_priority_and_then_as_they_came(self):
         gate = os.path.join(self.root, "gate")
