@@ -6,7 +6,7 @@ import { testWithPackages } from './python-with-packages.mjs';
 testWithPackages({
   name: 'ray',
   variable: 'NX_EC2_RAY_PYTHON',
-  module: 'ray',
+  module: 'ray.tune',
   pattern: 'real_ray*.py',
-  installs: [['ray[default,client]']],
+  installs: [['ray[default,client,tune]']],
 });

@@ -4,7 +4,6 @@ supervisors with addresses of loopback. The Python that NX_EC2_RAY_PYTHON names 
 
 import glob
 import os
-import re
 import shutil
 import signal
 import sys
@@ -101,6 +100,17 @@ class RayNodes(Nodes):
 
     def of_run(self, *marks):
         return processes.marked("NX_EC2_RUN_ID=" + self.run_id, *marks)
+
+    def kill_node(self, rank):
+        """All processes of a node at once, and its disk: as an instance that is terminated without
+        notice.
+        """
+        mark = "NX_EC2_LOCAL_INSTANCE=" + self.instance(rank)
+        state = self.state(rank)
+        for pid in [state["supervisor"], *self.reporters(self.run_dir(rank)), *self.of_run(mark)]:
+            processes.send(pid, signal.SIGKILL)
+        # Else the next look at its state would record there that the run is lost.
+        os.rename(os.path.join(self.top, "node-%d" % rank), os.path.join(self.top, "gone"))
 
     def assert_nothing_left(self):
         self.assertEqual([], self.of_run(), self.told())
@@ -244,53 +254,13 @@ class RealRay(RayNodes):
         return [pid for pid in self.of_run(mark) if arguments(pid)[0].endswith("/raylet")]
 
 
-class ExampleNodes(RayNodes):
-    """examples/digits-ray on two nodes."""
-
-    def launch_example(self, **more):
-        root = os.path.abspath(__file__)
-        for _ in range(4):
-            root = os.path.dirname(root)
-        example = os.path.join(root, "examples", "digits-ray", "search.py")
-        # Ray imports from the current directory first, which has a train.py of its own here.
-        run = (
-            "example = %r\n"
-            "os.chdir(os.path.dirname(example))\n"
-            "os.execv(sys.executable, [sys.executable, example, *sys.argv[1:]])" % example
-        )
-        self.start_all(2, run, **dict(self.given(), **more))
-
-    def test_it_finds_the_best_rate(self):
-        self.launch_example(args=["--epochs", "1"])
-        states = self.ends(2)
-        self.assertEqual(["succeeded"] * 2, self.outcomes(states), self.told())
-        # Ray decides which node gets how many.
-        found = re.findall(r"trial (\S+) on node [01]  accuracy", self.log(0))
-        self.assertEqual((12, 12), (len(found), len(set(found))), self.told())
-        self.assertRegex(self.log(0), r"best: learning rate \S+  accuracy 0\.9")
-
-    def test_it_saves_what_is_done_when_it_is_stopped(self):
-        self.launch_example(args=["--epochs", "40"])
-        self.wait(lambda: "accuracy" in self.log(0))
-        plan = {"v": 1, "op": "cancel", "run": self.run_id, "gracePeriod": GRACE_S}
-        main.run(plan, os.path.join(self.top, "node-0"))
-        states = self.ends(2)
-        self.assertEqual(["cancelled"] * 2, self.outcomes(states), self.told())
-        self.assertRegex(self.log(0), r"stopped after \d+ of 12 trials")
-        self.assertEqual("trials.json", self.stored(0)["checkpoints"][-1]["unit"])
-        self.assert_nothing_left()
-
-
 class LostNodes(RayNodes):
     """With the time after which a node is lost that users have."""
 
     def lose(self, rank):
         self.launch(2, UNTIL_TOLD)
         self.until_trains()
-        mark = "NX_EC2_LOCAL_INSTANCE=" + self.instance(rank)
-        state = self.state(rank)
-        for pid in [state["supervisor"], *self.reporters(self.run_dir(rank)), *self.of_run(mark)]:
-            processes.send(pid, signal.SIGKILL)
+        self.kill_node(rank)
         [state] = self.ends(2, [1 - rank])
         self.assertEqual("interrupted", state["outcome"], self.told())
         self.assertEqual((rank, "lost"), (state["failedNode"]["rank"], state["failedNode"]["why"]))
