@@ -1,3 +1,5 @@
+import { formatNumber } from '../report/units';
+
 /** A client of the SDK's, as far as it is known here. */
 interface Client {
   middlewareStack?: { add(middleware: (next: Next, context: Context) => Next, where: { step: 'initialize' }): void };
@@ -54,7 +56,7 @@ export class ListPages {
     const lists = Object.values(page).filter((value) => Array.isArray(value));
     const count = lists.reduce((sum, { length }) => sum + length, 0);
     if ((this.entries += count) > MAX_ENTRIES)
-      throw new Error(`The server answered with a list of more than ${MAX_ENTRIES.toLocaleString('en')} entries.`);
+      throw new Error(`The server answered with a list of more than ${formatNumber(MAX_ENTRIES)} entries.`);
     return count > 0;
   }
 }

@@ -6,7 +6,7 @@ import { withOrigins } from '../config/sources/setting-origins';
 import { Problem } from '../report/problem';
 import { Printer } from '../report/printer';
 import { sanitizeForTerminal } from '../report/terminal-text';
-import { formatCount, formatSize } from '../report/units';
+import { formatCount, formatNumber, formatSize } from '../report/units';
 import { MIN_AGE_MS } from '../store/pending-deletes';
 import { Store } from '../store/store';
 import { nxLibrary } from '../system/nx-library';
@@ -117,7 +117,6 @@ function ms(option: string, text: string): number {
 }
 
 function progress(printer: Printer): PruneStoreOptions['onProgress'] {
-  const plain = (amount: number) => Math.round(amount).toLocaleString('en-US');
   let said = Date.now();
   let bar: { what: string; total: number; is: ReturnType<Printer['progress']> } | undefined;
   return (what, done, total) => {
@@ -128,7 +127,7 @@ function progress(printer: Printer): PruneStoreOptions['onProgress'] {
     }
     if (bar?.what !== what || bar.total !== total) {
       bar?.is.end();
-      bar = { what, total, is: printer.progress(LABELS[what], total, plain) };
+      bar = { what, total, is: printer.progress(LABELS[what], total, formatNumber) };
     }
     bar.is.update(done);
     if (done === total) bar.is.end();
@@ -149,7 +148,7 @@ function say(printer: Printer, pruned: Pruned, options: PruneOptions & { prefix:
   const where = `s3://${options.bucket}/${options.prefix}`;
   if (!sum('kept').count && !sum('pending').count && !sum('removed').count)
     return printer.line(`${where} holds no store, or an empty one.`);
-  const cell = ({ count, bytes }: Amount) => (count ? `${count.toLocaleString('en-US')} (${formatSize(bytes)})` : '-');
+  const cell = ({ count, bytes }: Amount) => (count ? `${formatNumber(count)} (${formatSize(bytes)})` : '-');
   const row = (name: string, ...cells: string[]) => printer.line(tableRow(name, cells));
   printer.line(`${where}:`);
   row('', 'reachable', 'pending deletion', options.apply ? 'removed' : 'to be removed');

@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { outputFailure } from './output-stream';
 import { Printer } from './printer';
 import { Screen } from './screen.fixture';
+import { formatCount, formatNumber } from './units';
 
 function stream(isTTY: boolean) {
   const pieces: string[] = [];
@@ -166,6 +167,34 @@ describe('Printer', () => {
     expect(lines).toHaveLength(10);
     expect(lines[4]).toBe('Uploading: 50 MB of 100 MB (50 %), 10 MB/s, 5.0 s left');
     expect(lines.join('')).not.toMatch(/[\r\x1b]/);
+  });
+
+  it.each([
+    ['bytes', undefined],
+    ['runs', (amount: number) => formatCount(amount, 'run')],
+    ['numbers', formatNumber],
+  ])('prints short numbers of %s, however fast it is', (_name, format) => {
+    const amount = String.raw`(\d{1,4}(\.\d{1,2})?|\d{1,3}(,\d{3})+)( [a-zA-Z]+)?`;
+    const left = String.raw`(unknown time|\d{1,2}(\.\d)? s|\d{1,2}[mhd] \d\d[smh])`;
+    const percent = String.raw`\((100|\d?0) %\)`;
+    const line = new RegExp(`^Reading: ${amount} of ${amount} ${percent}, ${amount}/s, ${left} left\n$`);
+    fc.assert(
+      fc.property(fc.nat(1e12), fc.nat(1e12), fc.integer({ min: 5_000, max: 1e9 }), (done, total, now) => {
+        const { pieces, clock, printer: it } = printer();
+        const progress = it.progress('Reading', total, format);
+        clock.now = now;
+        progress.update(done);
+        progress.end();
+        expect(pieces.join('')).toMatch(line);
+      }),
+      {
+        examples: [
+          [1, 1, 5_347],
+          [1, 3, 1e9],
+          [0, 5, 5_000],
+        ],
+      },
+    );
   });
 
   it('draws nothing for what is done within a second', () => {

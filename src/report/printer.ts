@@ -28,6 +28,8 @@ export interface Progress {
 
 /** A plain progress line is due every so many ms, or every 10 %. */
 const PLAIN_INTERVAL_MS = 5_000;
+/** A longer time left is not known: what was done so far says nothing of it. */
+const MAX_LEFT_MS = 10 * 24 * 3600 * 1000;
 /** No progress is drawn for what ends sooner than this, ms. */
 const PROGRESS_DELAY_MS = 1_000;
 
@@ -181,25 +183,23 @@ export class Printer {
       update: (done) => {
         if (this.silenced || this.isAnswered || this.now() - started < PROGRESS_DELAY_MS) return;
         const perSecond = rate(done);
-        const left = perSecond > 0 ? ((total - done) / perSecond) * 1000 : 0;
+        const at = Math.min(done, total);
+        const left = perSecond > 0 ? ((total - at) / perSecond) * 1000 : Infinity;
+        const shown = {
+          size: `${format(done)} of ${format(total)}`,
+          rate: format(perSecond),
+          left: left > MAX_LEFT_MS ? 'unknown time' : formatDuration(left),
+        };
         if (inPlace) {
-          const shown = {
-            size: `${format(done)} of ${format(total)}`,
-            rate: format(perSecond),
-            left: formatDuration(left),
-          };
-          const at = Math.min(done, total);
           if (bar && bar === this.bar) bar.update(at, shown);
           else bar = this.drawBar(label, total, at, shown);
           return;
         }
-        const tenth = Math.floor((done / Math.max(1, total)) * 10);
+        const tenth = Math.floor((at / Math.max(1, total)) * 10);
         if (this.now() - lastLine < PLAIN_INTERVAL_MS && tenth <= lastTenth) return;
         lastLine = this.now();
         lastTenth = tenth;
-        this.line(
-          `${label}: ${format(done)} of ${format(total)} (${tenth * 10} %), ${format(perSecond)}/s, ${formatDuration(left)} left`,
-        );
+        this.line(`${label}: ${shown.size} (${tenth * 10} %), ${shown.rate}/s, ${shown.left} left`);
       },
       end: () => {
         if (bar && bar === this.bar) this.eraseBar();

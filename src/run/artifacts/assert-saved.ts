@@ -1,6 +1,7 @@
 import { Problem } from '../../report/problem';
 import { nxRun } from '../../report/shell-words';
 import { printablePath, sanitizeForTerminal } from '../../report/terminal-text';
+import { formatCount } from '../../report/units';
 import { MAX_EXTRA_FILES, MAX_FILES } from '../record/file-lists';
 import type { RunRecord } from '../record/record';
 import type { OnInstance, SkippedFile } from './artifact-list';
@@ -76,11 +77,11 @@ const UNSAVED_ADVICE: Record<NonNullable<SkippedFile['unsaved']>, string> = {
     'Find out which program writes to the files after the end of the command, for example on another machine with the same network file system.',
   bytes:
     'The smallest files were saved, as far as the limit allows. To save all of the next training, raise "train.maxArtifactSize", or choose fewer files with "train.outputs".',
-  files: `At most ${MAX_FILES.toLocaleString('en')} files come back: the smallest were saved. Have the training pack them into an archive, or choose fewer with "train.outputs".`,
+  files: `At most ${formatCount(MAX_FILES, 'file')} come back: the smallest were saved. Have the training pack them into an archive, or choose fewer with "train.outputs".`,
   link: 'A link to a file that the training user can read is saved as a copy of it; a link to a directory outside the outputs is not. Have the training write into the output, or copy the directory there.',
   name: 'Have the training give its files names that are UTF-8 and shorter than 4,096 bytes.',
   unreadable: 'Have the training write files that its own user can read, in directories less than 200 deep.',
 };
 
 /** How to have extra files saved that were over a limit. */
-export const EXTRA_ADVICE = `To save more, raise "train.extraLimit" (at most ${MAX_EXTRA_FILES.toLocaleString('en')} files are saved).`;
+export const EXTRA_ADVICE = `To save more, raise "train.extraLimit" (at most ${formatCount(MAX_EXTRA_FILES, 'file')} are saved).`;
