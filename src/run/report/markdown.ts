@@ -20,9 +20,12 @@ export function markdownReport(runs: readonly ReportedRun[], difference: RunDiff
     ),
   ];
   const names = metricNames(runs);
+  const troubles = runs.flatMap(({ record, metrics: { trouble } }) =>
+    trouble ? [`${codeSpan(record.id)}: ${codeSpan(trouble)}`] : [],
+  );
+  if (names.length || troubles.length) sections.push('### Metrics', ...troubles);
   if (names.length)
     sections.push(
-      '### Metrics',
       table(
         ['', ...ids],
         names

@@ -64,7 +64,8 @@ export async function readMetrics(store: Store, keys: StoreKeys, record: RunReco
       else for (const line of lines) if (!take(found, line)) troubles.add('a part of the metrics is not readable');
     }
   }
-  if (found.training.size >= MAX_NAMES) troubles.add(`only ${MAX_NAMES} metrics are shown`);
+  if (Math.max(found.training.size, found.machine.size) >= MAX_NAMES)
+    troubles.add(`only ${MAX_NAMES} metrics are shown`);
   found.trouble = [...troubles].join('; ') || null;
   return found;
 }

@@ -126,6 +126,17 @@ describe('runs as Markdown', () => {
       '| `a\\|b` | 1 B |\n',
     );
   });
+
+  it('say what is missing of metrics, as the page does, also where none is left', () => {
+    const run = runWith('a part is missing');
+    const none = { ...run, metrics: { ...run.metrics, training: new Map() } };
+    for (const runs of [[run], [none], [runWith('x'), none]]) {
+      expect(markdownReport(runs, null)).toContain(`### Metrics\n\n`);
+      expect(markdownReport(runs, null)).toContain(`\`${RUN}\`: \`a part is missing\`\n`);
+      expect(htmlReport(runs, null)).toContain(`<p>${RUN}: a part is missing.</p>`);
+    }
+    expect(markdownReport([{ ...none, metrics: { ...none.metrics, trouble: null } }], null)).not.toContain('Metrics');
+  });
 });
 
 describe('a series', () => {
