@@ -1,16 +1,14 @@
-import { dirname, join, resolve } from 'node:path';
-import { Problem } from '../report/problem';
+import { resolve } from 'node:path';
 import { Printer } from '../report/printer';
 import { sanitizeForTerminal, printablePath } from '../report/terminal-text';
 import { formatCount, formatSize } from '../report/units';
 import { Snapshot, type Entry } from '../snapshot/snapshot';
 import { readSnapshot, type StoredSnapshot } from '../sync/manifest/read-snapshot';
 import { restoreSnapshot } from '../sync/restore/checkout-snapshot';
-import { visibleDirectories, visibleToTools, workspaceAbove } from '../workspace/git/ignored';
 import { bareRepositoryFiles, toolFile } from '../workspace/tool-files';
+import { assertHidden, besideWorkspace } from './checkout-directory';
 import { withRun, type WhereOptions } from './named-run';
 import { reportOutcome } from './outcome';
-import { shellWord } from '../report/shell-words';
 
 export interface CheckoutOptions extends WhereOptions {
   output?: string;
@@ -22,8 +20,9 @@ export interface CheckoutOptions extends WhereOptions {
 export function checkout(run: string, options: CheckoutOptions, printer = new Printer(options)): Promise<void> {
   return reportOutcome(printer, () =>
     withRun(run, options, async ({ store, keys, record }) => {
-      const directory = resolve(options.output ?? defaultDirectory(record.id));
-      assertNotWorkspace(directory, record.id);
+      const directory =
+        options.output === undefined ? besideWorkspace(process.cwd(), record.id) : resolve(options.output);
+      assertHidden(directory, record.id);
       const { stored, heldBack } = withoutControl(await readSnapshot(store, keys, record.snapshot));
       if (heldBack.length > 0)
         printer.warn(
@@ -51,26 +50,6 @@ export function checkout(run: string, options: CheckoutOptions, printer = new Pr
       printer.detail(`Snapshot ${record.snapshot}, verified.`);
       return { run: record.id, snapshot: record.snapshot, directory, entries, bytes, heldBack };
     }),
-  );
-}
-
-/** Beside the workspace: within it, another copy of its projects would break its project graph. */
-function defaultDirectory(run: string): string {
-  const workspace = workspaceAbove(process.cwd());
-  return workspace === null ? run : join(dirname(workspace), run);
-}
-
-/** @throws Problem where Nx would take the files for the workspace's own. */
-function assertNotWorkspace(directory: string, run: string): void {
-  const workspace = workspaceAbove(directory);
-  if (workspace === null) return;
-  if (visibleToTools(directory, ['project.json']).size === 0 && visibleDirectories(directory, ['']).size === 0) return;
-  throw new Problem(
-    'CHECKOUT_IN_WORKSPACE',
-    `${sanitizeForTerminal(directory)} is inside the workspace ${workspace}: Nx, git and other tools would act on the code of the run.`,
-    {
-      next: `Name the directory in .gitignore, or choose another one: --output=${shellWord(join(dirname(workspace), run))}`,
-    },
   );
 }
 

@@ -109,7 +109,10 @@ withConnection(
     .command('checkout')
     .description('write the exact code of a run into a directory of its own')
     .argument('<run>', 'id of the run')
-    .option('--output <directory>', 'new or empty directory. Default: named after the run, beside the workspace')
+    .option(
+      '--output <directory>',
+      'new or empty directory. Default: named after the run, beside the workspace and its git repository',
+    )
     .option('--project <name>', RUN_PROJECT)
     .option('--verbose', 'print details'),
   WHERE_CONFIGURED,

@@ -1,6 +1,15 @@
 import { execFileSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
@@ -224,6 +233,18 @@ describe('nx-ec2 runs diff and runs checkout', () => {
     expect(JSON.parse(out)).toMatchObject({ heldBack: ['model/.git/config', 'model/bare.git/HEAD'] });
     expect(existsSync(join(inside, 'model/.git'))).toBe(false);
     expect(existsSync(join(inside, 'model/.gitignore'))).toBe(true);
+  });
+
+  it('writes beside the repository by default', async () => {
+    const workspace = join(home, 'nest/ws');
+    mkdirSync(workspace, { recursive: true });
+    writeFileSync(join(workspace, 'nx.json'), '{}');
+    execFileSync('git', ['-C', join(home, 'nest'), 'init', '-q']);
+    const cwd = jest.spyOn(process, 'cwd').mockReturnValue(workspace);
+    const { out, error } = await printed((printer) => checkout(before.id, where(), printer), true);
+    cwd.mockRestore();
+    expect(error).toBeNull();
+    expect(JSON.parse(out)).toMatchObject({ directory: join(realpathSync(home), before.id) });
   });
 
   it('names the run or file that it does not find', async () => {

@@ -17,7 +17,8 @@ const CLIENT_CODES = {
   BUCKET_REGION: 'The bucket is in another region than the one that is configured.',
   CAPACITY_RESERVATION: "The capacity reservation does not exist, or can't be used for the launch.",
   CA_BUNDLE: "A file of certificate authorities can't be read.",
-  CHECKOUT_IN_WORKSPACE: 'The code of a run would be written into a workspace, where tools would act on it.',
+  CHECKOUT_IN_WORKSPACE:
+    'The code of a run would be written into a workspace or a git repository, where tools would act on it.',
   CLEAN: '`instances clean` could not clean up all expired resources.',
   COLLECT_FAILED: 'The run has ended, and not all of its artifacts could be saved; the message says where they are.',
   COMMAND_CANCELLED: 'The SSM command was cancelled.',

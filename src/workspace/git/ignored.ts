@@ -14,7 +14,7 @@ export function visibleToTools(directory: string, paths: readonly string[]): Set
   if (paths.length === 0) return new Set();
   const base = nearestDirectory(directory);
   const workspace = workspaceAbove(base);
-  const top = runGit(base, ['rev-parse', '--show-toplevel'])?.replace(/\n$/, '') ?? null;
+  const top = workTreeAbove(base);
   if (top === null) return new Set(workspace === null ? [] : paths);
   if (workspace !== null && hasReincluding(workspace, directory, paths)) return new Set(paths);
   const below = relative(base, directory).split(sep).join('/');
@@ -70,6 +70,17 @@ export function workspaceAbove(directory: string): string | null {
     if (existsSync(join(at, 'nx.json'))) return at;
     if (at === dirname(at)) return null;
   }
+}
+
+/**
+ * The working tree of git that a directory lies in, without links; null where it lies in none: in no repository, or
+ * beside the working trees of a bare one.
+ * @throws Problem `GIT_FAILED`
+ */
+export function workTreeAbove(directory: string): string | null {
+  const base = nearestDirectory(directory);
+  if (runGit(base, ['rev-parse', '--is-bare-repository'])?.trim() !== 'false') return null;
+  return runGit(base, ['rev-parse', '--show-toplevel'])?.replace(/\n$/, '') ?? null;
 }
 
 /** Whether a .nxignore on the way to a path has a pattern that brings back what a .gitignore ignores. */
