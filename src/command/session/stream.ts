@@ -39,7 +39,7 @@ export interface StreamOptions extends SessionRequest {
   onError(data: Buffer): void;
   /** The version of the agent, before anything else; undefined where it says none that is one. */
   onAgent?(version: string | undefined): void;
-  /** A number that the agent sends instead of output: see PortFlag. */
+  /** A number that the agent sends instead of output: in a port session, whether a connection could be made or is closed. */
   onFlag?(flag: number): void;
   /** Ends the session; `ended` rejects with its reason. */
   signal?: AbortSignal;

@@ -23,6 +23,8 @@ describe('the ports of --port', () => {
 
   it('name a local port once', () => {
     expect(() => parsePorts(['1:7', '2:7'])).toThrow(/the local port 7 is named twice/);
+    expect(() => parsePorts(['1', '2', '1'])).toThrow('--port: 1 is named twice.');
+    expect(parsePorts(['1', '1:7'])).toHaveLength(2);
     expect(() => parsePorts(undefined)).toThrow(/No port is given/);
   });
 });

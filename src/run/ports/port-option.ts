@@ -19,9 +19,15 @@ export function parsePorts(option: unknown): PortPair[] {
   if (!values.length)
     throw new Problem('OPTION_MISSING', 'No port is given.', { next: 'Write: --port=6006, or --port=6006:7006' });
   const pairs = values.map(parsePort);
-  for (const [at, { local }] of pairs.entries())
-    if (local !== undefined && pairs.findIndex((other) => other.local === local) !== at)
+  for (const [at, { remote, local }] of pairs.entries()) {
+    const before = pairs.slice(0, at);
+    if (local !== undefined && before.some((other) => other.local === local))
       throw new Problem('OPTION_INVALID', `--port: the local port ${local} is named twice.`);
+    if (before.some((other) => other.remote === remote && other.local === local))
+      throw new Problem('OPTION_INVALID', `--port: ${remote} is named twice.`, {
+        next: `Name it once, or give each a port of this machine: --port=${remote}:7006`,
+      });
+  }
   return pairs;
 }
 

@@ -40,11 +40,12 @@ export async function followWithRecovery(
     const since = steadyNow();
     const { printer } = context;
     const at = new Date(ended.endedAt ?? since).toTimeString().slice(0, 8);
-    const what = endedToGrow(ended)
+    const grows = endedToGrow(ended);
+    const what = grows
       ? `attempt ${ended.attempt} has ended for one on more nodes`
       : `the spot instance ${interruptedInstance(ended)} was taken away${ended.outcome === 'lost' ? ' without notice' : ''}`;
     printer.line(
-      `${at}: ${what}; ${describeSaved(ended)}. Resuming ${ended.id}${ended.nodes.length > 1 ? '' : ' on another instance'}.`,
+      `${at}: ${what}; ${describeSaved(ended)}. Resuming ${ended.id}${grows || ended.nodes.length > 1 ? '' : ' on another instance'}.`,
     );
     try {
       started = await recovery.continueRun(ended, {

@@ -71,7 +71,7 @@ export class NodeGrowth {
         signal.throwIfAborted();
         if (!(error instanceof Problem)) throw error;
         if (error.code !== 'NO_CAPACITY') failures++;
-        this.sayOnce(error.code, `${run.id} gets no more nodes yet, which is tried again: ${error.message}`);
+        this.sayOnce(error.code, `${run.id} gets no more nodes yet, which is tried again: ${error.what}`);
       }
       await sleep(pause, signal);
       pause = Math.min(2 * pause, GROW.maxRetry);
