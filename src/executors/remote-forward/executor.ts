@@ -18,7 +18,7 @@ export default function remoteForward(
     const place = await findPlace(configuration, project, context.root, printer, options);
     try {
       const why = await forwardPorts(place, pairs, signal, ([first]) => {
-        if (options.open) openBrowser(`http://localhost:${first}`, (error) => printer.warn(`No browser: ${error}`));
+        if (options.open) openBrowser(`http://127.0.0.1:${first}`, (error) => printer.warn(`No browser: ${error}`));
       });
       printer.line(`${why} The ports are closed.`);
       return { ports: pairs.map(({ remote }) => remote) };

@@ -71,7 +71,7 @@ describe('forwarded ports', () => {
     const says = (words: RegExp) => until(() => said.some((line) => words.test(line)), { what: () => said.join('\n') });
     const local = async () => {
       await says(/^http/);
-      return Number(/localhost:(\d+)/.exec(said.filter((line) => line.startsWith('http')).at(-1)!)![1]);
+      return Number(/127\.0\.0\.1:(\d+)/.exec(said.filter((line) => line.startsWith('http')).at(-1)!)![1]);
     };
     return { done, says, local };
   };
@@ -97,7 +97,7 @@ describe('forwarded ports', () => {
     const port = await serve(pipeline.context.instance, 'box');
     const { done, local } = forward(String(port));
     const own = await local();
-    expect(said).toContain(`http://localhost:${own} -> ${pipeline.context.instance} port ${port}`);
+    expect(said).toContain(`http://127.0.0.1:${own} -> ${pipeline.context.instance} port ${port}`);
     expect(await Promise.all([ask(own), ask(own)])).toEqual(['box: x', 'box: x']);
     await stop(done);
     expect(await ask(own)).toBe('');

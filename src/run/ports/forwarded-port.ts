@@ -112,7 +112,7 @@ export class ForwardedPort {
 
   private announce(again: boolean): void {
     this.context.printer.line(
-      `http://localhost:${this.local} -> ${this.instance} port ${this.remote}${again ? ', again' : ''}`,
+      `http://127.0.0.1:${this.local} -> ${this.instance} port ${this.remote}${again ? ', again' : ''}`,
     );
   }
 

@@ -2,7 +2,7 @@ import { sanitize } from '../../report/terminal-text';
 
 /**
  * A text in Markdown that nothing of it is read as: a code span, which also holds no mention, link or reference. A pipe
- * would end the cell of a table.
+ * would end the cell of a table, also one after a backslash, in some programs.
  */
 export function codeSpan(text: string): string {
   const line = sanitize(text, Infinity).replace(/\s+/g, ' ').trim();
@@ -10,5 +10,5 @@ export function codeSpan(text: string): string {
   const longest = Math.max(0, ...[...line.matchAll(/`+/g)].map(([run]) => run.length));
   const fence = '`'.repeat(longest + 1);
   const pad = longest > 0 ? ' ' : '';
-  return `${fence}${pad}${line.replaceAll('|', '\\|')}${pad}${fence}`;
+  return `${fence}${pad}${line.replace(/\\+(?=\|)/g, '').replaceAll('|', '\\|')}${pad}${fence}`;
 }
