@@ -134,10 +134,11 @@ class ShutdownRules:
         for run in trainings:
             times = [run.settles()]
             # The last run decides, and each of which files are on this instance alone.
-            if run is last or not run.all_saved:
-                times.append(finish["success" if run.succeeded and run.all_saved else "failure"])
-            if run is last and run.awaits_next_attempt:
+            awaits_next = run is last and run.awaits_next_attempt
+            if awaits_next:
                 times.append(NEXT_ATTEMPT_S)
+            if not run.all_saved or (run is last and not awaits_next):
+                times.append(finish["success" if run.succeeded and run.all_saved else "failure"])
             for each in times:
                 if each is None:
                     return False
