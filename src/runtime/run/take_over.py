@@ -5,6 +5,7 @@ docs/reference/formats.md, "Interruption".
 from __future__ import annotations
 
 import os
+import time
 
 from ..disk.trash import Trash
 from ..report.signed_record import SigningKey, version
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 # A run whose record was written within this time, by S3's clock, may still be active, unless its
 # instance is terminated.
 LEASE_S = 60
+# How long it is waited for the reporter of an earlier attempt on this very instance to end.
+REPORTER_END_S = 30
+POLL_S = 0.1
 # The outcomes of an attempt after which another one may resume.
 INTERRUPTED = ("interrupted", "lost")
 
@@ -187,7 +191,12 @@ def clear(run_dir: str) -> None:
     """Removes what a take-over that was killed has left, or an earlier attempt on this very
     instance.
     """
-    if any(held(os.path.join(run_dir, name)) for name in ("lock", "report.lock")):
+    # The reporter lives for a moment after it has written that the attempt has ended.
+    deadline = time.monotonic() + REPORTER_END_S
+    while any(held(os.path.join(run_dir, name)) for name in ("lock", "report.lock")):
+        if time.monotonic() < deadline:
+            time.sleep(POLL_S)
+            continue
         raise Failure("RUN_ACTIVE", "the reporter of this instance still writes the run's record")
     # First the file that says that there is a run.
     try:
