@@ -236,9 +236,9 @@ class LaunchedStart implements Recovery {
       if (!sent && started.run.instance !== instanceContext.instance)
         await this.terminateUnused(planned.id, 'which has run on another instance');
     } catch (error) {
-      const gone = error instanceof Problem && error.code === 'INSTANCE_GONE';
-      if (!sent) await this.terminateUnused(nextAttempt?.id ?? planned.id);
-      else if (!gone)
+      const code = error instanceof Problem ? error.code : '';
+      if (!sent || code === 'NOT_RESUMABLE') await this.terminateUnused(nextAttempt?.id ?? planned.id);
+      else if (code !== 'INSTANCE_GONE')
         printer.warn(
           `${this.broughtUp.join(', ')} ${this.instances.length === 1 ? 'was left running; it shuts itself' : 'were left running; they shut themselves'} down if no training starts there. ${this.endIt}`,
         );

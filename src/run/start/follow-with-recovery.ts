@@ -2,6 +2,7 @@ import type { RunFacts } from '../../command/plan';
 import { Problem } from '../../report/problem';
 import { formatDuration } from '../../report/units';
 import { endedToGrow, interruptedInstance, isResumable } from '../record/interruption';
+import { changedSince } from '../record/cancel-interrupted';
 import type { StartedRun } from './start-run';
 import type { RunRecord } from '../record/record';
 import type { NextAttempt } from './plan-run';
@@ -37,8 +38,14 @@ export async function followWithRecovery(
   for (;;) {
     const ended = await followAttempt(context, started, signal, recovery);
     if (!recovery || !isResumable(ended)) return ended;
-    const since = steadyNow();
     const { printer } = context;
+    const now = await changedSince(context, ended);
+    if (now?.attempt === ended.attempt) return now;
+    if (now) {
+      started = resumedElsewhere(context, now);
+      continue;
+    }
+    const since = steadyNow();
     const at = new Date(ended.endedAt ?? since).toTimeString().slice(0, 8);
     const grows = endedToGrow(ended);
     const what = grows
@@ -54,13 +61,24 @@ export async function followWithRecovery(
         heartbeat: ended.heartbeat,
       });
     } catch (error) {
-      throw signal.aborted ? error : withRetryHint(error, ended.id);
+      if (signal.aborted) throw error;
+      const other = await changedSince(context, ended).catch(() => null);
+      if (!other) throw withRetryHint(error, ended.id);
+      if (other.attempt === ended.attempt) return other;
+      started = resumedElsewhere(context, other);
+      continue;
     }
     onNextAttempt?.(started.run);
     printer.line(
       `Attempt ${started.run.attempt} of ${ended.id} on ${started.run.instance}${describeOthers(started.run)}, ${formatDuration(steadyNow() - since)} later`,
     );
   }
+}
+
+/** An attempt that another command has begun. */
+function resumedElsewhere({ printer }: RunContext, run: RunRecord): StartedRun {
+  printer.line(`Another command has resumed ${run.id}: attempt ${run.attempt}, on ${run.instance}.`);
+  return { run, attached: 'running', settled: Promise.resolve() };
 }
 
 /** Follows one attempt to its end, and has nodes added to it meanwhile. */
