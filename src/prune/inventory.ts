@@ -36,6 +36,7 @@ const NAMES: [Kind, RegExp][] = [
   ['run', /^projects\/([^/]+)\/run\/([^/]+)\/[^]+$/],
   ['key', /^projects\/([^/]+)\/key\/[^/]+$/],
   ['temporary', /^projects\/([^/]+)\/(plan|archive|launch)\/[^/]+$/],
+  ['temporary', /^projects\/([^/]+)\/reservations$/],
   ['temporary', /^projects\/([^/]+)\/(watch|doctor)\/[^/]+\/[^/]+$/],
 ];
 

@@ -171,6 +171,8 @@ describe('prune', () => {
       keys.archive('2'),
       `${keys.doctor('run')}list.json`,
       'team/v2/projects/a%20b%2Fc/watch/session/ack-1',
+      at.keys('pool:gpu').launch('3'),
+      at.keys('pool:gpu').reservations,
       keys.runtime('0'.repeat(64)),
     ];
     const others = [
@@ -185,7 +187,7 @@ describe('prune', () => {
     expect((await pruneNow()).kinds.temporary.removed.count).toBe(0);
     at.age(2);
     const { kinds, unknown } = await pruneNow();
-    expect([kinds.temporary.removed.count, kinds.runtime.removed.count, unknown.count]).toEqual([4, 1, 3]);
+    expect([kinds.temporary.removed.count, kinds.runtime.removed.count, unknown.count]).toEqual([6, 1, 3]);
     const there = await at.there();
     for (const key of temporaries) expect(there).not.toContain(key);
     for (const key of others) expect(there).toContain(key);

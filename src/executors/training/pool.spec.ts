@@ -1,3 +1,4 @@
+import { ListObjectsV2Command, PutObjectCommand } from '@aws-sdk/client-s3';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { TAG } from '../../instance/describe/ownership';
@@ -212,5 +213,44 @@ describe('a pool', () => {
     }
     go('wait');
     await until(() => started('second'));
+  });
+
+  describe('whose reservations are forged', () => {
+    const forge = async (slots: readonly number[]) => {
+      const Prefix = `v2/projects/pool%3A${pool}/reservations`;
+      const { Contents = [] } = await shop.at.s3.send(new ListObjectsV2Command({ Bucket: 'bucket', Prefix }));
+      expect(Contents).toHaveLength(1);
+      const free = { exclusive: false, gpus: 0, priority: -100, at: Date.now() };
+      const reservations = slots.map((slot, n) => ({ run: `20261201-00000${n}-x-aaaaaa`, slot, ...free }));
+      const Body = JSON.stringify({ v: 1, reservations });
+      await shop.at.s3.send(new PutObjectCommand({ Bucket: 'bucket', Key: Contents[0].Key, Body }));
+    };
+
+    it('has not more members than its size, whatever slots they name', async () => {
+      await run('remote-submit', 'a', 'wait');
+      await until(() => started('wait'));
+      for (const project of ['b', 'c', 'd']) {
+        await forge([2, 7, 900]);
+        await run('remote-submit', project, `of ${project}`);
+      }
+      expect(members()).toHaveLength(2);
+      go('wait');
+      await until(() => turns().filter(({ what }) => what === 'end').length === 4);
+    });
+
+    it('has a run wait on a member that exists if EC2 has no capacity for one that they name', async () => {
+      const first = await run('remote-submit', 'a', 'wait');
+      await until(() => started('wait'));
+      shop.at.aws.capacity.add({ type: 't3.micro' });
+      try {
+        await forge([1]);
+        const second = await run('remote-submit', 'b', 'second');
+        expect(second.instance).toBe(first.instance);
+      } finally {
+        shop.at.aws.capacity.clear();
+      }
+      go('wait');
+      await until(() => started('second'));
+    });
   });
 });

@@ -105,7 +105,7 @@ class PoolStart implements Recovery {
       try {
         return await this.startOn(reserved, next);
       } catch (error) {
-        if (reserved.how === 'launch' && isRefusedLaunch(error)) refused = this.reportRefused(error);
+        if (refused === undefined && isRefusedLaunch(error)) refused = this.reportRefused(error);
         else if (!(await this.hasEnded(next))) throw error;
       } finally {
         await reserved.reservation.release();

@@ -49,7 +49,7 @@ export function place(members: readonly Member[], claim: Claim, { size, others }
   const [best] = [...roomy].sort((one, other) => byRoom(one, other, claim));
   if (best) return { how: 'room', slot: best.slot, before: 0 };
   if (members.length + others < size) return { how: 'launch', slot: freeSlot(members), before: 0 };
-  const usable = members.filter((each) => isUsable(each) && (each.gpus === null || each.gpus >= claim.gpus));
+  const usable = members.filter((each) => canTake(each, claim));
   const queues = usable.map((each) => ({ each, before: runsBefore(each, claim) }));
   const [shortest] = queues.sort(
     (one, other) =>
@@ -61,6 +61,11 @@ export function place(members: readonly Member[], claim: Claim, { size, others }
 /** Whether a run may be sent to a member. */
 export function isUsable({ state }: Member): boolean {
   return state === 'running' || state === 'starting';
+}
+
+/** Whether a run can get its turn on a member, at once or later. */
+export function canTake(member: Member, claim: Claim): boolean {
+  return isUsable(member) && (member.gpus === null || member.gpus >= claim.gpus);
 }
 
 /** Whether a run gets its turn at once: it conflicts with none that is there, or that waits there. */

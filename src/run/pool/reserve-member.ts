@@ -1,13 +1,14 @@
 import type { PoolSpec } from '../../config/schema/launch-spec';
 import { specHash, TAG } from '../../instance/describe/ownership';
 import { launchKeys } from '../../instance/pool/members';
-import { place, type Claim, type Member, type Placement } from '../../instance/pool/place';
+import { canTake, place, type Claim, type Member, type Placement } from '../../instance/pool/place';
 import {
   PoolReservations,
   type HeldReservation,
   type ReadReservations,
   type Reservation,
 } from '../../instance/pool/reservations';
+import { withReservations } from '../../instance/pool/with-reservations';
 import type { RunContext } from '../../context/types';
 import { describeIdleEnd } from './describe-pool';
 import { endLeaving } from './leaving-members';
@@ -58,11 +59,12 @@ export class PoolChoice {
     for (;;) {
       const view = await this.look();
       const { members, seen, others } = view;
-      const size = mayLaunch ? launchSpec.pool.size : 0;
-      const its = members.find(({ loads }) => loads.some(({ run }) => same.includes(run)));
+      const its = members.find((each) => canTake(each, claim) && each.loads.some(({ run }) => same.includes(run)));
       const placement: Placement | null = its
         ? { how: 'room', slot: its.slot, before: 0 }
-        : place(members, claim, { size, others });
+        : mayLaunch
+          ? place(members, claim, { size: launchSpec.pool.size, others })
+          : placeOnExisting(seen.members, members, claim);
       const leaving = members.filter(({ state }) => state === 'leaving').map(({ slot }) => seen.ids.get(slot)!);
       const isShort = mayLaunch && leaving.length > 0 && (placement === null || placement.how === 'queue');
       if (isShort) this.sayLeaving(leaving);
@@ -95,12 +97,12 @@ export class PoolChoice {
     const isOwn = ({ slot, key }: Reservation) => key === specHash(owner, launchSpec, 1, slot);
     const listed = new Set(this.seen.others.map(({ tags }) => tags[TAG.key]));
     const coming = new Set(read.all.filter((each) => !isOwn(each) && !listed.has(each.key)).map(({ key }) => key));
-    return {
-      members: withReservations(this.seen.members, read.all.filter(isOwn), this.claim.run, this.gpus),
-      seen: this.seen,
-      read,
-      others: this.seen.others.length + coming.size,
-    };
+    const others = this.seen.others.length + coming.size;
+    const least = this.gpus.size ? Math.min(...this.gpus.values()) : null;
+    const limits = { size: launchSpec.pool.size, others };
+    const options = { run: this.claim.run, gpus: least };
+    const members = withReservations(this.seen.members, read.all.filter(isOwn), limits, options);
+    return { members, seen: this.seen, read, others };
   }
 
   /** @returns null if another command has reserved something in between. */
@@ -117,23 +119,11 @@ export class PoolChoice {
   }
 }
 
-/** The members with the runs that commands are about to start there, and the places for which one is being launched. */
-function withReservations(
-  members: readonly Member[],
-  reservations: readonly Reservation[],
-  run: string,
-  gpus: ReadonlyMap<string, number>,
-): Member[] {
-  const least = gpus.size ? Math.min(...gpus.values()) : null;
-  const bySlot = new Map(members.map((each) => [each.slot, each]));
-  for (const { slot, key: _key, at: _at, ...claim } of reservations) {
-    if (claim.run === run) continue;
-    const member = bySlot.get(slot) ?? { slot, state: 'starting', gpus: least, loads: [] };
-    const isThere = member.loads.some((each) => each.run === claim.run);
-    const loads = isThere ? member.loads : [...member.loads, { ...claim, granted: false }];
-    bySlot.set(slot, { ...member, loads });
-  }
-  return [...bySlot.values()];
+/** On a member that EC2 lists; else on one that another command is launching. */
+function placeOnExisting(listed: readonly Member[], members: readonly Member[], claim: Claim): Placement | null {
+  const limits = { size: 0, others: 0 };
+  const there = members.filter(({ slot }) => listed.some((each) => each.slot === slot));
+  return place(there, claim, limits) ?? place(members, claim, limits);
 }
 
 function poolFull({ project }: RunContext, launchSpec: PoolSpec, { members, seen, others: counted }: View): Problem {
