@@ -227,15 +227,15 @@ describe('a pool', () => {
     };
 
     it('has not more members than its size, whatever slots they name', async () => {
-      await run('remote-submit', 'a', 'wait');
-      await until(() => started('wait'));
-      for (const project of ['b', 'c', 'd']) {
-        await forge([2, 7, 900]);
-        await run('remote-submit', project, `of ${project}`);
+      const running = ['a', 'b'];
+      for (const [n, project] of NAMES.entries()) {
+        if (n > 0) await forge([n + 6, n + 900]);
+        await run('remote-submit', project, `wait ${project}`);
+        if (running.includes(project)) await until(() => started(`wait ${project}`));
       }
       expect(members()).toHaveLength(2);
-      go('wait');
-      await until(() => turns().filter(({ what }) => what === 'end').length === 4);
+      for (const project of NAMES) go(`wait ${project}`);
+      await until(() => turns().filter(({ what }) => what === 'end').length === NAMES.length);
     });
 
     it('has a run wait on a member that exists if EC2 has no capacity for one that they name', async () => {
