@@ -1,4 +1,4 @@
-import { ListObjectsV2Command, PutObjectCommand } from '@aws-sdk/client-s3';
+import { PutObjectCommand } from '@aws-sdk/client-s3';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { TAG } from '../../instance/describe/ownership';
@@ -216,41 +216,42 @@ describe('a pool', () => {
   });
 
   describe('whose reservations are forged', () => {
-    const forge = async (slots: readonly number[]) => {
-      const Prefix = `v2/projects/pool%3A${pool}/reservations`;
-      const { Contents = [] } = await shop.at.s3.send(new ListObjectsV2Command({ Bucket: 'bucket', Prefix }));
-      expect(Contents).toHaveLength(1);
+    /** Runs on members in the first slots, of which some end: their places are then reserved by nobody's command. */
+    const fill = async (size: number, ends: (slot: number) => boolean) => {
+      const ended: { slot: number; key: string }[] = [];
+      for (const [slot, project] of NAMES.slice(0, size).entries()) {
+        const { instance } = await run('remote-submit', project, `wait ${project}`, { instance: { size } });
+        await until(() => started(`wait ${project}`));
+        const member = members().find(({ id }) => id === instance)!;
+        if (!ends(slot)) continue;
+        ended.push({ slot, key: member.tags[TAG.key] });
+        shop.at.aws.instances.change(member, 'terminated');
+      }
       const free = { exclusive: false, gpus: 0, priority: -100, at: Date.now() };
-      const reservations = slots.map((slot, n) => ({ run: `20261201-00000${n}-x-aaaaaa`, slot, ...free }));
+      const reservations = ended.map((each, n) => ({ run: `20261201-00000${n}-x-aaaaaa`, ...each, ...free }));
+      const Key = `v2/projects/pool%3A${pool}/reservations`;
       const Body = JSON.stringify({ v: 1, reservations });
-      await shop.at.s3.send(new PutObjectCommand({ Bucket: 'bucket', Key: Contents[0].Key, Body }));
+      await shop.at.s3.send(new PutObjectCommand({ Bucket: 'bucket', Key, Body }));
     };
 
-    it('has not more members than its size, whatever slots they name', async () => {
-      const running = ['a', 'b'];
-      for (const [n, project] of NAMES.entries()) {
-        if (n > 0) await forge([n + 6, n + 900]);
-        await run('remote-submit', project, `wait ${project}`);
-        if (running.includes(project)) await until(() => started(`wait ${project}`));
-      }
+    it('has no more members than its size, although they name slots of a larger one', async () => {
+      await fill(3, (slot) => slot === 2);
+      const before = members();
+      expect(before).toHaveLength(2);
+      const { instance } = await run('remote-submit', 'd', 'of d');
+      expect(before.map(({ id }) => id)).toContain(instance);
       expect(members()).toHaveLength(2);
-      for (const project of NAMES) go(`wait ${project}`);
-      await until(() => turns().filter(({ what }) => what === 'end').length === NAMES.length);
     });
 
     it('has a run wait on a member that exists if EC2 has no capacity for one that they name', async () => {
-      const first = await run('remote-submit', 'a', 'wait');
-      await until(() => started('wait'));
+      await fill(2, (slot) => slot === 1);
       shop.at.aws.capacity.add({ type: 't3.micro' });
       try {
-        await forge([1]);
-        const second = await run('remote-submit', 'b', 'second');
-        expect(second.instance).toBe(first.instance);
+        const { instance } = await run('remote-submit', 'd', 'of d');
+        expect(instance).toBe(members()[0].id);
       } finally {
         shop.at.aws.capacity.clear();
       }
-      go('wait');
-      await until(() => started('second'));
     });
   });
 });
