@@ -34,6 +34,7 @@ const WRITTEN = [
   'probe',
   'times.json',
   'artifacts.json',
+  'starting.json',
   ...['log', 'metrics', 'part', 'checkpoint'].map((folder) => `${folder}/*`),
 ];
 

@@ -95,6 +95,7 @@ describe('aws-setup', () => {
       'probe',
       'times.json',
       'artifacts.json',
+      'starting.json',
       'log/*',
       'metrics/*',
       'part/*',
