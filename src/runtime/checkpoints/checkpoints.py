@@ -37,10 +37,11 @@ class Checkpoints:
     A checkpoint is a set: the unit that was written last, and of each other family of names the
     newest unit that is whole. What a pointer of the set names is in it too.
 
-    `keep`: so many are named, the newest. `every`: seconds between two at the least, None: as they
-    come. `kept` and `number`: where another instance left off: the record's list, and the last
-    number that was used. `directory` is the training's, of which nothing is changed here, and so is
-    `project`: a `project_checkpoints.Project`, None: it has none.
+    `keep`: so many are named, the newest; of a run on `several` nodes, more of them. `every`:
+    seconds between two at the least, None: as they come. `kept` and `number`: where another
+    instance left off: the record's list, and the last number that was used. `directory` is the
+    training's, of which nothing is changed here, and so is `project`: a
+    `project_checkpoints.Project`, None: it has none.
     """
 
     waiting: float | None
@@ -53,6 +54,7 @@ class Checkpoints:
         parts: Parts | None,
         bucket: Objects | None,
         keep: int,
+        several: bool = False,
         every: float | None,
         attempt: int,
         kept: Sequence[SavedCheckpoint] = (),
@@ -78,6 +80,7 @@ class Checkpoints:
             bucket=bucket,
             project=project,
             keep=keep,
+            several=several,
         )
         # Since when a set waits for units that are being written.
         self.waiting = None

@@ -11,8 +11,9 @@ from .checkpoint_state import forget
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Collection, Mapping, Protocol
+    from typing import Any, Collection, Mapping, Protocol, Sequence
 
+    from ..system.documents import SavedCheckpoint
     from .checkpoint_restore import Entry, Manifest
     from .checkpoint_state import State
     from .part_upload import Parts
@@ -23,10 +24,27 @@ if TYPE_CHECKING:
         def put(self, name: str, data: bytes) -> object: ...
 
 
+# A run on several nodes resumes from a checkpoint that all of them have. Some save and upload later
+# than others, and those that are left go on until a lost node is noticed: so many more are named,
+# those of this time before the newest, and at most so many.
+MORE_OF_NODES, TIME_OF_NODES_MS, MOST_OF_NODES = 2, 10 * 60_000, 100
+
+
+def named(
+    kept: Sequence[SavedCheckpoint], keep: int, *, several: bool
+) -> Sequence[SavedCheckpoint]:
+    """Of the saved checkpoints, the oldest first, those that stay in the record."""
+    if not several:
+        return kept[-keep:]
+    since = kept[-1]["at"] - TIME_OF_NODES_MS
+    count = max(keep + MORE_OF_NODES, sum(each["at"] >= since for each in kept))
+    return kept[-min(count, max(keep, MOST_OF_NODES)) :]
+
+
 class SetUpload:
     """`directory`: the checkpoint directory. `project`: the checkpoints in the project, or None.
-    `keep`: how many checkpoints are named, the newest. `parts` and `bucket` are None where nothing
-    is uploaded.
+    `keep`: how many checkpoints are named, the newest; `several`: of a run on several nodes.
+    `parts` and `bucket` are None where nothing is uploaded.
     """
 
     def __init__(
@@ -38,9 +56,10 @@ class SetUpload:
         bucket: Objects | None,
         project: Project | None,
         keep: int,
+        several: bool,
     ) -> None:
         self.directory, self.state, self.parts, self.bucket = directory, state, parts, bucket
-        self.project, self.keep = project, keep
+        self.project, self.keep, self.several = project, keep, several
         # label -> (signature, the entries of its files): what need not be read again
         self.sent: dict[str, tuple[str, list[Entry]]] = {}
 
@@ -108,7 +127,7 @@ class SetUpload:
             self.state[name].update(pending.get(name, {}))
         self.state.save(
             pending=None,
-            kept=(self.state["kept"] + [entry])[-self.keep :],
+            kept=named(self.state["kept"] + [entry], self.keep, several=self.several),
             last=last_set(manifest, own=True),
             at=manifest["at"],
             order=list(pending["order"]),

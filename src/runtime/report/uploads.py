@@ -164,6 +164,7 @@ class Saver:
                 parts=self.parts,
                 bucket=self.bucket,
                 keep=policy["keep"],
+                several=bool(self.spec.get("node")),
                 every=policy["every"],
                 attempt=attempt,
                 account=self.account,

@@ -15,6 +15,7 @@ from directory_store import Store
 from runs import part
 
 from nx_ec2_runtime.checkpoints.checkpoint_source import restore_from
+from nx_ec2_runtime.checkpoints.set_upload import MOST_OF_NODES, named
 from nx_ec2_runtime.checkpoints.whole_checkpoint import combined
 from nx_ec2_runtime.report.node_records import node_bucket
 from nx_ec2_runtime.report.signed_record import SigningKey
@@ -55,9 +56,45 @@ def manifest(unit, *files, names=None):
     }
 
 
+def saved_each(seconds, until, keep):
+    """What the record of a node names that saves at each of these steps, until a time."""
+    kept = []
+    for at in range(0, until + 1, seconds):
+        entry = dict(saved(len(kept) + 1, "step-%d" % at), at=at * 1000)
+        kept = list(named(kept + [entry], keep, several=True))
+    return kept
+
+
 def chosen_units(*kept, nodes=None):
     found = choose(kept, nodes or {})
     return found and [each and (each["n"], each["unit"]) for each in found]
+
+
+class NamedTest(unittest.TestCase):
+    def test_a_record_names_the_newest(self):
+        kept = [saved(n, "step-%d" % n) for n in range(1, 10)]
+        self.assertEqual(kept[-3:], named(kept, 3, several=False))
+
+    def test_nodes_that_go_on_until_a_loss_is_noticed_name_what_the_lost_one_has(self):
+        for seconds in (1, 5, 60, 1200):
+            for keep in (1, 3):
+                lost = saved_each(seconds, 1200, keep)
+                others = saved_each(seconds, 1200 + 80, keep)
+                with self.subTest(seconds=seconds, keep=keep):
+                    last = lost[-1]["unit"]
+                    found = choose([others, lost, others], {})
+                    self.assertEqual([last] * 3, [each["unit"] for each in found])
+
+    def test_a_node_that_uploads_later_than_another_has_one_in_common_with_it(self):
+        for keep in (1, 2, 3):
+            early, late = saved_each(3600, 4 * 3600, keep), saved_each(3600, 2 * 3600, keep)
+            for nodes in ([early, late], [late, early]):
+                self.assertEqual("step-7200", choose(nodes, {})[0]["unit"])
+
+    def test_a_record_names_no_more_than_a_limit_unless_more_are_to_be_kept(self):
+        kept = [dict(saved(n, "step-%d" % n), at=n) for n in range(1, 1001)]
+        self.assertEqual(MOST_OF_NODES, len(named(kept, 3, several=True)))
+        self.assertEqual(500, len(named(kept, 500, several=True)))
 
 
 class ChooseTest(unittest.TestCase):
