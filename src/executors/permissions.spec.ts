@@ -171,7 +171,7 @@ describe('the table of permissions', () => {
         const forwarding = shop
           .run('remote-forward', { port: '6006', ...options })
           .catch(({ message }: Error) => message);
-        await shop.says(/http:\/\/localhost:\d+ -> i-/);
+        await shop.says(/http:\/\/127\.0\.0\.1:\d+ -> i-/);
         process.emit('SIGINT');
         expect(await forwarding).toContain('DETACHED');
       });
