@@ -90,7 +90,7 @@ describe.each([
    * Kills one launch each before and after each of its requests.
    * @param before what is done first. @param beside another process continues the same launch. @param after what is done at once when it has been killed.
    * @param third only of every third request, this one first, one before it and the next one after it, and so on: what
-   * differs from the first test is not the request.
+   * differs from the first test is not the request. @param both before and after each of these.
    * @returns the callers.
    */
   async function killed(
@@ -100,11 +100,13 @@ describe.each([
       beside = false,
       after,
       third,
+      both = third === undefined,
     }: {
       before?: (caller: Caller) => Promise<void>;
       beside?: boolean;
       after?: (caller: Caller) => Promise<void>;
       third?: number;
+      both?: boolean;
     } = {},
   ): Promise<Caller[]> {
     const whole = new MortalAws(Infinity, 'after');
@@ -116,7 +118,7 @@ describe.each([
       .filter((n) => third === undefined || n % 3 === third)
       .flatMap((n) =>
         (['before', 'after'] as const)
-          .filter((when) => third === undefined || (when === 'after') === n % 2 > 0)
+          .filter((when) => both || (when === 'after') === n % 2 > 0)
           .map((when) => new Caller(owner(), new MortalAws(n + 1, when))),
       );
     await Promise.all(
@@ -178,7 +180,7 @@ describe.each([
   });
 
   it('finds what was launched if there is no capacity at the second start, or launches none', async () => {
-    const callers = await killed({}, { third: 1 });
+    const callers = await killed({}, { third: 1, both: true });
     at.aws.capacity.add({});
     const refused = await Promise.all(
       callers.map(async (caller) => {
