@@ -13,7 +13,7 @@ import { byRank } from '../../run/start/ranks';
 import { startRun, type StartedRun } from '../../run/start/start-run';
 import { findEnded, terminateUnused, launchForRun, waitForShutdown } from '../../run/start/run-instance';
 import { readRecord, type RunRecord } from '../../run/record/record';
-import type { Recovery } from '../../run/start/follow-with-recovery';
+import { resumeOrFollow, type Recovery } from '../../run/start/follow-with-recovery';
 import { scanProject, type Scanned } from '../../project/scan-project';
 import { createRunContext, createInstanceContext } from '../../context/context';
 import { assertVolume } from '../../project/assert-ready';
@@ -61,12 +61,13 @@ export async function startOnLaunchedInstance(
       return await then(runs, found, made);
     }
     const { interrupted } = same ?? {};
-    const started = interrupted
-      ? await start.continueRun(interrupted, {
-          id: interrupted.id,
-          attempt: interrupted.attempt + 1,
-          heartbeat: interrupted.heartbeat,
-        })
+    const next = interrupted && {
+      id: interrupted.id,
+      attempt: interrupted.attempt + 1,
+      heartbeat: interrupted.heartbeat,
+    };
+    const started = next
+      ? await resumeOrFollow(runs, interrupted, target.signal, () => start.continueRun(interrupted, next))
       : await start.begin();
     return await then(runs, started, made);
   } finally {

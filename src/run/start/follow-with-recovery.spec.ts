@@ -9,7 +9,7 @@ import { cancelRun } from '../stop/cancel';
 import { assertSucceeded } from '../status/outcome';
 import { Pipeline, startPipeline } from '../pipeline.fixture';
 import { readRecord, type RunRecord } from '../record/record';
-import { followWithRecovery } from './follow-with-recovery';
+import { followWithRecovery, resumeOrFollow } from './follow-with-recovery';
 import { SEGMENT_BYTES } from '../record/stored-log';
 import { waitForLeaseExpiry } from '../record/lease';
 import { steadyNow } from '../../system/moment';
@@ -255,10 +255,13 @@ describe('a training on spot instances', () => {
     const first = await pipe.openSpot();
     const launched = await pipe.launch();
     void until(() => steps(shown()).includes(3)).then(() => at.aws.interrupt(first, { noticeMs: 20_000 }));
+    const { signal } = new AbortController();
+    let interrupted!: RunRecord;
     const ended = await followWithRecovery(pipe.context, launched, {
-      signal: new AbortController().signal,
+      signal,
       recovery: {
         continueRun: async (gone, next) => {
+          interrupted = gone;
           await terminate(gone.instance);
           await pipe.openSpot();
           await pipe.launch({}, next);
@@ -269,6 +272,11 @@ describe('a training on spot instances', () => {
     expect(ended).toMatchObject({ outcome: 'succeeded', attempt: 2 });
     expect(pipe.said.join('\n')).toContain(`Another command has resumed ${launched.run.id}: attempt 2, on `);
     expect(steps(shown())).toEqual(Array.from({ length: STEPS }, (_, n) => n + 1));
+
+    // A command that has found the run interrupted, and could not resume it, finds the same.
+    const fails = () => Promise.reject(new Problem('INSTANCE_NOT_RUNNING', 'The instance is terminated.'));
+    expect(await resumeOrFollow(pipe.context, interrupted, signal, fails)).toMatchObject({ run: { attempt: 2 } });
+    await expect(resumeOrFollow(pipe.context, ended, signal, fails)).rejects.toThrow('is terminated');
   });
 
   it("that saves by a form can't be resumed, and the message says why", async () => {

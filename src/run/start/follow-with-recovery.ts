@@ -75,6 +75,22 @@ export async function followWithRecovery(
   }
 }
 
+/** Resumes a run; where that fails because another command, which may have been killed, has resumed it, follows that attempt. */
+export async function resumeOrFollow(
+  context: RunContext,
+  gone: RunRecord,
+  signal: AbortSignal,
+  resume: () => Promise<StartedRun>,
+): Promise<StartedRun> {
+  try {
+    return await resume();
+  } catch (error) {
+    const other = signal.aborted ? null : await changedSince(context, gone).catch(() => null);
+    if (!other || other.attempt === gone.attempt) throw error;
+    return resumedElsewhere(context, other);
+  }
+}
+
 /** An attempt that another command has begun. */
 function resumedElsewhere({ printer }: RunContext, run: RunRecord): StartedRun {
   printer.line(`Another command has resumed ${run.id}: attempt ${run.attempt}, on ${run.instance}.`);
