@@ -10,7 +10,7 @@ const MAX_TRIES = 5;
  * Cancels a run between two attempts: it was interrupted, and the client that follows it, or the next one, would resume it.
  * Nothing trains then that could be told to stop, so its record says that it was cancelled: no instance takes it over.
  * @param interrupted the run as it was found.
- * @returns its record as it is now; null where it is not interrupted, or another attempt has begun.
+ * @returns its record as it is now; null where it is not interrupted, has ended, or another attempt has begun.
  */
 export async function cancelInterrupted(
   { store, keys }: RunContext,
@@ -27,6 +27,8 @@ export async function cancelInterrupted(
     const signer = known.keys.find((each) => signRecord(each.key, id, bytes).equals(stored.bytes));
     const record = JSON.parse(bytes.toString('utf8')) as RunRecord;
     if (!signer || record.attempt !== interrupted.attempt) return null;
+    // It may have ended by itself since it was found: its results are in the store.
+    if (record.state === 'ended' && !isResumable(record)) return null;
     // The fields of a later version stay as they are.
     const now = Date.now();
     const cancelled = {

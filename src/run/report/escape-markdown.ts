@@ -2,7 +2,8 @@ import { sanitize } from '../../report/terminal-text';
 
 /**
  * A text in Markdown that nothing of it is read as: a code span, which also holds no mention, link or reference. A pipe
- * would end the cell of a table, also one after a backslash, in some programs.
+ * would end the cell of a table; after a backslash some programs read it as one even if it is escaped, so backslashes before
+ * it are left out.
  */
 export function codeSpan(text: string): string {
   const line = sanitize(text, Infinity).replace(/\s+/g, ' ').trim();

@@ -4,6 +4,7 @@ import { TerminateInstancesCommand } from '@aws-sdk/client-ec2';
 import type { Fixture } from '../../local-aws/local-aws.fixture';
 import { Problem } from '../../report/problem';
 import { collectArtifacts } from '../artifacts/collect';
+import { cancelInterrupted } from '../record/cancel-interrupted';
 import { resumeBlocker } from '../record/interruption';
 import { cancelRun } from '../stop/cancel';
 import { assertSucceeded } from '../status/outcome';
@@ -248,6 +249,20 @@ describe('a training on spot instances', () => {
       expect(await cancel(record)).toMatchObject({ already: false, run: { outcome: 'cancelled', state: 'ended' } });
       expect((await readRecord(store, keys, run.id))!.record).toMatchObject({ outcome: 'cancelled', state: 'ended' });
     });
+  });
+
+  it('that has succeeded since it was found interrupted is not cancelled', async () => {
+    pipe.write('model/train.py', TRAINING(0));
+    await pipe.openSpot();
+    const { run: ended } = await pipe.follow((await pipe.launch()).run);
+    const stale: RunRecord = {
+      ...(ended as RunRecord),
+      outcome: 'interrupted',
+      stop: { reason: 'interruption', at: 1 },
+    };
+    expect(await cancelInterrupted(pipe.context, stale)).toBeNull();
+    const { store, keys } = pipe.context;
+    expect((await readRecord(store, keys, ended.id))!.record.outcome).toBe('succeeded');
   });
 
   it('is followed on where another command has resumed it first', async () => {
