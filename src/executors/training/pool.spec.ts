@@ -216,7 +216,7 @@ describe('a pool', () => {
   });
 
   describe('whose reservations are forged', () => {
-    /** Runs on members in the first slots, of which some end: their places are then reserved by nobody's command. */
+    /** Fills the first slots with members that train, terminates some, and writes reservations of their slots that no command has made. */
     const fill = async (size: number, ends: (slot: number) => boolean) => {
       const ended: { slot: number; key: string }[] = [];
       for (const [slot, project] of NAMES.slice(0, size).entries()) {
