@@ -3,7 +3,8 @@
  * layer do not import each other. A folder with folders inside is its own files. Specs and fixtures may import anything.
  */
 const layers = [
-  ['index', 'executors/remote-[a-z]+', 'generators', 'cli'],
+  ['index', 'executors/remote-[a-z]+', 'generators', 'cli', 'ui/page'],
+  ['ui'],
   ['executors/training'],
   ['executors/lib'],
   ['run/stop'],

@@ -63,7 +63,7 @@ export default tseslint.config(
   eslint.configs.recommended,
   ...tseslint.configs.recommended,
   {
-    files: ['**/*.ts'],
+    files: ['**/*.{ts,tsx}'],
     rules: {
       '@typescript-eslint/no-unused-vars': [
         'error',
@@ -92,7 +92,7 @@ export default tseslint.config(
   },
   { rules: { 'no-restricted-syntax': ['error', SPREAD_LITERAL] } },
   // A block of tests is one function, and a file of tests grows with the behavior that it shows.
-  { files: ['src/**/*.ts'], ignores: ['**/*.spec.ts', '**/*.fixture.ts'], rules: SIZES },
+  { files: ['src/**/*.{ts,tsx}'], ignores: ['**/*.spec.ts', '**/*.fixture.ts'], rules: SIZES },
   // One rule holds all restrictions, and a later configuration replaces it: where one does not apply, the others do.
   ...[
     { files: ['src/**/*.ts'], rules: restrictions },

@@ -6,6 +6,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createRequire } from 'node:module';
 import { bundle } from './bundle.mjs';
+import { buildPage } from './page.mjs';
 import { stripRuntime } from './strip-runtime.mjs';
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
@@ -24,7 +25,8 @@ writeFileSync(join(root, 'build/runtime/modules.z'), packModules());
 
 copyOtherFiles(join(root, 'dist'));
 cpSync(join(root, 'build/runtime'), join(root, 'dist/runtime'), { recursive: true });
-await bundle(join(root, 'dist'));
+const ofPage = await buildPage(join(root, 'dist/ui'));
+await bundle(join(root, 'dist'), ofPage);
 chmodSync(join(root, 'dist/cli/main.js'), 0o755);
 
 /** Removes the declarations that the given one does not import: nothing else of the package can be imported. */
@@ -45,6 +47,7 @@ function copyOtherFiles(to) {
     filter: (from) => {
       if (from === join(root, 'src/runtime')) return false;
       if (/\/generators\/[^/]+\/files\//.test(from)) return true;
+      if (from === join(root, 'src/ui/page')) return false;
       return !from.endsWith('.ts') && from !== join(root, 'src/start.js');
     },
   });

@@ -54,8 +54,11 @@ const inEnglish = {
   },
 };
 
-/** Writes the bundle, its entry points, and the licenses of the packages that are in it. */
-export async function bundle(dist) {
+/**
+ * Writes the bundle, its entry points, and the licenses of the packages that are in it.
+ * @param others files that have gone into other files of the package
+ */
+export async function bundle(dist, others) {
   const modules = ENTRY_POINTS.map((path) => `${JSON.stringify(path)}: () => require('./${path}')`);
   const program = join(dist, 'program.js');
   const { metafile } = await build({
@@ -80,7 +83,7 @@ export async function bundle(dist) {
   for (const path of ENTRY_POINTS) writeEntryPoint(dist, path);
   const buildId = createHash('sha256').update(readFileSync(program)).digest('hex').slice(0, 16);
   writeFileSync(join(dist, 'start.js'), readFileSync(join(source, 'start.js'), 'utf8').replace('@BUILD@', buildId));
-  writeFileSync(join(dist, 'THIRD-PARTY-LICENSES.txt'), licenses(Object.keys(metafile.inputs)));
+  writeFileSync(join(dist, 'THIRD-PARTY-LICENSES.txt'), licenses([...Object.keys(metafile.inputs), ...others]));
 }
 
 /**
@@ -105,7 +108,7 @@ function licenses(files) {
     if (!file) throw new Error(`${name} has no license file`);
     return `${name} ${version} (${license})\n\n${readFileSync(join(root, directory, file), 'utf8').trim()}\n`;
   });
-  return `dist/program.js contains these packages.\n\n${texts.join(`\n${'-'.repeat(80)}\n\n`)}`;
+  return `dist/program.js and dist/ui/page.js contain these packages.\n\n${texts.join(`\n${'-'.repeat(80)}\n\n`)}`;
 }
 
 function writeEntryPoint(dist, path) {

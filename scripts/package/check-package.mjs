@@ -18,7 +18,7 @@ const isOfTests = (path) =>
 const copied = readdirSync(join(root, 'src'), { recursive: true, withFileTypes: true })
   .filter((entry) => entry.isFile())
   .map((entry) => relative(root, join(entry.parentPath, entry.name)))
-  .filter((path) => !isOfTests(path) && !path.endsWith('.ts'))
+  .filter((path) => !isOfTests(path) && !path.endsWith('.ts') && !path.startsWith('src/ui/page/'))
   .map((path) => path.replace(/^src\//, 'dist/'));
 const entryPoints = ['program', 'start', ...ENTRY_POINTS].map((path) => `dist/${path}.js`);
 /** The pages that the README names: an installed package has no repository beside it. */
@@ -35,6 +35,9 @@ const needed = [
   'ec2.config.schema.json',
   'dist/index.d.ts',
   'dist/THIRD-PARTY-LICENSES.txt',
+  'dist/ui/index.html',
+  'dist/ui/page.js',
+  'dist/ui/page.css',
   ...entryPoints,
   ...copied,
 ];

@@ -1,5 +1,5 @@
 import { ACCOUNT_KEYS } from '../config/connection';
-import { hourly, listInventory, type Listed } from '../instance/inventory/listing';
+import { describeEnd, hourly, listInventory, type Listed } from '../instance/inventory/listing';
 import { describePrice, dollars } from '../instance/price/price';
 import { Printer } from '../report/printer';
 import { sanitizeForTerminal } from '../report/terminal-text';
@@ -69,16 +69,6 @@ function row(each: Listed, now: number): string[] {
     each.run ?? '',
     formatDuration(each.age),
     each.cost === null ? '' : dollars(each.cost),
-    endOf(each, now),
+    describeEnd(each, now),
   ];
-}
-
-/** When it is terminated at the latest, and after which idle time before that. */
-function endOf({ kind, state, ends, idle }: Listed, now: number): string {
-  if (kind !== 'instance' && kind !== 'fleet') return '';
-  if (state === 'stopped' || state === 'shutting-down') return '';
-  const idleness = idle === null ? '' : `${ends ? ', or' : ''} ${formatDuration(idle)} idle`;
-  if (!ends) return idleness.trim() || 'never';
-  const left = ends.at - now;
-  return `${left < 0 ? `${formatDuration(-left)} ago` : `in ${formatDuration(left)}`} (${ends.by})${idleness}`;
 }

@@ -1,7 +1,8 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { assertNames, readPort } from './local-aws';
+import { assertNames } from './local-aws';
+import { readPort } from './read-port';
 import { readFaults } from './local-aws-faults';
 
 describe('the options of nx-ec2 local-aws', () => {

@@ -5,6 +5,7 @@ import { startLocalAws } from '../local-aws/server';
 import { readFaults } from './local-aws-faults';
 import { ensureStateDirectory } from './local-aws-state';
 import { networkProfile } from './network-profile';
+import { readPort } from './read-port';
 
 interface Options {
   port: string;
@@ -61,12 +62,6 @@ function bootTime(text: string): number {
   const parsed = duration.safeParse(text);
   if (!parsed.success) throw new Error(`--boot: ${text} ${parsed.error.issues[0].message}`);
   return parsed.data;
-}
-
-export function readPort(text: string): number {
-  const port = /^\d{1,5}$/.test(text) ? Number(text) : Infinity;
-  if (port > 65_535) throw new Error(`--port takes 0 to 65535, not ${text || 'an empty value'}`);
-  return port;
 }
 
 /** @throws Error where a name can't be one. */

@@ -118,6 +118,16 @@ withConnection(
   WHERE_CONFIGURED,
 ).action(async (run: string, options) => (await import('./checkout.js')).checkout(run, options));
 
+withConnection(
+  program
+    .command('ui')
+    .description('show runs, logs, charts and instances in the browser, on a page that this machine alone serves')
+    .option('--port <port>', 'port of 127.0.0.1 to listen on; 0: any free port', '0')
+    .option('--no-open', 'only print the address')
+    .option('--project <name>', 'show only this project, with the store that it configures'),
+  WHERE_IN_NX_JSON,
+).action(async (options) => (await import('./ui.js')).ui(options));
+
 const instances = program
   .command('instances')
   .description('list and clean up the instances and other resources that nx-ec2 launched');

@@ -1,5 +1,6 @@
 import { callerIdentity } from '../../workspace/identity';
 import type { Inventory, Kind, InventoryResource, InventoryInstance } from './inventory';
+import { formatDuration } from '../../report/units';
 import type { Price } from '../price/price';
 import { endOf, readTags } from '../describe/tags';
 
@@ -91,4 +92,14 @@ export function hourly(listed: Listed[]): { perHour: number; unknown: number } {
     perHour: running.reduce((total, { price }) => total + (price?.perHour ?? 0), 0),
     unknown: running.filter(({ price }) => price === null).length,
   };
+}
+
+/** When it is terminated at the latest, and after which idle time before that. */
+export function describeEnd({ kind, state, ends, idle }: Listed, now: number): string {
+  if (kind !== 'instance' && kind !== 'fleet') return '';
+  if (state === 'stopped' || state === 'shutting-down') return '';
+  const idleness = idle === null ? '' : `${ends ? ', or' : ''} ${formatDuration(idle)} idle`;
+  if (!ends) return idleness.trim() || 'never';
+  const left = ends.at - now;
+  return `${left < 0 ? `${formatDuration(-left)} ago` : `in ${formatDuration(left)}`} (${ends.by})${idleness}`;
 }

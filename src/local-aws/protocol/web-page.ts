@@ -4,6 +4,8 @@ import type { Duplex } from 'node:stream';
 /** The names that local AWS is reached by; S3's virtual hosts (`bucket.localhost`) among them. */
 const OWN_HOST = /^(127\.0\.0\.1|\[::1\]|([a-z0-9-]+\.)*localhost)$/i;
 
+type Request = Pick<IncomingMessage, 'headers' | 'url'> & Partial<IncomingMessage>;
+
 /**
  * Local AWS runs commands as the user who started it. A browser sends a page's requests to it as well: with an Origin,
  * with Sec-Fetch-Site, or, where a page's name was rebound to loopback, with the page's own host.
@@ -11,18 +13,15 @@ const OWN_HOST = /^(127\.0\.0\.1|\[::1\]|([a-z0-9-]+\.)*localhost)$/i;
  * @param hosts names besides, at any port.
  * @returns why the request is refused; undefined: it comes from a program.
  */
-export function rejectWebPage(
-  { headers, headersDistinct, url = '/' }: Pick<IncomingMessage, 'headers' | 'url'> & Partial<IncomingMessage>,
-  port: number,
-  hosts: readonly string[] = [],
-): string | undefined {
-  const { origin, host = '', 'sec-fetch-site': site } = headers;
+export function rejectWebPage(request: Request, port: number, hosts: readonly string[] = []): string | undefined {
+  const { url = '/' } = request;
+  const { origin, 'sec-fetch-site': site } = request.headers;
   const reason =
     origin !== undefined
       ? 'an Origin header'
       : site !== undefined && site !== 'none'
         ? 'a Sec-Fetch-Site header'
-        : (headersDistinct?.host?.length ?? 1) === 1 && isOwnHost(host, port, hosts)
+        : hasOwnHost(request, port, hosts)
           ? // What a browser sends to a proxy names its host there as well.
             /^[/*]/.test(url)
             ? undefined
@@ -35,7 +34,14 @@ export function rejectWebPage(
   );
 }
 
-function isOwnHost(host: string, port: number, others: readonly string[]): boolean {
+/** Whether a request has one Host header, and it names this machine's loopback at a port, or one of the other names. */
+export function hasOwnHost(
+  { headers, headersDistinct }: Request,
+  port: number,
+  others: readonly string[] = [],
+): boolean {
+  const { host = '' } = headers;
+  if ((headersDistinct?.host?.length ?? 1) !== 1) return false;
   const [, name, given = '80'] = /^(.*?)(?::(\d+))?$/.exec(host)!;
   return others.includes(name) || (OWN_HOST.test(name) && Number(given) === port);
 }

@@ -57,7 +57,7 @@ export async function readRunStates(
     const first = idTime(Math.min(...up.map(({ since }) => since)) - MAX_CLOCK_SKEW_MS);
     // Whoever writes a run's record can make up as many runs and projects as they like.
     const runs: [string, string][] = [];
-    const { names, isPartial: isCut } = await projects(store, prefix, new Set(tagged.map(([project]) => project)));
+    const { names, isPartial: isCut } = await readProjects(store, prefix, new Set(tagged.map(([project]) => project)));
     let isPartial = isCut;
     await mapConcurrent(names, CONCURRENCY, async (project) => {
       if (runs.length > MAX_RUNS_OF_ALL) return;
@@ -111,11 +111,11 @@ function idTime(at: number): string {
   return new Date(at).toISOString().replace(/[-:]/g, '').replace('T', '-').slice(0, 15);
 }
 
-/** The projects of a store: those that tags name, and as many others as are looked at. */
-async function projects(
+/** The projects of a store: those that are named already, as by tags, and as many others as are looked at. */
+export async function readProjects(
   store: Store,
   prefix: string,
-  named: ReadonlySet<string>,
+  named: ReadonlySet<string> = new Set(),
 ): Promise<{ names: string[]; isPartial: boolean }> {
   const { names, isPartial } = await store.listFirstDirectories(storeBase(prefix) + storeNames.projects, MAX_PROJECTS);
   const decoded = names.flatMap((name) => {

@@ -105,7 +105,7 @@ async function statusOf(context: RunContext, { record, age }: FoundRun, signal: 
 }
 
 /** In a few words: `running`, `running?` for one that nothing was heard of, `succeeded`. */
-function stateOf(run: RunStatus): string {
+export function stateOf(run: RunStatus): string {
   if (awaitsReplacement(run)) return `${run.outcome}, to be resumed`;
   if (run.state === 'ended') return run.outcome ?? 'ended';
   return run.silent ? `silent for ${formatDuration(run.heard)}` : run.state;
@@ -208,7 +208,7 @@ function describeNext(run: RunStatus): string {
   return isResumable(run) ? '; run the same command to resume it on another instance' : '';
 }
 
-function codeOf({ snapshot, metadata: { git } }: RunRecord): string {
+export function codeOf({ snapshot, metadata: { git } }: RunRecord): string {
   const own = `snapshot ${snapshot.slice(0, 12)}`;
   return git
     ? `${own}, commit ${git.commit.slice(0, 12)}${git.branch ? ` on ${git.branch}` : ''}${git.dirty ? ' with changes' : ''}`
@@ -219,7 +219,7 @@ function attemptsOf({ attempts, attempt }: RunRecord): string {
   return `${attempt}: ${attempts.map(({ n, exitCode, signal, why }) => `${n} ${why ?? signal ?? `exited with ${exitCode}`}`).join('; ')}`;
 }
 
-function hostOf(host: RunRecord['metrics']['host']): string | null {
+export function hostOf(host: RunRecord['metrics']['host']): string | null {
   if (!host) return null;
   const percent = (used: number | null, total: number | null) =>
     used !== null && total ? `${Math.round((100 * used) / total)} % of ${formatSize(total)}` : null;
@@ -233,7 +233,7 @@ function hostOf(host: RunRecord['metrics']['host']): string | null {
     .join(', ');
 }
 
-function gpuOf(gpu: NonNullable<RunRecord['metrics']['gpus']>[number]): string {
+export function gpuOf(gpu: NonNullable<RunRecord['metrics']['gpus']>[number]): string {
   return [
     gpu.name,
     gpu.utilization !== null && `${gpu.utilization} %`,

@@ -250,6 +250,24 @@ async function holds(file: FileHandle, offset: number, size: number, sha256: str
   return hash('sha256', bytes, 'hex') === sha256;
 }
 
+/** A file's content, part by part, each verified. @throws Problem `PART_MISSING`, `PART_MISMATCH`, or of the store. */
+export async function* readParts(source: FileSource, signal: AbortSignal): AsyncGenerator<Buffer> {
+  const { size, parts } = source.entry;
+  const fetch = (at: number) => {
+    const part = fetchPart(source, at, Math.min(PART_BYTES, size - at * PART_BYTES), signal);
+    // Until it is waited for.
+    part.catch(() => undefined);
+    return part;
+  };
+  // The next one is on its way while one is written.
+  let next = parts.length ? fetch(0) : null;
+  for (let at = 0; next; at++) {
+    const bytes: Buffer = await next;
+    next = at + 1 < parts.length ? fetch(at + 1) : null;
+    yield bytes;
+  }
+}
+
 async function fetchPart(
   { store, prefix, entry }: FileSource,
   at: number,
