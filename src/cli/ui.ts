@@ -24,10 +24,11 @@ export interface UiOptions extends WhereOptions {
   json?: boolean;
 }
 
-/** What a caller may replace: where the page's files are, when the server ends. */
+/** What a caller may replace: where the page's files are, when the server ends; it is told the address. */
 export interface UiHost {
   assets?: string;
   signal?: AbortSignal;
+  onReady?: (url: string) => void;
 }
 
 /** Serves the page until it is told to stop. */
@@ -55,6 +56,7 @@ export function ui(options: UiOptions, printer = new Printer(options), host: UiH
       printer.line(server.url);
       printer.line('The address works once, in one browser. Ctrl+C ends the server; it does not touch any run.');
       if (options.open !== false) openBrowser(server.url, (why) => printer.warn(`No browser: ${why}`));
+      host.onReady?.(server.url);
       await stopped(host.signal);
       return { port: server.port };
     } catch (error) {

@@ -12,6 +12,8 @@ import type * as Report from '../cli/report';
 import type * as List from '../cli/list';
 import type * as Prune from '../cli/prune';
 import { program } from '../cli/program';
+import type * as Ui from '../cli/ui';
+import { openUi } from '../ui/ui.fixture';
 import type * as Runs from '../cli/runs';
 import { NEEDS, type Need, type Who } from '../aws/permissions/needs';
 import { Workshop } from './lib/executor-harness.fixture';
@@ -251,6 +253,22 @@ describe('the table of permissions', () => {
     const output = `${shop.workspace}-out`;
     await as('nx-ec2 runs checkout', () => checkout(first, { ...where, output }, shop.printer()));
     rmSync(output, { recursive: true });
+    const { ui } = (await verb('ui')) as typeof Ui;
+    await as('nx-ec2 ui', async () => {
+      for (const file of ['index.html', 'page.js', 'page.css']) shop.write(`page/${file}`, '');
+      const stop = new AbortController();
+      const host = { assets: join(shop.workspace, 'page'), signal: stop.signal };
+      await ui({ bucket: 'bucket', open: false }, shop.printer(), {
+        ...host,
+        onReady: async (url) => {
+          const ask = await openUi(url);
+          const where = `project=model&run=${first}`;
+          for (const path of ['run', 'log', 'metrics', 'files']) await ask(`/api/${path}?${where}`);
+          for (const path of ['overview', 'instances', `rows?project=model&runs=${first}`]) await ask(`/api/${path}`);
+          stop.abort();
+        },
+      });
+    });
     const ages = { olderThan: '14d', refsOlderThan: '90d', keepSnapshots: '20', runsOlderThan: '90d', keepRuns: '20' };
     for (const apply of [false, true])
       await as('nx-ec2 store prune', () => prune({ ...ages, apply, bucket: 'bucket' }, shop.printer()));
@@ -265,7 +283,7 @@ describe('the table of permissions', () => {
     shop.write('model/ec2.config.json', JSON.stringify({ train: { datasets } }));
     jest.spyOn(console, 'log').mockImplementation(() => undefined);
     await as('nx-ec2 cache-key', () => cacheKey('model', shop.workspace));
-    for (const each of ['runs', 'runs diff', 'runs report', 'runs checkout', 'store prune', 'cache-key'] as const)
+    for (const each of ['runs', 'runs diff', 'runs report', 'runs checkout', 'ui', 'store prune', 'cache-key'] as const)
       agree(`nx-ec2 ${each}`);
     for (const each of ['list', 'clean'] as const) agree(`nx-ec2 instances ${each}`);
   });

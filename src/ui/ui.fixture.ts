@@ -100,6 +100,14 @@ export class UiFixture {
   }
 }
 
+/** Opens the address of a server as a browser does. @returns what asks it for a path, as the page does. */
+export async function openUi(url: string): Promise<(path: string) => Promise<Answered>> {
+  const { port, pathname, search } = new URL(url);
+  const { headers } = await get(Number(port), pathname + search);
+  const [cookie] = String(headers['set-cookie']).split(';');
+  return (path) => get(Number(port), path, { cookie, 'sec-fetch-site': 'same-origin' });
+}
+
 /** A request as it is on the wire: fetch sets some headers by itself. */
 export function get(
   port: number,
@@ -108,7 +116,7 @@ export function get(
   method = 'GET',
 ): Promise<Answered> {
   return new Promise((resolve, reject) => {
-    const sent = request({ host: '127.0.0.1', port, path, headers, method }, (response) => {
+    const sent = request({ host: '127.0.0.1', port, path, headers, method, agent: false }, (response) => {
       const pieces: Buffer[] = [];
       response.on('data', (piece: Buffer) => pieces.push(piece));
       response.on('end', () =>

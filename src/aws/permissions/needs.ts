@@ -225,6 +225,7 @@ export const NEEDS = {
   'nx-ec2 runs diff': [READ_RUN, VERIFY],
   'nx-ec2 runs report': [READ_RUN, VERIFY],
   'nx-ec2 runs checkout': [READ_RUN, VERIFY],
+  'nx-ec2 ui': [need('s3:ListBucket', 'list the projects and their runs'), READ_RUN, VERIFY, ...LEFT],
   'nx-ec2 runs': FOLLOW,
   'nx-ec2 store prune': [
     need('s3:ListBucket', 'list the objects'),
