@@ -1,5 +1,5 @@
 import { formatDuration, formatSize } from '../report/units';
-import { nxRun } from '../report/shell-words';
+import { commandLine, nxRun } from '../report/shell-words';
 import { compareValues } from '../run/compare/values';
 import type { RunRecord } from '../run/record/record';
 import { describeCost } from '../run/status/cost';
@@ -79,7 +79,7 @@ function commandsOf({ id, project, state, checkpoints, node }: RunRecord): [stri
           string,
         ][])
       : []),
-    ['Write a report', `npx nx-ec2 runs report ${id} --html=report.html`],
-    ['Check out its code', `npx nx-ec2 runs checkout ${id}`],
+    ['Write a report', commandLine('npx', 'nx-ec2', 'runs', 'report', id, '--html=report.html')],
+    ['Check out its code', commandLine('npx', 'nx-ec2', 'runs', 'checkout', id)],
   ];
 }
