@@ -71,6 +71,24 @@ describe('nx-ec2 ui', () => {
     }
   });
 
+  it('shows commands that act on the store that it shows', async () => {
+    const { run } = await shop.run<{ run: string }>('remote-submit', {
+      bucket: 'bucket',
+      prefix: 'other',
+      train: { command: ['true'], environment: 'none' },
+    });
+    await ui({ prefix: 'other' }, async (url) => {
+      const ask = await openUi(url);
+      const { commands } = JSON.parse((await ask(`/api/run?project=model&run=${run}`)).body.toString());
+      expect(commands.map(([, command]: string[]) => command)).toEqual(
+        expect.arrayContaining([
+          `npx nx run model:remote-pull --prefix=other --run=${run}`,
+          `npx nx-ec2 runs checkout ${run} --prefix=other`,
+        ]),
+      );
+    });
+  });
+
   it('says what is wrong before it serves anything', async () => {
     const taken = createServer().listen(0, '127.0.0.1');
     await once(taken, 'listening');

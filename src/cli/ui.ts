@@ -2,10 +2,12 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { Aws } from '../aws/clients';
 import { resolveConnection } from '../config/connection';
+import { selectingOptions } from '../config/schema/selecting-options';
 import { withOrigins } from '../config/sources/setting-origins';
 import { hasOwnHost } from '../local-aws/protocol/web-page';
 import { Problem } from '../report/problem';
 import { Printer } from '../report/printer';
+import { repeatOptions } from '../report/repeated-options';
 import { sanitizeForTerminal } from '../report/terminal-text';
 import { Store } from '../store/store';
 import { nxLibrary } from '../system/nx-library';
@@ -33,39 +35,44 @@ export interface UiHost {
 
 /** Serves the page until it is told to stop. */
 export function ui(options: UiOptions, printer = new Printer(options), host: UiHost = {}): Promise<void> {
-  return reportOutcome(printer, async () => {
-    const port = portOf(options.port ?? '0');
-    const connection = await connectionOf(options);
-    const aws = new Aws(connection);
-    let server: UiServer | undefined;
-    try {
-      const store = new Store(aws, connection);
-      // A bucket that does not exist is said here, not on the page.
-      await Promise.all([aws.region(), store.bucketRegion()]);
-      server = await startUiServer({
-        port,
-        assets: host.assets ?? join(__dirname, '../ui'),
-        routes: uiRoutes(new StoreReader(store, connection.prefix, options.project), { aws }),
-        isOwnHost: hasOwnHost,
-      }).catch((error: NodeJS.ErrnoException) => {
-        if (error.code !== 'EADDRINUSE' && error.code !== 'EACCES') throw error;
-        throw new Problem('PORT_UNAVAILABLE', `Port ${port} can't be listened on: ${error.code}.`, {
-          next: 'Choose another one with --port, or leave it out.',
-        });
+  const { bucket, prefix, region, profile } = options;
+  // The commands that the page shows act on the store that it shows.
+  const given = selectingOptions({ bucket, prefix, region, profile });
+  return reportOutcome(printer, () => repeatOptions(given, () => serve(options, printer, host)));
+}
+
+async function serve(options: UiOptions, printer: Printer, { assets, signal, onReady }: UiHost): Promise<object> {
+  const port = portOf(options.port ?? '0');
+  const connection = await connectionOf(options);
+  const aws = new Aws(connection);
+  let server: UiServer | undefined;
+  try {
+    const store = new Store(aws, connection);
+    // A bucket that does not exist is said here, not on the page.
+    await Promise.all([aws.region(), store.bucketRegion()]);
+    server = await startUiServer({
+      port,
+      assets: assets ?? join(__dirname, '../ui'),
+      routes: uiRoutes(new StoreReader(store, connection.prefix, options.project), { aws }),
+      isOwnHost: hasOwnHost,
+    }).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EADDRINUSE' && error.code !== 'EACCES') throw error;
+      throw new Problem('PORT_UNAVAILABLE', `Port ${port} can't be listened on: ${error.code}.`, {
+        next: 'Choose another one with --port, or leave it out.',
       });
-      printer.line(server.url);
-      printer.line('The address works once, in one browser. Ctrl+C ends the server; it does not touch any run.');
-      if (options.open !== false) openBrowser(server.url, (why) => printer.warn(`No browser: ${why}`));
-      host.onReady?.(server.url);
-      await stopped(host.signal);
-      return { port: server.port };
-    } catch (error) {
-      throw withOrigins(error, connection.sources ?? []);
-    } finally {
-      await server?.close();
-      aws.close();
-    }
-  });
+    });
+    printer.line(server.url);
+    printer.line('The address works once, in one browser. Ctrl+C ends the server; it does not touch any run.');
+    if (options.open !== false) openBrowser(server.url, (why) => printer.warn(`No browser: ${why}`));
+    onReady?.(server.url);
+    await stopped(signal);
+    return { port: server.port };
+  } catch (error) {
+    throw withOrigins(error, connection.sources ?? []);
+  } finally {
+    await server?.close();
+    aws.close();
+  }
 }
 
 function portOf(text: string): number {

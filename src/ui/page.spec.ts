@@ -3,6 +3,8 @@ import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { chromium, type Browser, type Page } from 'playwright-core';
 import { deflateSync } from 'node:zlib';
+import fc from 'fast-check';
+import { hostileText } from '../report/hostile-text.fixture';
 import { recordOf, RUN, saveRun } from '../run/record/saved-run.fixture';
 import { UiFixture } from './ui.fixture';
 
@@ -13,7 +15,24 @@ const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/go
 const PICTURES = process.env.NX_EC2_UI_PICTURES;
 
 const HOSTILE = `<img src=x onerror="window.owned=1"><script>window.owned=1</script>'"&lt;b&gt;`;
+const MARKUP = [
+  HOSTILE,
+  '<img src=x onerror=window.owned=1>',
+  '"><svg/onload=window.owned=1>',
+  "'-window.owned=1-'",
+  'javascript:window.owned=1',
+  '</script><script>window.owned=1</script>',
+  '<iframe srcdoc="<script>parent.owned=1</script>">',
+  '<style>*{display:none}</style>',
+  '<form action=//evil.example><b>',
+  '{{7*7}}',
+  '__proto__',
+  'constructor',
+  'dangerouslySetInnerHTML',
+];
 const ACTIVE = '20260104-000000-model-abcdef';
+const FUZZED = '20260105-000000-model-abcdef';
+const FOLLOWED = '20260106-000000-model-abcdef';
 const HOSTILE_RUN = '20260103-000000-model-abcdef';
 
 /** A picture of one color. */
@@ -204,6 +223,43 @@ if (CHROMIUM === undefined) process.emitWarning('No Chromium on this machine: th
       expect(await page.locator('main :is(img, script, iframe, b)').count()).toBe(0);
     }
     await picture('hostile');
+  });
+
+  it('makes no element of any text, whatever is in it', async () => {
+    const pieces = fc.oneof(fc.constantFrom(...MARKUP), hostileText);
+    const text = fc.array(pieces, { minLength: 1, maxLength: 5 }).map((all) => all.join(''));
+    await open(`run/model/${FUZZED}/overview`);
+    await fc.assert(
+      fc.asyncProperty(text, text, async (one, other) => {
+        const metadata = { ...recordOf().metadata, command: one, host: other, configuration: { [one]: other } };
+        const metrics = { ...recordOf().metrics, training: { [one]: 1, [other]: 2 }, segments: 1, warnings: [one] };
+        const sample = (t: number) => ({ t, training: { [one]: t, [other]: 1 } });
+        await ui.run(FUZZED, { metadata, metrics, warnings: [other] }, `${one}\n${other}\n`, [sample(5), sample(9)]);
+        for (const tab of ['overview', 'log', 'charts', 'configuration']) {
+          await open('instances');
+          await open(`run/model/${FUZZED}/${tab}`);
+          await page.locator('main :is(.facts, .log, canvas)').first().waitFor();
+          expect(await page.evaluate(() => Reflect.get(window, 'owned'))).toBeUndefined();
+          expect(await page.locator('main :is(img, script, iframe, svg, form, style, link, object, b)').count()).toBe(
+            0,
+          );
+        }
+      }),
+      { numRuns: 6 },
+    );
+  });
+
+  it('follows the log of an active run, and notices its end', async () => {
+    const active = { state: 'running', outcome: null, exitCode: null, endedAt: null } as const;
+    await ui.run(FOLLOWED, { ...active, startedAt: Date.now(), heartbeat: 1 }, 'first\nno end');
+    await open(`run/model/${FOLLOWED}/log`);
+    await page.locator('.log-line', { hasText: 'no end' }).waitFor();
+    await ui.run(FOLLOWED, { ...active, startedAt: Date.now(), heartbeat: 2 }, 'first\nno end yet\nsecond\n 5 %\r 6 %');
+    await page.locator('.log-line', { hasText: '6 %' }).waitFor();
+    expect(await page.locator('.log-line').allTextContents()).toEqual(['first', 'no end yet', 'second', ' 6 %']);
+    await ui.run(FOLLOWED, { heartbeat: 3 }, 'first\nno end yet\nsecond\n 5 %\r 6 %\nlast\n');
+    await page.locator('h2', { hasText: 'succeeded' }).waitFor();
+    await page.locator('.log-line', { hasText: 'last' }).waitFor();
   });
 
   it('lists instances, and says why it can not', async () => {

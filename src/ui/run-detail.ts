@@ -1,4 +1,5 @@
 import { formatDuration, formatSize } from '../report/units';
+import { repeatedOptions } from '../report/repeated-options';
 import { commandLine, nxRun } from '../report/shell-words';
 import { compareValues } from '../run/compare/values';
 import type { RunRecord } from '../run/record/record';
@@ -65,6 +66,7 @@ export function marksOf({ attempts, since, attempt, checkpoints }: RunRecord): M
 
 function commandsOf({ id, project, state, checkpoints, node }: RunRecord): [string, string][] {
   const command = (target: string, ...options: string[]) => `npx ${nxRun(project, target, ...options)}`;
+  const verb = (...words: string[]) => commandLine('npx', 'nx-ec2', 'runs', ...words, ...repeatedOptions());
   return [
     ...(state === 'ended'
       ? []
@@ -79,7 +81,7 @@ function commandsOf({ id, project, state, checkpoints, node }: RunRecord): [stri
           string,
         ][])
       : []),
-    ['Write a report', commandLine('npx', 'nx-ec2', 'runs', 'report', id, '--html=report.html')],
-    ['Check out its code', commandLine('npx', 'nx-ec2', 'runs', 'checkout', id)],
+    ['Write a report', verb('report', id, '--html=report.html')],
+    ['Check out its code', verb('checkout', id)],
   ];
 }

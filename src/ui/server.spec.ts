@@ -1,6 +1,7 @@
+import { createHash } from 'node:crypto';
 import fc from 'fast-check';
 import { dangers, hostileText } from '../report/hostile-text.fixture';
-import { RUN, recordOf, saveRun } from '../run/record/saved-run.fixture';
+import { putRecord, RUN, recordOf, saveRun } from '../run/record/saved-run.fixture';
 import { SEGMENT_BYTES } from '../run/record/stored-log';
 import type {
   DifferenceData,
@@ -14,6 +15,8 @@ import type {
   Trouble,
 } from './api';
 import { get, UiFixture } from './ui.fixture';
+
+const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
 
 type Headers = Record<string, string>;
 
@@ -308,6 +311,24 @@ describe('the server of nx-ec2 ui', () => {
       await ui.run(OTHER, {}, 'x'.repeat(3 * SEGMENT_BYTES));
       const long = await ui.json<LogPiece>('log', { project: 'model', run: OTHER, from: 0 });
       expect(long.data.text).toHaveLength(SEGMENT_BYTES);
+    });
+
+    it('a log of 1 GB by its parts that are asked for, and says which of them the record confirms', async () => {
+      const [segments, folded] = [4096, 3072];
+      const bytes = Buffer.from(`${'x'.repeat(63)}\n`.repeat(SEGMENT_BYTES / 64));
+      const hashes = { folded, chain: 'a'.repeat(64), segments: Array<string>(1024).fill(sha256(bytes)) };
+      const record = recordOf({ log: { size: segments * SEGMENT_BYTES, training: 0, truncated: false, hashes } });
+      await putRecord(ui.store.store, ui.store.keys(), record);
+      for (const n of [1000, segments - 1]) await ui.store.store.put(`${ui.store.keys().run(RUN)}log/${n}`, bytes);
+      const end = await log();
+      expect(end).toMatchObject({ next: segments * SEGMENT_BYTES, isVerified: true });
+      const { calls } = ui.store.local.aws;
+      calls.clear();
+      const middle = await log({ from: 1000 * SEGMENT_BYTES });
+      expect(middle).toMatchObject({ next: 1001 * SEGMENT_BYTES, isVerified: false });
+      expect(middle.text).toHaveLength(SEGMENT_BYTES);
+      // The record, and one segment.
+      expect(calls.all().map(({ action }) => action)).toEqual(['s3:GetObject', 's3:GetObject']);
     });
 
     it('no log that the record does not confirm', async () => {

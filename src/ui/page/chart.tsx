@@ -21,21 +21,26 @@ export interface ChartProps {
   lines: readonly Line[];
   /** `at`: ms from the start. */
   marks?: readonly Mark[];
+  /** How long the time axis is, ms from the start. */
+  until: number;
 }
 
+/** What a chart that is drawn takes from its latest properties. */
+type Drawn = Pick<ChartProps, 'until'> & { marks: readonly Mark[] };
+
 /** A chart over the time since the start. uPlot gets numbers alone: texts are beside it. */
-export function Chart({ title, lines, marks = [] }: ChartProps) {
+export function Chart({ title, lines, marks = [], until }: ChartProps) {
   const box = useRef<HTMLDivElement>(null);
   const [at, setAt] = useState<number | null>(null);
   const theme = useTheme();
   const data = dataOf(lines);
   const plot = useRef<uPlot | null>(null);
-  const latest = useRef(marks);
-  latest.current = marks;
+  const latest = useRef<Drawn>({ marks, until });
+  latest.current = { marks, until };
   useEffect(() => {
     const element = box.current!;
     const made = new uPlot(
-      optionsOf(element, { title, lines }, () => latest.current, setAt),
+      optionsOf(element, { title, lines, until }, () => latest.current, setAt),
       data,
       element,
     );
@@ -47,7 +52,9 @@ export function Chart({ title, lines, marks = [] }: ChartProps) {
       made.destroy();
     };
   }, [theme, lines.map((line) => line.color).join(' '), title]);
-  useEffect(() => plot.current?.setData(data), [lines]);
+  useEffect(() => {
+    if (plot.current) update(plot.current, data);
+  }, [lines, until]);
   return (
     <figure class="chart">
       <figcaption>{title}</figcaption>
@@ -99,7 +106,7 @@ function dataOf(lines: readonly Line[]): uPlot.AlignedData {
 function optionsOf(
   box: HTMLElement,
   { title, lines }: ChartProps,
-  marks: () => readonly Mark[],
+  latest: () => Drawn,
   onCursor: (at: number | null) => void,
 ): uPlot.Options {
   const color = (name: string) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -110,17 +117,35 @@ function optionsOf(
     height: HEIGHT,
     legend: { show: false },
     cursor: { y: false },
-    scales: { x: { time: false }, ...(title.endsWith('%') && { y: { range: [0, 100] as [number, number] } }) },
+    scales: {
+      x: { time: false, range: (plot, from, to) => timeRange(plot, from, to, latest().until) },
+      ...(title.endsWith('%') && { y: { range: [0, 100] as [number, number] } }),
+    },
     axes: [
       { ...axis, space: 80, values: (_, times) => times.map((time) => formatDuration(time * 1000)) },
       { ...axis, size: 70, values: (_, values) => values.map((value) => formatNumber(value)) },
     ],
     series: [{}, ...lines.map((line) => ({ stroke: color(`--c${line.color % COLORS}`), width: 2, spanGaps: true }))],
     hooks: {
-      draw: [(plot) => drawMarks(plot, marks(), { attempt: color('--attempt'), checkpoint: color('--checkpoint') })],
+      draw: [
+        (plot) => drawMarks(plot, latest().marks, { attempt: color('--attempt'), checkpoint: color('--checkpoint') }),
+      ],
       setCursor: [({ cursor }) => onCursor(cursor.idx ?? null)],
     },
   };
+}
+
+/** All of the time, until the reader has chosen a part of it. */
+function timeRange({ data: [times] }: uPlot, from: number, to: number, until: number): [number, number] {
+  const isAll = times.length === 0 || (from === times[0] && to === times[times.length - 1]);
+  return isAll ? [0, Math.max(until / 1000, 1)] : [from, to];
+}
+
+/** A part that the reader has chosen stays. */
+function update(plot: uPlot, data: uPlot.AlignedData): void {
+  const isPart = (plot.scales.x.min ?? 0) > 0;
+  plot.setData(data, !isPart);
+  if (isPart) plot.redraw();
 }
 
 function drawMarks({ ctx, bbox, valToPos }: uPlot, marks: readonly Mark[], colors: Record<Mark['kind'], string>): void {

@@ -2,6 +2,7 @@ import { useEffect, useMemo, useState } from 'preact/hooks';
 import type { MetricsData, Trouble } from '../api';
 import { ask, troubleOf } from './api-client';
 import { Chart, type Line } from './chart';
+import { untilOf } from './charts';
 import { Loading, TroubleNote } from './parts';
 import { runLink } from './route';
 
@@ -19,6 +20,10 @@ export function ComparePage({ runs: given }: { runs: RunName[] }) {
   const runs = given.slice(0, MAX_RUNS);
   const found = useMetrics(runs);
   const charts = useMemo(() => overlaid(runs, found), [found]);
+  const until = useMemo(
+    () => untilOf(found.flatMap((each) => (each === null || 'code' in each ? [] : [each]))),
+    [found],
+  );
   return (
     <>
       <h2>{runs.length === 1 ? '1 run' : `${runs.length} runs`}</h2>
@@ -35,7 +40,7 @@ export function ComparePage({ runs: given }: { runs: RunName[] }) {
       {charts.length === 0 && found.some((each) => each !== null) && <p class="note">The runs have no metrics.</p>}
       <div class="charts">
         {charts.map(({ title, lines }) => (
-          <Chart key={title} title={title} lines={lines} />
+          <Chart key={title} title={title} lines={lines} until={until} />
         ))}
       </div>
     </>

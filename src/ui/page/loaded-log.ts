@@ -8,6 +8,7 @@ interface Loaded {
   from: number;
   next: number;
   lines: string[];
+  isVerified: boolean;
 }
 
 /** The part of a log that the page has: pieces that follow one another. */
@@ -16,7 +17,6 @@ export class LoadedLog {
   private rest: string | null = null;
   size = 0;
   isActive = true;
-  isVerified = true;
   lines: string[] = [];
 
   get from(): number {
@@ -29,7 +29,12 @@ export class LoadedLog {
 
   /** Whether the end of the log, as far as it is known, is among the lines. */
   get hasEnd(): boolean {
-    return this.next + new TextEncoder().encode(this.rest ?? '').length >= this.size || this.rest !== null;
+    return this.rest !== null || this.next >= this.size;
+  }
+
+  /** Whether the record of the run confirms all of the lines. */
+  get isVerified(): boolean {
+    return this.pieces.every((each) => each.isVerified);
   }
 
   replace(piece: LogPiece): void {
@@ -38,26 +43,22 @@ export class LoadedLog {
   }
 
   append(piece: LogPiece): void {
-    const lines = linesOf(piece.text);
-    const isNew = piece.next > piece.from || this.pieces.length === 0;
-    if (isNew) this.pieces.push({ from: piece.from, next: piece.next, lines });
+    if (piece.next > piece.from || this.pieces.length === 0) this.pieces.push(loaded(piece));
     this.rest = piece.rest;
-    this.isVerified = piece.isVerified && (this.isVerified || this.pieces.length <= 1);
     while (this.count() > MAX_LINES && this.pieces.length > 1) this.pieces.shift();
     this.note(piece);
   }
 
   /** @returns how many lines were added before the others. */
   prepend(piece: LogPiece): number {
-    const lines = linesOf(piece.text);
-    this.pieces.unshift({ from: piece.from, next: piece.next, lines });
-    this.isVerified &&= piece.isVerified;
+    const added = loaded(piece);
+    this.pieces.unshift(added);
     while (this.count() > MAX_LINES && this.pieces.length > 1) {
       this.pieces.pop();
       this.rest = null;
     }
     this.note(piece);
-    return lines.length;
+    return added.lines.length;
   }
 
   private count(): number {
@@ -70,4 +71,8 @@ export class LoadedLog {
     const rest = this.rest === null ? [] : linesOf(this.rest);
     this.lines = [...this.pieces.flatMap(({ lines }) => lines), ...rest];
   }
+}
+
+function loaded({ from, next, text, isVerified }: LogPiece): Loaded {
+  return { from, next, lines: linesOf(text), isVerified };
 }
