@@ -228,7 +228,6 @@ if (CHROMIUM === undefined) process.emitWarning('No Chromium on this machine: th
   it('makes no element of any text, whatever is in it', async () => {
     const pieces = fc.oneof(fc.constantFrom(...MARKUP), hostileText);
     const text = fc.array(pieces, { minLength: 1, maxLength: 5 }).map((all) => all.join(''));
-    await open(`run/model/${FUZZED}/overview`);
     await fc.assert(
       fc.asyncProperty(text, text, async (one, other) => {
         const metadata = { ...recordOf().metadata, command: one, host: other, configuration: { [one]: other } };
