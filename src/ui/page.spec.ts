@@ -185,6 +185,17 @@ if (CHROMIUM === undefined) process.emitWarning('No Chromium on this machine: th
       .getByRole('button', { name: 'Show' })
       .click();
     await page.getByText('The file is no PNG and no JPEG.').waitFor();
+    await page
+      .getByRole('row', { name: /notes\.md/ })
+      .getByRole('button', { name: 'Show' })
+      .click();
+    await page.locator('pre').waitFor();
+    expect(await page.locator('pre').textContent()).toBe(HOSTILE);
+    await page
+      .getByRole('row', { name: /table\.csv/ })
+      .getByRole('button', { name: 'Show' })
+      .click();
+    await page.getByRole('cell', { name: '0.5' }).waitFor();
     await picture('files');
     const downloads = page.waitForEvent('download');
     await page
@@ -306,7 +317,13 @@ async function fill(ui: UiFixture): Promise<void> {
   const record = await saveRun(
     ui.store.store,
     ui.store.keys(),
-    { 'chart.png': png(), 'not.png': Buffer.from('<svg onload=alert(1)>'), 'page.html': Buffer.from(HOSTILE) },
+    {
+      'chart.png': png(),
+      'not.png': Buffer.from('<svg onload=alert(1)>'),
+      'page.html': Buffer.from(HOSTILE),
+      'table.csv': Buffer.from(`name,loss\n"${HOSTILE.replaceAll('"', '""')}",0.5\n`),
+      'notes.md': Buffer.from(HOSTILE),
+    },
     { 'step-1.pt': Buffer.from('weights') },
   );
   const metadata = {

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import fc from 'fast-check';
 import { dangers, hostileText } from '../report/hostile-text.fixture';
-import { putRecord, RUN, recordOf, saveRun } from '../run/record/saved-run.fixture';
+import { nodeStateOf, putRecord, RUN, recordOf, saveRun } from '../run/record/saved-run.fixture';
 import { SEGMENT_BYTES } from '../run/record/stored-log';
 import type {
   DifferenceData,
@@ -180,6 +180,35 @@ describe('the server of nx-ec2 ui', () => {
         },
         { id: RUN, state: 'succeeded' },
       ]);
+    });
+
+    it('a list of runs with no record, and rows with one request each', async () => {
+      for (let n = 0; n < 5; n++) await ui.run(RUN.replace('abcdef', `abcde${'abcde'[n]}`));
+      const { calls } = ui.store.local.aws;
+      calls.clear();
+      const { data } = await ui.json<Overview>('overview');
+      expect(calls.all().map(({ action }) => action)).toEqual(['s3:ListBucket', 's3:ListBucket']);
+      const { runs } = data.projects[0];
+      calls.clear();
+      for (let times = 0; times < 2; times++)
+        await ui.json('rows', { project: 'model', runs: runs.slice(0, 2).join(',') });
+      // What has ended is not read again.
+      expect(calls.all().map(({ action }) => action)).toEqual(['s3:GetObject', 's3:GetObject']);
+    });
+
+    it('each node of a run on several', async () => {
+      for (const rank of [0, 1])
+        await ui.run(RUN, { node: nodeStateOf(rank, 2) }, `rank ${rank}\n`, [
+          { t: 5, training: { [`rank${rank}`]: 1 } },
+        ]);
+      for (const node of [0, 1]) {
+        const where = { project: 'model', run: RUN, node };
+        expect((await log({ node })).text).toBe(`rank ${node}\n`);
+        const { data } = await ui.json<MetricsData>('metrics', where);
+        expect(data.training.map(({ name }) => name)).toEqual([`rank${node}`]);
+        expect((await ui.json<RunDetail>('run', where)).data.nodes).toBe(2);
+      }
+      expect((await ui.json('run', { project: 'model', run: RUN, node: 2 })).status).toBe(404);
     });
 
     it('of a run whose record is forged nothing but that', async () => {

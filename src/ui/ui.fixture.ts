@@ -76,16 +76,17 @@ export class UiFixture {
   async run(id: string, more: Partial<RunRecord> = {}, log = '', metrics: object[] = []): Promise<void> {
     const project = more.project ?? 'model';
     const keys = this.store.keys(project);
+    const prefix = keys.node(id, more.node?.rank ?? 0);
     const bytes = Buffer.from(log);
     const segments: string[] = [];
     for (let at = 0; at < bytes.length; at += SEGMENT_BYTES) {
       const segment = bytes.subarray(at, at + SEGMENT_BYTES);
-      await this.store.store.put(`${keys.run(id)}log/${segments.length}`, segment);
+      await this.store.store.put(`${prefix}log/${segments.length}`, segment);
       segments.push(createHash('sha256').update(segment).digest('hex'));
     }
     if (metrics.length)
       await this.store.store.put(
-        `${keys.run(id)}metrics/0`,
+        `${prefix}metrics/0`,
         Buffer.from(metrics.map((each) => `${JSON.stringify(each)}\n`).join('')),
       );
     const hashes = { folded: 0, chain: '0'.repeat(64), segments };

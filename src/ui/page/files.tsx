@@ -1,11 +1,10 @@
-import { useEffect, useState } from 'preact/hooks';
+import { useState } from 'preact/hooks';
 import type { CheckpointData, FileRow, FilesData } from '../api';
 import { apiUrl, useAnswer, type Query } from './api-client';
 import { formatSize, formatTime } from './format';
 import { Loading, TroubleNote } from './parts';
+import { Preview, previewOf } from './preview';
 
-/** An image that is larger is only downloaded, bytes. */
-const MAX_IMAGE = 20 * 1024 * 1024;
 const REFRESH_MS = 15_000;
 
 export function Files({ query, isActive }: { query: Query; isActive: boolean }) {
@@ -96,7 +95,7 @@ function FileTable({ title, files, query }: { title: string; files: FileRow[]; q
 
 function File({ file: { name, size }, url }: { file: FileRow; url: string }) {
   const [isShown, setShown] = useState(false);
-  const isImage = /\.(png|jpe?g)$/i.test(name) && size <= MAX_IMAGE;
+  const kind = previewOf(name, size);
   return (
     <>
       <tr>
@@ -106,53 +105,20 @@ function File({ file: { name, size }, url }: { file: FileRow; url: string }) {
           <a href={url} download="">
             Download
           </a>{' '}
-          {isImage && (
+          {kind && (
             <button type="button" aria-expanded={isShown} onClick={() => setShown(!isShown)}>
               {isShown ? 'Hide' : 'Show'}
             </button>
           )}
         </td>
       </tr>
-      {isShown && (
+      {isShown && kind && (
         <tr>
-          <td colSpan={3}>
-            <Picture name={name} url={url} />
+          <td colSpan={3} class="preview">
+            <Preview kind={kind} name={name} url={url} />
           </td>
         </tr>
       )}
     </>
   );
-}
-
-/** A PNG or JPEG, by its first bytes and not by its name: nothing else is handed to the browser as an image. */
-function Picture({ name, url }: { name: string; url: string }) {
-  const [shown, setShown] = useState<{ url: string } | { why: string } | null>(null);
-  useEffect(() => {
-    const controller = new AbortController();
-    let made = '';
-    const load = async () => {
-      const response = await fetch(url, { signal: controller.signal });
-      if (!response.ok) return setShown({ why: "The image can't be read." });
-      const bytes = new Uint8Array(await response.arrayBuffer());
-      const type = imageType(bytes);
-      if (!type) return setShown({ why: 'The file is no PNG and no JPEG.' });
-      if (controller.signal.aborted) return;
-      made = URL.createObjectURL(new Blob([bytes], { type }));
-      setShown({ url: made });
-    };
-    load().catch(() => controller.signal.aborted || setShown({ why: "The image can't be read." }));
-    return () => {
-      controller.abort();
-      if (made) URL.revokeObjectURL(made);
-    };
-  }, [url]);
-  if (!shown) return <Loading />;
-  if ('why' in shown) return <p class="note">{shown.why}</p>;
-  return <img src={shown.url} alt={name} onError={() => setShown({ why: 'The image is damaged.' })} />;
-}
-
-function imageType(bytes: Uint8Array): string | null {
-  const begins = (...start: number[]) => start.every((byte, at) => bytes[at] === byte);
-  if (begins(0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a)) return 'image/png';
-  return begins(0xff, 0xd8, 0xff) ? 'image/jpeg' : null;
 }

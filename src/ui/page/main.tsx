@@ -1,7 +1,7 @@
 import { render } from 'preact';
 import { ComparePage } from './compare';
 import { InstancesPage } from './instances';
-import { useRoute } from './route';
+import { useRoute } from './use-route';
 import { RunPage } from './run';
 import { RunsPage } from './runs';
 import { useOverview } from './overview';

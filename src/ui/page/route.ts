@@ -1,5 +1,3 @@
-import { useEffect, useState } from 'preact/hooks';
-
 /** What the page shows: the part of its address after `#`. */
 export type Route =
   | { page: 'runs' }
@@ -27,16 +25,6 @@ export function runLink(project: string, run: string, tab = ''): string {
 
 export function compareLink(runs: readonly { project: string; run: string }[]): string {
   return `#/compare/${runs.map(({ project, run }) => `${encodeURIComponent(project)}/${run}`).join('/')}`;
-}
-
-export function useRoute(): Route {
-  const [route, setRoute] = useState(() => parseRoute(location.hash));
-  useEffect(() => {
-    const changed = () => setRoute(parseRoute(location.hash));
-    addEventListener('hashchange', changed);
-    return () => removeEventListener('hashchange', changed);
-  }, []);
-  return route;
 }
 
 function decode(text: string): string {
