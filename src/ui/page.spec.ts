@@ -216,12 +216,19 @@ if (CHROMIUM === undefined) process.emitWarning('No Chromium on this machine: th
     expect(await page.locator('pre').textContent()).toMatch(/outcome {2}running → succeeded/);
   });
 
-  it('shows the metrics of several runs in one chart', async () => {
+  it('shows several runs in one table, by the settings in which they differ, and their metrics in one chart', async () => {
     await open('');
     for (const run of [RUN, ACTIVE]) await page.getByLabel(`Compare ${run}`).check();
-    await page.getByRole('link', { name: 'Show their metrics in one chart' }).click();
+    await page.getByRole('link', { name: 'Compare them in one chart and table' }).click();
     await page.locator('canvas').first().waitFor();
     expect(await page.locator('figure').first().locator('li').count()).toBe(2);
+    const order = () => page.locator('tbody th').allTextContents();
+    await page.getByRole('button', { name: 'lr' }).click();
+    expect(await order()).toEqual([RUN, ACTIVE]);
+    await page.getByRole('button', { name: 'lr' }).click();
+    expect(await order()).toEqual([ACTIVE, RUN]);
+    // Only settings in which they differ have a column.
+    expect(await page.getByRole('button', { name: 'epochs' }).count()).toBe(0);
     await picture('compare');
   });
 
@@ -338,9 +345,10 @@ async function fill(ui: UiFixture): Promise<void> {
   const again = { attempts, attempt: 2, since: start + 950_000, checkpoints };
   await ui.run(RUN, { ...record, ...times, ...again, metadata, metrics }, log, samples);
   const active = { state: 'running', outcome: null, exitCode: null } as const;
+  const slower = { ...metadata, configuration: { epochs: 3, lr: 0.01 } };
   await ui.run(
     ACTIVE,
-    { ...active, ...times, attempts: [], endedAt: null, metadata, metrics },
+    { ...active, ...times, attempts: [], endedAt: null, metadata: slower, metrics },
     log,
     samples.slice(0, 90),
   );

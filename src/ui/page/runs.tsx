@@ -134,7 +134,7 @@ function Chosen({ runs, onClear }: { runs: ListedRun[]; onClear: () => void }) {
   return (
     <p class="chosen" role="status">
       {runs.length === 1 ? '1 run is chosen. ' : `${runs.length} runs are chosen. `}
-      <a href={link}>Show their metrics in one chart</a>{' '}
+      <a href={link}>Compare them in one chart and table</a>{' '}
       <button type="button" onClick={onClear}>
         Choose none
       </button>
