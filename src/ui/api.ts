@@ -19,6 +19,8 @@ export interface ProjectRuns {
 export interface Overview {
   store: string;
   projects: ProjectRuns[];
+  /** How many projects were looked at: those without runs are not among `projects`. */
+  listed: number;
   /** What is left out, to be shown; null: nothing. */
   partial: string | null;
 }

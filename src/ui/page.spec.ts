@@ -31,6 +31,7 @@ const MARKUP = [
   'dangerouslySetInnerHTML',
 ];
 const ACTIVE = '20260104-000000-model-abcdef';
+const STARTED = '20260107-000000-model-abcdef';
 const FUZZED = '20260105-000000-model-abcdef';
 const FOLLOWED = '20260106-000000-model-abcdef';
 const HOSTILE_RUN = '20260103-000000-model-abcdef';
@@ -277,6 +278,16 @@ if (CHROMIUM === undefined) process.emitWarning('No Chromium on this machine: th
     await ui.run(FOLLOWED, { heartbeat: 3 }, 'first\nno end yet\nsecond\n 5 %\r 6 %\nlast\n');
     await page.locator('h2', { hasText: 'succeeded' }).waitFor();
     await page.locator('.log-line', { hasText: 'last' }).waitFor();
+  });
+
+  it('lists runs that were started since, and a state that has changed', async () => {
+    await open('');
+    const row = (run: string) => page.getByRole('row', { name: run });
+    await row(ACTIVE).getByText('silent').waitFor();
+    await ui.run(STARTED, {});
+    await ui.run(ACTIVE, { heartbeat: 9, outcome: 'failed', exitCode: 1 });
+    await row(STARTED).getByText('succeeded').waitFor();
+    await row(ACTIVE).getByText('failed').waitFor();
   });
 
   it('lists instances, and says why it can not', async () => {

@@ -159,6 +159,7 @@ describe('the server of nx-ec2 ui', () => {
       expect(data).toMatchObject({
         store: 's3://bucket/team',
         partial: null,
+        listed: 2,
         projects: [
           { project: 'model', runs: [OTHER, RUN] },
           { project: 'odd name/é', runs: [RUN.replace('model', 'odd')] },

@@ -58,7 +58,7 @@ export class StoreReader {
     });
     projects.sort((a, b) => (a.project < b.project ? -1 : 1));
     const store = sanitizeForTerminal(`s3://${this.store.bucket}/${this.prefix}`);
-    return { store, projects, partial: partial.join('; ') || null };
+    return { store, projects, listed: names.length, partial: partial.join('; ') || null };
   }
 
   /** @returns those that are in the store, in the order of their ids. */

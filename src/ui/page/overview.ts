@@ -2,8 +2,9 @@ import { useEffect, useState } from 'preact/hooks';
 import type { Overview, ProjectRuns } from '../api';
 import { ask, troubleOf, type Answer } from './api-client';
 
-/** How often new runs are looked for, ms. */
-const LOOK_MS = 5_000;
+/** How often new runs are looked for, ms, and at least so long for each project: S3 charges for each listing. */
+const LOOK_MS = 10_000;
+const LOOK_MS_FOR_PROJECT = 1_000;
 /** Clocks of those who start runs, which name them, may differ so much, ms. */
 const SKEW_MS = 3_600_000;
 
@@ -24,7 +25,7 @@ export function useOverview(): Answer<Overview> {
       } catch (error) {
         setAnswer({ data: known, trouble: troubleOf(error) });
       }
-      timer = setTimeout(look, LOOK_MS);
+      timer = setTimeout(look, Math.max(LOOK_MS, LOOK_MS_FOR_PROJECT * (known?.listed ?? 0)));
     };
     void look();
     return () => clearTimeout(timer);

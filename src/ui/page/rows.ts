@@ -34,7 +34,7 @@ export const keyOf = ({ project, id }: { project: string; id: string }) => `${pr
 export interface Rows {
   known: ReadonlyMap<string, KnownRow>;
   trouble: Trouble | null;
-  /** Reads some of these. */
+  /** Reads these, unless others are being read. */
   read: (runs: readonly ListedRun[]) => Promise<void>;
 }
 
@@ -44,16 +44,19 @@ export function useRows(): Rows {
   const isReading = useRef(false);
   const [state, setState] = useState<{ trouble: Trouble | null }>({ trouble: null });
   const read = async (runs: readonly ListedRun[]) => {
-    if (isReading.current) return;
+    if (isReading.current || runs.length === 0) return;
     isReading.current = true;
     let trouble: Trouble | null = null;
-    try {
-      await readBatch(known.current, runs.slice(0, BATCH));
-    } catch (error) {
-      trouble = troubleOf(error);
+    for (let from = 0; from < runs.length && trouble === null; from += BATCH) {
+      try {
+        await readBatch(known.current, runs.slice(from, from + BATCH));
+      } catch (error) {
+        trouble = troubleOf(error);
+      }
+      // The last one says that nothing is read any more.
+      isReading.current = from + BATCH < runs.length && trouble === null;
+      setState({ trouble });
     }
-    isReading.current = false;
-    setState({ trouble });
   };
   return { known: known.current, trouble: state.trouble, read };
 }
