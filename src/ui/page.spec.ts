@@ -31,6 +31,7 @@ const MARKUP = [
   'dangerouslySetInnerHTML',
 ];
 const ACTIVE = '20260104-000000-model-abcdef';
+const LONG = '20251231-000000-model-abcdef';
 const STARTED = '20260107-000000-model-abcdef';
 const FUZZED = '20260105-000000-model-abcdef';
 const FOLLOWED = '20260106-000000-model-abcdef';
@@ -157,7 +158,40 @@ if (CHROMIUM === undefined) process.emitWarning('No Chromium on this machine: th
     await picture('search');
   });
 
+  it('opens a long log at its end, and loads other parts of it on demand', async () => {
+    const lines = Array.from({ length: 40_000 }, (_, n) => `line ${n} of a long log`);
+    const log = `${lines.join('\n')}\n`;
+    await ui.run(LONG, {}, log);
+    await open(`run/model/${LONG}/log`);
+    const line = (n: number) => page.locator('.log-line', { hasText: `line ${n} of` });
+    /** The line at the top of what is seen. */
+    const top = () =>
+      page.evaluate(() => {
+        const { left, top } = document.querySelector('.log')!.getBoundingClientRect();
+        return document.elementFromPoint(left + 20, top + 12)!.textContent;
+      });
+    await line(39_999).waitFor();
+    await page.locator('.log').evaluate((log) => (log.scrollTop = 0));
+    await page.waitForFunction(() => document.querySelector('.log')!.scrollTop === 0);
+    const first = await top();
+    await page.getByRole('button', { name: 'Earlier' }).click();
+    await page.waitForFunction(() => document.querySelector('.log')!.scrollTop > 0);
+    expect(await top()).toBe(first);
+    await page.getByRole('button', { name: 'Start' }).click();
+    await line(0).waitFor();
+    expect(await top()).toBe('line 0 of a long log');
+    await page.getByRole('button', { name: 'Later' }).click();
+    expect(await top()).toBe('line 0 of a long log');
+    await page.getByRole('slider').fill('50');
+    const middle = log.slice(0, log.indexOf('\n', log.length / 2)).split('\n').length;
+    await line(middle).waitFor();
+    expect(await top()).toBe(lines[middle]);
+    await page.getByRole('button', { name: 'End' }).click();
+    await line(39_999).waitFor();
+  });
+
   it('draws its metrics', async () => {
+    await open(`run/model/${RUN}`);
     await page.getByRole('link', { name: 'Charts' }).click();
     await page.locator('canvas').first().waitFor();
     await picture('charts');

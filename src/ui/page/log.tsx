@@ -1,3 +1,4 @@
+import type { RefObject } from 'preact';
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
 import type { Query } from './api-client';
 import { formatSize } from './format';
@@ -32,17 +33,13 @@ export function LogView({ query }: { query: Query }) {
     atEnd.current = scrollTop + clientHeight >= scrollHeight - LINE_HEIGHT;
     setView({ top: scrollTop, height: clientHeight });
   };
-  const earlier = async () => {
-    atEnd.current = false;
-    const added = await state.earlier();
-    if (box.current) box.current.scrollTop += added * LINE_HEIGHT;
-  };
+  const moves = useMoves(state, box, atEnd);
   const first = Math.max(0, Math.floor(view.top / LINE_HEIGHT) - MARGIN);
   const last = Math.min(lines.length, Math.ceil((view.top + view.height) / LINE_HEIGHT) + MARGIN);
   if (isLoading) return <Loading />;
   return (
     <section class="log-view">
-      <LogBar {...{ state, earlier, search }} onJump={(end) => (atEnd.current = end)} />
+      <LogBar {...{ log, search, ...moves }} />
       <TroubleNote trouble={trouble} what="The log can't be read." />
       {!log.isVerified && (
         <p class="note">
@@ -68,24 +65,38 @@ export function LogView({ query }: { query: Query }) {
   );
 }
 
-interface LogBarProps {
-  state: Log;
-  earlier: () => Promise<void>;
-  search: Search;
-  onJump: (toEnd: boolean) => void;
+type Moves = { earlier: () => Promise<void> } & Pick<Log, 'later' | 'jump'>;
+
+/** Loads other parts of the log, and keeps or chooses the line that is at the top. */
+function useMoves(state: Log, box: RefObject<HTMLDivElement | null>, atEnd: { current: boolean }): Moves {
+  const earlier = async () => {
+    atEnd.current = false;
+    const added = await state.earlier();
+    if (box.current) box.current.scrollTop += added * LINE_HEIGHT;
+  };
+  const later = async () => {
+    atEnd.current = false;
+    await state.later();
+  };
+  const jump = async (offset: number | null) => {
+    atEnd.current = offset === null;
+    await state.jump(offset);
+    if (offset !== null && box.current) box.current.scrollTop = 0;
+  };
+  return { earlier, later, jump };
 }
 
-function LogBar({ state, earlier, search, onJump }: LogBarProps) {
-  const { log, later, jump } = state;
-  const to = (offset: number | null) => {
-    onJump(offset === null);
-    void jump(offset);
-  };
+interface LogBarProps extends Moves {
+  log: Log['log'];
+  search: Search;
+}
+
+function LogBar({ log, earlier, later, jump, search }: LogBarProps) {
   return (
     <div class="log-bar">
       <SearchBox {...search} />
       <span class="space" />
-      <button type="button" onClick={() => to(0)} disabled={log.from === 0}>
+      <button type="button" onClick={() => void jump(0)} disabled={log.from === 0}>
         Start
       </button>
       <button type="button" onClick={() => void earlier()} disabled={log.from === 0}>
@@ -100,14 +111,14 @@ function LogBar({ state, earlier, search, onJump }: LogBarProps) {
           value={log.size ? Math.round((100 * log.next) / log.size) : 100}
           onChange={(event) => {
             const share = Number((event.target as HTMLInputElement).value);
-            to(share === 100 ? null : Math.floor((share / 100) * log.size));
+            void jump(share === 100 ? null : Math.floor((share / 100) * log.size));
           }}
         />
       </label>
       <button type="button" onClick={() => void later()} disabled={log.hasEnd}>
         Later
       </button>
-      <button type="button" onClick={() => to(null)}>
+      <button type="button" onClick={() => void jump(null)}>
         End
       </button>
       <span class="note">

@@ -20,44 +20,60 @@ export interface Log {
 /** The log of a run, of which no more is loaded than was asked for; its end is followed while the run is active. */
 export function useLog(query: Query): Log {
   const log = useRef(new LoadedLog()).current;
-  const isBusy = useRef(false);
+  const queue = useRef<Promise<unknown>>(Promise.resolve());
+  const waiting = useRef(0);
   const [state, setState] = useState<{ trouble: Trouble | null; isLoading: boolean }>({
     trouble: null,
     isLoading: true,
   });
 
-  const load = async <T>(place: Query, use: (piece: LogPiece) => T): Promise<T | undefined> => {
-    if (isBusy.current) return undefined;
-    isBusy.current = true;
-    let trouble: Trouble | null = null;
-    try {
-      return use(await ask<LogPiece>('log', { ...query, ...place }));
-    } catch (error) {
-      trouble = troubleOf(error);
-      return undefined;
-    } finally {
-      isBusy.current = false;
-      setState({ trouble, isLoading: false });
-    }
+  /** One piece after another: where the next one begins depends on what is there by then. */
+  const load = <T>(place: () => Query, use: (piece: LogPiece) => T): Promise<T | undefined> => {
+    const work = async () => {
+      let trouble: Trouble | null = null;
+      try {
+        return use(await ask<LogPiece>('log', { ...query, ...place() }));
+      } catch (error) {
+        trouble = troubleOf(error);
+        return undefined;
+      } finally {
+        waiting.current--;
+        setState({ trouble, isLoading: false });
+      }
+    };
+    waiting.current++;
+    const done = queue.current.then(work);
+    queue.current = done;
+    return done;
   };
   const later = async () => {
-    await load({ from: log.next }, (piece) => log.append(piece));
+    await load(
+      () => ({ from: log.next }),
+      (piece) => log.append(piece),
+    );
+  };
+  const earlier = async () => {
+    if (log.from === 0) return 0;
+    const added = await load(
+      () => ({ before: log.from }),
+      (piece) => log.prepend(piece),
+    );
+    return added ?? 0;
+  };
+  const jump = async (offset: number | null) => {
+    const place: Query = offset === null ? {} : offset === 0 ? { from: 0 } : { at: offset };
+    await load(
+      () => place,
+      (piece) => log.replace(piece),
+    );
   };
   useEffect(() => {
-    void load({}, (piece) => log.replace(piece));
+    void jump(null);
     const timer = setInterval(() => {
-      if (document.visibilityState === 'visible' && log.isActive && log.hasEnd) void later();
+      const isFollowed = document.visibilityState === 'visible' && log.isActive && log.hasEnd;
+      if (isFollowed && waiting.current === 0) void later();
     }, FOLLOW_MS);
     return () => clearInterval(timer);
   }, []);
-  return {
-    log,
-    ...state,
-    later,
-    earlier: async () => (log.from > 0 && (await load({ before: log.from }, (piece) => log.prepend(piece)))) || 0,
-    jump: async (offset) => {
-      const place: Query = offset === null ? {} : offset === 0 ? { from: 0 } : { at: offset };
-      await load(place, (piece) => log.replace(piece));
-    },
-  };
+  return { log, ...state, earlier, later, jump };
 }
