@@ -148,6 +148,15 @@ export const runSpec = z.object({
         .describe(
           'How long the nodes of the first attempt, or of a later one, wait for a node that has not begun it. For nodes with a fleet; absent: 2 minutes.',
         ),
+      elastic: z
+        .object({
+          least: count,
+          growAfter: seconds.nullable().describe('null: an attempt is not ended for one on more nodes.'),
+        })
+        .optional()
+        .describe(
+          'With fleets: `count` is how many there can be at most, or of an attempt how many it has. An attempt begins on `least` or more.',
+        ),
       network: z.literal('efa').optional().describe('The instances were launched with Elastic Fabric Adapters.'),
       joins: z
         .boolean()

@@ -34,8 +34,9 @@ const WRITTEN = [
   'probe',
   'times.json',
   'artifacts.json',
+  'members.json',
   'starting.json',
-  ...['log', 'metrics', 'part', 'checkpoint'].map((folder) => `${folder}/*`),
+  ...['log', 'metrics', 'part', 'checkpoint', 'slot'].map((folder) => `${folder}/*`),
 ];
 
 /** Runs alone: packs, records, refs and what commands fetch are out of reach, and nothing can be removed. */

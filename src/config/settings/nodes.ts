@@ -66,12 +66,6 @@ export function assertNodes({ instance, instances, storeAccess, train }: Configu
       'instance.pool',
     );
   const isFleet = 'launchSpec' in instance && instance.launchSpec.recovery === 'fleet';
-  if (isFleet && train.minNodes !== undefined)
-    refuse(
-      '"instance.recovery" is "fleet", which keeps a fixed number of nodes.',
-      `Write the number of nodes: ${train.nodes}. Or set "recovery" to "client".`,
-      'instance.recovery',
-    );
   if (isFleet && instance.launchSpec.placement === 'cluster')
     refuse(
       '"instance.placement" is "cluster", in which fleets launch nothing: no one would delete the placement group.',

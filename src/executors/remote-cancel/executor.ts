@@ -54,7 +54,9 @@ export default function remoteCancel(
       const between = await cancelWithFleet(runContext, found, force);
       const { run, already } = between ? { run: between, already: false } : await cancelRun(runContext, record, signal);
       const told = tell(run, already);
-      if (!already && 'nodes' in run) await terminateJoining(runContext, run, signal);
+      // What has a fleet ends by itself, and deletes it: terminated, it would be replaced.
+      if (!already && 'nodes' in run && run.metadata.recovery !== 'fleet')
+        await terminateJoining(runContext, run, signal);
       if ('metadata' in run) await reportKept(runContext, run, signal);
       return told;
     } finally {

@@ -95,11 +95,13 @@ describe('aws-setup', () => {
       'probe',
       'times.json',
       'artifacts.json',
+      'members.json',
       'starting.json',
       'log/*',
       'metrics/*',
       'part/*',
       'checkpoint/*',
+      'slot/*',
     ];
     expect(granted('s3:PutObject').flatMap(({ Resource }) => named(Resource))).toEqual(
       written.map((name) => `\${Bucket.Arn}/\${Prefix}v2/projects/*/run/*/${name}`),

@@ -40,7 +40,8 @@ export class FleetPipeline extends Pipeline {
   constructor(
     at: Fixture,
     private readonly launchSpecOptions: Record<string, unknown> = {},
-    private readonly nodes = 1,
+    private readonly nodes: number | string = 1,
+    private readonly train: Record<string, unknown> = {},
   ) {
     super(at, 'store');
   }
@@ -56,7 +57,7 @@ export class FleetPipeline extends Pipeline {
       onFinish: { success: 'terminate', failure: 'terminate' },
       ...this.launchSpecOptions,
     };
-    const train = { script: 'train.py', nodes: this.nodes };
+    const train = { script: 'train.py', nodes: this.nodes, ...this.train };
     const configuration = this.configuration({ instance, train }, 'remote-train');
     this.runs = createRunContext(configuration, this.project, this.workspace, this.printer());
     // Planning a run needs no more than a run context has.

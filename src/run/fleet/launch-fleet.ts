@@ -147,7 +147,7 @@ async function start(
     `Stored ${formatCount(snapshot.size, 'file')}: ${formatSize(uploaded)} uploaded, ${formatSize(saved)} there already`,
   );
   const tree = treeId({ ...owner, tree: configuration.sync.tree });
-  const run = alone(await planned.part(context, tree, snapshot), configuration.instance.startupTimeout);
+  const run = alone(await planned.part(context, tree, snapshot), configuration);
   const boot = await storeBoot(context, run, tree, snapshot, templateName(planned.id));
   // Known before anything of it is there: who is killed from here on is found again.
   if (!last) await indexRunKey(context, run.runKey, planned.id);
@@ -161,17 +161,16 @@ async function start(
   return { run: planned.id, fleets: await make(context, request, signal) };
 }
 
-/**
- * By the role alone, because no client renews presigned requests.
- * @param startupTimeout ms that an instance has to start.
- */
-function alone(part: RunPart, startupTimeout: number): RunPart {
+/** By the role alone, because no client renews presigned requests. */
+function alone(part: RunPart, { instance: { startupTimeout }, train }: RunContext['configuration']): RunPart {
   const { store, resumeFrom: restore, node } = part;
   const seconds = (limit: number) => Math.ceil(Math.min(limit, startupTimeout) / 1000);
   const timeouts = { start: seconds(NODES_START_MS), replacement: seconds(NODE_REPLACEMENT_MS) };
+  const growAfter = train.growAfter === false ? null : Math.ceil(train.growAfter / 1000);
+  const elastic = train.minNodes === undefined ? {} : { elastic: { least: train.minNodes, growAfter } };
   return {
     ...part,
-    node: node && { ...node, timeouts },
+    node: node && { ...node, timeouts, ...elastic },
     detached: true,
     store: { ...store, access: 'role', post: null, expires: null },
     resumeFrom: restore && { ...restore, urls: null },

@@ -93,8 +93,8 @@ async function assertUnstarted(
   }
 }
 
-/** The reasons for a stop that concern the machine, and not the run. */
-const REPLACEMENT_NOTE = ['interruption', 'shutdown'];
+/** The reasons for a stop that concern the machines, and not the run. */
+const REPLACEMENT_NOTE = ['interruption', 'shutdown', 'growth'];
 
 /** Whether a run will not be resumed, by its record. */
 export function isFinal({ state, outcome, stop }: Pick<RunRecord, 'state' | 'outcome' | 'stop'>): boolean {

@@ -22,8 +22,8 @@ HAND_OVER = "hand over"
 ABANDON = "abandon"
 # How a run ends by itself without results.
 FAILED = ("failed", "cancelled", "timed-out", "setup-failed")
-# The reasons for a stop that concern the machine, and not the run.
-RECLAIM_REASONS = ("interruption", "shutdown")
+# The reasons for a stop that concern the machines, and not the run.
+RECLAIM_REASONS = ("interruption", "shutdown", "growth")
 
 
 def next_step(

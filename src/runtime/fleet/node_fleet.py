@@ -7,7 +7,6 @@ from __future__ import annotations
 import time
 
 from ..aws.bucket import Bucket
-from ..aws.metadata import Metadata
 from ..report.signed_record import RECORD
 from ..run import failure_cause
 from ..run.node_group import nodes_limit_s
@@ -27,10 +26,8 @@ from .decision import (
     WAIT,
     unverified_step,
 )
-from .ec2_api import Ec2
 from .fleet_run import CRASH_LOOP, Fleet
 from .node_decision import PASS_ON, WAIT_FOR_FIRST, Node, other_node_step
-from .own_fleet import OwnFleet
 from .stored_record import StoredRecord
 
 TYPE_CHECKING = False
@@ -44,19 +41,6 @@ if TYPE_CHECKING:
 
 # Between two looks at the record of the first node.
 FIRST_POLL_S = 2.0
-
-
-def open_node_fleet(
-    boot: BootDocument, config: WatchdogConfig, root: str, *, log: Callable[[str], object]
-) -> NodeFleet:
-    """What this instance does for the node that its fleet keeps. `boot`: that of the first node."""
-    node = boot["run"]["node"]
-    assert node
-    instance = Metadata().get("meta-data/instance-id").strip()
-    ec2 = Ec2(boot["fleet"]["region"], boot["fleet"]["endpoint"])
-    rank = OwnFleet(boot, ec2, instance, log=log).rank(node["count"])
-    kind = OtherNodeFleet if rank else NodeFleet
-    return kind(of_node(boot, rank), config, root, log=log, first=boot)
 
 
 def of_node(boot: BootDocument, rank: int) -> BootDocument:

@@ -35,8 +35,15 @@ class SigningKey:
 
     def of_node(self, rank: int) -> SigningKey:
         """The same key for the record of another node of the run."""
+        return self._of(name_of(self.run, rank))
+
+    def named(self, what: str) -> SigningKey:
+        """The same key for another object of the run, whose name is no node's."""
+        return self._of("%s/%s" % (self.run, what))
+
+    def _of(self, name: str) -> SigningKey:
         key = copy.copy(self)
-        key.name = name_of(self.run, rank)
+        key.name = name
         return key
 
     def sign(self, record: Mapping[str, Any]) -> bytes:

@@ -159,7 +159,10 @@ class NodeGroup(OtherNodes):
                 how = "was not started: the store has no record of it after %d s" % waited_s
                 if peer.read is None:
                     how = "may not have started: its record can't be read: %s" % peer.problem
-                if is_replaced_by_fleet(self.run.spec) and self.attempt > 1:
+                if is_elastic(self.run.spec):
+                    # The next attempt may do without it.
+                    self.run.record["stop"] = {"reason": "interruption", "at": now_ms()}
+                elif is_replaced_by_fleet(self.run.spec) and self.attempt > 1:
                     self.run.record["stop"] = {"reason": NOT_REPLACED, "at": now_ms()}
                     how = "was not replaced: its fleet has begun no attempt within %d s" % waited_s
                 raise Failed("NODES_MISSING", "%s %s" % (peer.name, how))
@@ -218,6 +221,12 @@ def is_replaced_by_fleet(spec: RunSpec) -> bool:
     """Whether the fleet of each node launches another instance in the place of a lost one."""
     node = spec["node"]
     return bool(node and node.get("timeouts"))
+
+
+def is_elastic(spec: RunSpec) -> bool:
+    """Whether fleets keep nodes of which some may lack."""
+    node = spec["node"]
+    return bool(node and node.get("elastic"))
 
 
 def nodes_limit_s(spec: RunSpec, attempt: int) -> float:

@@ -162,8 +162,9 @@ def refuse(record: RunRecord, found: Object, spec: RunSpec) -> None:
         raise Failure("NOT_RESUMABLE", how)
     outcome, instance = record["outcome"], record["instance"]
     has_ended = record["state"] == "ended"
-    # How the run has ended, the record of the first node says.
-    may_resume = INTERRUPTED + (("succeeded",) if is_other_node(spec) else ())
+    # How the run has ended, the record of the first node says. Another one may have failed to be
+    # prepared beside an attempt.
+    may_resume = INTERRUPTED + (("succeeded", "setup-failed") if is_other_node(spec) else ())
     if has_ended and outcome not in may_resume:
         raise Failure("NOT_RESUMABLE", "%s has ended: %s" % (run, outcome), outcome=outcome)
     if not has_ended and found.age < LEASE_S and not is_terminated(record, wanted):

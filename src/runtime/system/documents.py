@@ -128,10 +128,15 @@ if TYPE_CHECKING:
         start: float
         replacement: float
 
+    class RunSpecNodeElastic(TypedDict):
+        least: int
+        growAfter: float | None
+
     class RunSpecNode(TypedDict):
         rank: int
         count: int
         timeouts: NotRequired[RunSpecNodeTimeouts]
+        elastic: NotRequired[RunSpecNodeElastic]
         network: NotRequired[Literal["efa"]]
         joins: NotRequired[bool]
 

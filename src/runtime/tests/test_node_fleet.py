@@ -9,7 +9,7 @@ from unittest import mock
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from test_fleet import BOOT, RUN, FleetWorld, Stored, stop
 
-from nx_ec2_runtime.fleet import decision, node_decision, node_fleet, own_fleet
+from nx_ec2_runtime.fleet import decision, node_decision, node_fleet, open_fleet, own_fleet
 from nx_ec2_runtime.fleet.node_decision import Node, other_node_step
 from nx_ec2_runtime.report.signed_record import SigningKey
 from nx_ec2_runtime.system.errors import Failure
@@ -120,8 +120,8 @@ class NodeWorld(FleetWorld):
         for module, name, value in (
             (node_fleet, "Bucket", Below),
             (node_fleet, "FIRST_POLL_S", 0.01),
-            (node_fleet, "Ec2", lambda *_: world),
-            (node_fleet, "Metadata", lambda: self),
+            (open_fleet, "Ec2", lambda *_: world),
+            (open_fleet, "Metadata", lambda: self),
         ):
             patch = mock.patch.object(module, name, value)
             patch.start()
@@ -137,7 +137,7 @@ class NodeWorld(FleetWorld):
 
     def opened(self):
         config = {"finish": {"success": 0, "failure": 0}}
-        return node_fleet.open_node_fleet(NODES, config, self.root, log=self.said.append)
+        return open_fleet.open_fleet(NODES, config, self.root, log=self.said.append)
 
     def run_record(self):
         return self.key.verified(self.world.objects["record.json"].data)

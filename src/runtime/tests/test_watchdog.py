@@ -16,6 +16,7 @@ from unittest import mock
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import test_sync  # noqa: F401  makes the package importable
 
+from nx_ec2_runtime.fleet.elastic_fleet import Held
 from nx_ec2_runtime.system import atomic_files, used_roots
 from nx_ec2_runtime.watchdog import boot_run, power, watchdog
 
@@ -225,6 +226,14 @@ class WatchdogTest(unittest.TestCase):
     def test_only_the_lifetime_counts_from_the_launch(self):
         self.launched = -1000.0
         self.assertEqual(self.pass_time(self.watchdog(start=60), 500), 60)
+
+    def test_an_instance_that_waits_for_its_turn_in_a_run_is_kept_until_its_lifetime(self):
+        os.makedirs(os.path.join(self.root, "watchdog"), exist_ok=True)
+        lock = Held(os.path.join(self.root, "watchdog", "waiting.lock"))
+        lock.take()
+        lock.take()
+        self.addCleanup(lock.free)
+        self.assertEqual(self.pass_time(self.watchdog(start=60, lifetime=300), 500), 300)
 
     def test_asks_ec2_for_the_launch_until_it_answers(self):
         it = self.watchdog(lifetime=300)

@@ -148,6 +148,13 @@ def _syncing(root: str) -> bool:
     return any(held(os.path.join(directory, name, "lock")) for name in names)
 
 
+def awaits_run(root: str) -> bool:
+    """Whether the program of this instance's fleet says that the run, which trains without it, is
+    going to have it: fleet/elastic_fleet.py.
+    """
+    return held(os.path.join(root, "watchdog", "waiting.lock"))
+
+
 class Silence:
     """Since when the logs of runs do not grow."""
 

@@ -75,6 +75,7 @@ class ShutdownRules:
         self.began = self.began or bool(trainings)
         active = self.active
         works = bool(active) or activity.syncing(*roots) or any(run.reports for run in self.runs)
+        works = works or activity.awaits_run(self.root)
         quiet = self.idle.poll() if self.idle else None
         self.free = None if works else now if self.free is None else self.free
         if self.idle:
