@@ -55,7 +55,7 @@ export default function remoteCancel(
       const { run, already } = between ? { run: between, already: false } : await cancelRun(runContext, record, signal);
       const told = tell(run, already);
       // What has a fleet ends by itself, and deletes it: terminated, it would be replaced.
-      if (!already && 'nodes' in run && run.metadata.recovery !== 'fleet')
+      if (!already && 'nodes' in run && record.metadata.recovery !== 'fleet')
         await terminateJoining(runContext, run, signal);
       if ('metadata' in run) await reportKept(runContext, run, signal);
       return told;

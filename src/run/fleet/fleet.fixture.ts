@@ -41,7 +41,7 @@ export class FleetPipeline extends Pipeline {
     at: Fixture,
     private readonly launchSpecOptions: Record<string, unknown> = {},
     private readonly nodes: number | string = 1,
-    private readonly train: Record<string, unknown> = {},
+    private readonly trainOptions: Record<string, unknown> = {},
   ) {
     super(at, 'store');
   }
@@ -57,7 +57,7 @@ export class FleetPipeline extends Pipeline {
       onFinish: { success: 'terminate', failure: 'terminate' },
       ...this.launchSpecOptions,
     };
-    const train = { script: 'train.py', nodes: this.nodes, ...this.train };
+    const train = { script: 'train.py', nodes: this.nodes, ...this.trainOptions };
     const configuration = this.configuration({ instance, train }, 'remote-train');
     this.runs = createRunContext(configuration, this.project, this.workspace, this.printer());
     // Planning a run needs no more than a run context has.
