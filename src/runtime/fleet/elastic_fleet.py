@@ -5,8 +5,8 @@ later are prepared beside them.
 
 from __future__ import annotations
 
-import fcntl
 import os
+import signal
 import time
 
 from ..aws.bucket import Bucket
@@ -37,6 +37,7 @@ from .elastic_decision import (
     next_joining,
 )
 from .fleet_run import CRASH_LOOP
+from .held import Held
 from .members import TELL_S, Members, MembersObject, Presence
 from .node_decision import Node
 from .node_fleet import FIRST_POLL_S, NodeFleet, of_node
@@ -93,8 +94,14 @@ class ElasticFleet(NodeFleet):
         self.grow_due = 0.0
 
     def run_to_completion(self) -> None:
-        self.presence.keep_telling(self.tell)
-        super().run_to_completion()
+        teller = self.presence.keep_telling(self.tell)
+        try:
+            super().run_to_completion()
+        finally:
+            # Where this fails, it is called again, and starts another.
+            self.waiting.free()
+            os.kill(teller, signal.SIGKILL)
+            os.waitpid(teller, 0)
 
     def tell(self) -> None:
         """Says that this instance is there, and what it is for the run."""
@@ -110,10 +117,10 @@ class ElasticFleet(NodeFleet):
             return NEW
         if not node.get("joins"):
             return READY
-        if record["outcome"] in ("failed", "setup-failed", "lost"):
-            return UNFIT
         stop: dict[str, Any] = record["stop"] or {}
-        return READY if stop.get("reason") == GROWTH else NEW
+        if record["outcome"] is None:
+            return NEW
+        return READY if stop.get("reason") == GROWTH else UNFIT
 
     def attempt_here(self) -> int:
         """The last attempt that this instance has had a part in; 0: none."""
@@ -143,6 +150,9 @@ class ElasticFleet(NodeFleet):
             return True
         if step not in (DECIDE, WAIT_TO_BEGIN):
             self._forget_waits()
+        if step == HAND_OVER:
+            # The others do not wait for it, then.
+            self.tell()
         if step == START and members:
             if self._start_as(members, found, run):
                 return True
@@ -228,7 +238,7 @@ class ElasticFleet(NodeFleet):
         self.unbegun_since = self.unbegun_since or time.monotonic()
         unbegun_s = time.monotonic() - self.unbegun_since
         present, instance = self.presence.read(), members.instances[0]
-        is_there = any(each.instance == instance for each in present)
+        is_there = any(each.instance == instance and not each.is_leaving for each in present)
         if is_there and unbegun_s < nodes_limit_s(self.first_boot["run"], 2):
             self._wait()
             return
@@ -344,22 +354,3 @@ class ElasticFleet(NodeFleet):
         self.fleet.delete_template()
         self.fleet.delete_of_nodes(vacant, terminate=True)
         self.fleet.delete_own(terminate)
-
-
-class Held:
-    """A lock that this process holds while it waits; processes that it starts do not wait."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.descriptor: int | None = None
-
-    def take(self) -> None:
-        if self.descriptor is None:
-            self.descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self.descriptor, fcntl.LOCK_SH)
-
-    def free(self) -> None:
-        if self.descriptor is not None:
-            fcntl.flock(self.descriptor, fcntl.LOCK_UN)
-            os.close(self.descriptor)
-            self.descriptor = None

@@ -8,10 +8,23 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Mapping
 
     from ..system.documents import Outcome, RunRecord, RunRecordFailure, RunRecordStop, RunSpec
     from .boot_loader import BootDocument
+
+# What the record of a run says of an attempt where there was none.
+NO_ATTEMPT: Mapping[str, Any] = {
+    "since": None,
+    "takenOver": None,
+    "launcher": None,
+    "nodes": [],
+    "rendezvous": None,
+    "nodeCheckpoints": [],
+    "wholeCheckpoint": None,
+    "failedNode": None,
+    "heartbeatPort": None,
+}
 
 
 def ended_record(
@@ -70,6 +83,7 @@ def ended_record(
             "access": "role",
             "trouble": None,
             "node": ended_node(spec),
+            **NO_ATTEMPT,
         },
         **end,
     )

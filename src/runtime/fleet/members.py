@@ -113,13 +113,14 @@ class Presence:
             return None
         return Present(slot, read)
 
-    def keep_telling(self, tell: Callable[[], object]) -> None:
+    def keep_telling(self, tell: Callable[[], object]) -> int:
         """Calls `tell` every TELL_S in a process of its own, as long as this process lives: it may
-        be busy for minutes, with starting an attempt.
+        be busy for minutes, with starting an attempt. Returns the id of that process.
         """
         parent = os.getpid()
-        if os.fork():
-            return
+        child = os.fork()
+        if child:
+            return child
         try:
             while os.getppid() == parent:
                 try:

@@ -4,11 +4,13 @@ import os
 import sys
 import types
 import unittest
+from unittest import mock
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from elastic_world import ElasticWorld, Killed
 from test_fleet import stop
 
+from nx_ec2_runtime.fleet import fleet_run
 from nx_ec2_runtime.fleet.elastic_decision import by_rank
 
 
@@ -214,6 +216,34 @@ class ElasticFleetTest(unittest.TestCase):
         world.unstartable = {1}
         self.assertEqual("setup-failed", world.ends()["outcome"])
         self.assertEqual([], world.trained)
+
+    def test_no_process_tells_of_an_instance_whose_program_has_failed(self):
+        world = ElasticWorld(self)
+        world.until(lambda: world.trains(4))
+        fleet = self.one(world, 1).fleet
+        tellers = []
+        tell = fleet.presence.keep_telling
+
+        def keep_telling(call):
+            tellers.append(tell(call))
+            return tellers[0]
+
+        fleet.presence.keep_telling = keep_telling
+        with mock.patch.object(fleet_run.Fleet, "run_to_completion", side_effect=KeyError):
+            self.assertRaises(KeyError, fleet.run_to_completion)
+        self.assertRaises(ProcessLookupError, os.kill, tellers[0], 0)
+
+    def test_a_node_whose_preparation_was_ended_by_another_instance_is_given_up(self):
+        world = ElasticWorld(self)
+        world.capacity = 3
+        world.until(lambda: world.trains(3))
+        world.capacity = 4
+        world.until(lambda: (world.record(3) or {}).get("outcome", 0) is None)
+        joining = self.one(world, 3)
+        joining.end("interrupted", "superseded")
+        world.until(lambda: joining.slot not in world.fleets)
+        self.assertEqual("succeeded", world.ends()["outcome"])
+        self.assertEqual([3], self.counts(world))
 
     def test_each_keeps_its_rank_where_there_is_such_a_rank(self):
         for left, before, ranks in (

@@ -192,6 +192,13 @@ class NodeFleetTest(NodeWorld):
         self.opened().run_to_completion()
         self.assertEqual(self.run_record()["outcome"], "cancelled")
 
+    def test_a_run_that_is_cancelled_before_it_has_begun_leaves_no_fleet(self):
+        self.world.objects["stop"] = types.SimpleNamespace(data=stop(), refused=None)
+        self.opened().run_to_completion()
+        self.assertEqual(self.run_record()["outcome"], "cancelled")
+        self.assertFalse(self.world.template)
+        self.assertEqual(self.deleted, [("fleet-2", True), ("fleet-1", True)])
+
     def test_the_fleets_of_nodes_are_deleted_by_what_ec2_says_of_their_tags(self):
         fleet = own_fleet.OwnFleet(NODES, self.world, "i-own", log=self.said.append)
         fleet.delete_of_nodes([0, 2], False)

@@ -16,7 +16,7 @@ from unittest import mock
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import test_sync  # noqa: F401  makes the package importable
 
-from nx_ec2_runtime.fleet.elastic_fleet import Held
+from nx_ec2_runtime.fleet.held import Held
 from nx_ec2_runtime.system import atomic_files, used_roots
 from nx_ec2_runtime.watchdog import boot_run, power, watchdog
 

@@ -150,7 +150,7 @@ def _syncing(root: str) -> bool:
 
 def awaits_run(root: str) -> bool:
     """Whether the program of this instance's fleet says that the run, which trains without it, is
-    going to have it: fleet/elastic_fleet.py.
+    going to have it: fleet/held.py.
     """
     return held(os.path.join(root, "watchdog", "waiting.lock"))
 
