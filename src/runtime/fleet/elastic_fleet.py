@@ -235,7 +235,8 @@ class ElasticFleet(NodeFleet):
 
     def _wait_to_begin(self, members: Members, found: Object | None, first: Node) -> None:
         """Waits for the first node of the attempt, or decides again without it."""
-        self.unbegun_since = self.unbegun_since or time.monotonic()
+        if self.unbegun_since is None or self._is_first_being_started():
+            self.unbegun_since = time.monotonic()
         unbegun_s = time.monotonic() - self.unbegun_since
         present, instance = self.presence.read(), members.instances[0]
         is_there = any(each.instance == instance and not each.is_leaving for each in present)

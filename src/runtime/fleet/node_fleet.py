@@ -7,6 +7,7 @@ from __future__ import annotations
 import time
 
 from ..aws.bucket import Bucket
+from ..report import node_start
 from ..report.signed_record import RECORD
 from ..run import failure_cause
 from ..run.node_group import nodes_limit_s
@@ -75,6 +76,8 @@ class NodeFleet(Fleet):
         self.rank, self.count = node["rank"], node["count"]
         self.bucket = Bucket({**first["run"]["store"], "access": "role"}, "role")
         self.run_record = StoredRecord(first, self.bucket, self.record.instance)
+        # The last sign that the first node is being started, by its clock.
+        self.first_sign = 0
 
     def _delete(self, terminate: bool) -> None:
         """Deletes the fleets of nodes that have no instance as well: those of the others are theirs
@@ -99,6 +102,14 @@ class NodeFleet(Fleet):
                 raise
             return False
         return found is None or found.age >= LEASE_S
+
+    def _is_first_being_started(self) -> bool:
+        """Whether the first node has shown, since this was asked last, that it gets its files. An
+        old sign may be put back by another program.
+        """
+        sign = node_start.read(self.bucket, self.run_record.key, node_start.STARTING) or 0
+        is_new, self.first_sign = sign > self.first_sign, max(sign, self.first_sign)
+        return is_new
 
 
 class OtherNodeFleet(NodeFleet):
@@ -157,7 +168,8 @@ class OtherNodeFleet(NodeFleet):
         super().close()
 
     def _wait_for_first(self, found: Object | None, run: RunRecord | None) -> None:
-        self.waits_since = self.waits_since or time.monotonic()
+        if self.waits_since is None or self._is_first_being_started():
+            self.waits_since = time.monotonic()
         waited_s = time.monotonic() - self.waits_since
         attempt = run["attempt"] + 1 if run else 1
         if waited_s < nodes_limit_s(self.boot["run"], attempt):

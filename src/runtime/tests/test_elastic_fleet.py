@@ -12,6 +12,8 @@ from test_fleet import stop
 
 from nx_ec2_runtime.fleet import fleet_run
 from nx_ec2_runtime.fleet.elastic_decision import by_rank
+from nx_ec2_runtime.report import node_start
+from nx_ec2_runtime.system.errors import Failure
 
 
 class ElasticFleetTest(unittest.TestCase):
@@ -244,6 +246,22 @@ class ElasticFleetTest(unittest.TestCase):
         world.until(lambda: joining.slot not in world.fleets)
         self.assertEqual("succeeded", world.ends()["outcome"])
         self.assertEqual([3], self.counts(world))
+
+    def test_a_first_node_that_still_gets_its_files_is_waited_for(self):
+        world = ElasticWorld(self)
+
+        def fault(what):
+            if what == "begin" and world.now < 2000:
+                raise Failure("RUN_ACTIVE", "it still gets its files")
+
+        world.fault = fault
+        while not world.attempts:
+            self.assertLess(world.now, 2100)
+            world.put("starting.json", node_start.sign(world.key, int(world.now)))
+            world.step()
+        self.assertEqual(
+            ["attempt 1 has 4 of 4 nodes"], [x for x in world.log if "of 4 nodes" in x]
+        )
 
     def test_each_keeps_its_rank_where_there_is_such_a_rank(self):
         for left, before, ranks in (

@@ -11,6 +11,7 @@ from test_fleet import BOOT, RUN, FleetWorld, Stored, stop
 
 from nx_ec2_runtime.fleet import decision, node_decision, node_fleet, open_fleet, own_fleet
 from nx_ec2_runtime.fleet.node_decision import Node, other_node_step
+from nx_ec2_runtime.report import node_start
 from nx_ec2_runtime.report.signed_record import SigningKey
 from nx_ec2_runtime.system.errors import Failure
 
@@ -169,6 +170,25 @@ class NodeFleetTest(NodeWorld):
         self.assertFalse(self.world.template)
         # That of node 2 is its own to delete: an instance was heard of.
         self.assertEqual(self.deleted, [("fleet-0", True), ("fleet-1", True)])
+
+    def test_waits_for_a_first_node_as_long_as_it_shows_that_it_gets_its_files(self):
+        run = record(1, "interrupted", reason="interruption", metadata={}, log={})
+        self.store(0, run, age=300.0)
+        self.store(1, dict(run), age=300.0)
+        fleet, read, asked = self.opened(), self.world.read, []
+
+        def signing(name, *more, **named):
+            if name == "starting.json":
+                asked.append(name)
+                sign = node_start.sign(fleet.run_record.key, min(len(asked), 30))
+                self.world.objects[name] = Stored(sign)
+            return read(name, *more, **named)
+
+        self.world.read = signing
+        fleet.run_to_completion()
+        # The last sign is there still, and is none that it is being started.
+        self.assertGreater(len(asked), 30)
+        self.assertEqual(self.run_record()["failure"]["code"], "NODES_MISSING")
 
     def test_ends_a_run_that_never_began_as_it_has_ended_itself(self):
         missing = {"code": "NODES_MISSING", "message": "m", "exitCode": None}
