@@ -6,6 +6,7 @@ import { deflateSync } from 'node:zlib';
 import fc from 'fast-check';
 import { hostileText } from '../report/hostile-text.fixture';
 import { recordOf, RUN, saveRun } from '../run/record/saved-run.fixture';
+import { SEGMENT_BYTES } from '../run/record/stored-log';
 import { UiFixture } from './ui.fixture';
 
 const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((path) =>
@@ -79,6 +80,7 @@ if (CHROMIUM === undefined) process.emitWarning('No Chromium on this machine: th
     await fill(ui);
     browser = await chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox'] });
     page = await browser.newPage({ viewport: { width: 1400, height: 900 } });
+    page.setDefaultTimeout(120_000);
     page.on('pageerror', (error) => problems.push(error.message));
     page.on('console', (message) => message.type() === 'error' && problems.push(message.text()));
     page.on('request', (request) => {
@@ -164,28 +166,28 @@ if (CHROMIUM === undefined) process.emitWarning('No Chromium on this machine: th
     await ui.run(LONG, {}, log);
     await open(`run/model/${LONG}/log`);
     const line = (n: number) => page.locator('.log-line', { hasText: `line ${n} of` });
-    /** The line at the top of what is seen. */
-    const top = () =>
-      page.evaluate(() => {
+    /** Waits until this line is at the top of what is seen. */
+    const untilTop = (text: string) =>
+      page.waitForFunction((text) => {
         const { left, top } = document.querySelector('.log')!.getBoundingClientRect();
-        return document.elementFromPoint(left + 20, top + 12)!.textContent;
-      });
+        return document.elementFromPoint(left + 20, top + 12)!.textContent === text;
+      }, text);
     await line(39_999).waitFor();
     await page.locator('.log').evaluate((log) => (log.scrollTop = 0));
-    await page.waitForFunction(() => document.querySelector('.log')!.scrollTop === 0);
-    const first = await top();
+    const [first] = log.slice(log.indexOf('\n', log.length - SEGMENT_BYTES) + 1).split('\n');
+    await untilTop(first);
     await page.getByRole('button', { name: 'Earlier' }).click();
     await page.waitForFunction(() => document.querySelector('.log')!.scrollTop > 0);
-    expect(await top()).toBe(first);
+    await untilTop(first);
     await page.getByRole('button', { name: 'Start' }).click();
     await line(0).waitFor();
-    expect(await top()).toBe('line 0 of a long log');
+    await untilTop('line 0 of a long log');
     await page.getByRole('button', { name: 'Later' }).click();
-    expect(await top()).toBe('line 0 of a long log');
+    await untilTop('line 0 of a long log');
     await page.getByRole('slider').fill('50');
     const middle = log.slice(0, log.indexOf('\n', log.length / 2)).split('\n').length;
     await line(middle).waitFor();
-    expect(await top()).toBe(lines[middle]);
+    await untilTop(lines[middle]);
     await page.getByRole('button', { name: 'End' }).click();
     await line(39_999).waitFor();
   });
