@@ -47,7 +47,7 @@ describe('a watch', () => {
     };
     const workspace: Workspace = { workspaceRoot, projectGraph, project, configuration, printer };
     const controller = new AbortController();
-    const events = await FileEvents.open({
+    const events = new FileEvents({
       workspaceRoot,
       places: ['model'],
       except: ['model/artifacts'],
@@ -69,7 +69,7 @@ describe('a watch', () => {
     const stop = async () => {
       controller.abort(new Error('stopped'));
       await ended;
-      await events.close();
+      events.close();
       return over;
     };
     running.push({ stop });

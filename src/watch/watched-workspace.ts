@@ -19,7 +19,7 @@ export async function openWorkspace(
     posix.join(projectRoot === '.' ? '' : projectRoot, path),
   );
   try {
-    const events = await FileEvents.open({
+    const events = new FileEvents({
       workspaceRoot,
       places: placesOf(filesInput(workspace)),
       except: outputs,
@@ -34,7 +34,8 @@ export async function openWorkspace(
       events,
       rescan: new Rescan(workspace, listing.list),
       close: async () => {
-        await Promise.all([events.close(), listing.close()]);
+        events.close();
+        await listing.close();
       },
     };
   } catch (error) {

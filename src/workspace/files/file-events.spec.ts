@@ -1,6 +1,8 @@
-import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
+import fc from 'fast-check';
 import { FileEvents } from './file-events';
 
 describe('file events', () => {
@@ -24,8 +26,8 @@ describe('file events', () => {
     }
     return any ? null : [...seen].sort();
   };
-  const open = async (places = ['model', 'libs/a'], tracked: string[] = []) => {
-    events = await FileEvents.open({
+  const open = (places = ['model', 'libs/a'], tracked: string[] = []) => {
+    events = new FileEvents({
       workspaceRoot,
       places,
       except: ['model/artifacts'],
@@ -47,14 +49,14 @@ describe('file events', () => {
       'uv.lock',
     );
   });
-  afterEach(async () => {
-    await events.close();
+  afterEach(() => {
+    events.close();
     rmSync(workspaceRoot, { recursive: true });
   });
 
   it('report tracked files in an ignored directory, and nothing else there', async () => {
     write('model/artifacts/nets/net.py', 'model/artifacts/runs/1/log');
-    await open(['model'], ['model/artifacts/nets/net.py']);
+    open(['model'], ['model/artifacts/nets/net.py']);
     write('model/artifacts/model.bin', 'model/artifacts/nets/weights.bin', 'model/artifacts/runs/1/log');
     write('model/artifacts/nets/net.py', 'model/train.py');
     const expected = ['model/artifacts/nets/net.py', 'model/train.py'];
@@ -62,7 +64,7 @@ describe('file events', () => {
   });
 
   it('report files that are written, removed and renamed, at the root and at any depth', async () => {
-    await open();
+    open();
     write('model/src/deep/a.py');
     expect(await until('model/src/deep/a.py')).toEqual(['model/src/deep/a.py']);
     write('uv.lock', 'libs/a/new.py');
@@ -73,8 +75,55 @@ describe('file events', () => {
     await until('model/train.py', 'model/other.py');
   });
 
+  it('report files in a directory that takes the place of another, or is moved', async () => {
+    open();
+    const src = join(workspaceRoot, 'model/src');
+    rmSync(src, { recursive: true });
+    write('model/src/deep/a.py');
+    expect(await until('never')).toBeNull();
+    write('model/src/deep/a.py');
+    await until('model/src/deep/a.py');
+    renameSync(src, join(workspaceRoot, 'model/moved'));
+    expect(await until('never')).toBeNull();
+    write('model/moved/deep/a.py');
+    expect(await until('model/moved/deep/a.py')).toEqual(['model/moved/deep/a.py']);
+  });
+
+  it('report each write, however directories come, go and move', async () => {
+    const directory = fc
+      .array(fc.constantFrom('a', 'b', 'c'), { minLength: 1, maxLength: 3 })
+      .map((parts) => parts.join('/'));
+    const change = fc.record({ kind: fc.constantFrom('make', 'remove', 'move'), from: directory, to: directory });
+    await fc.assert(
+      fc.asyncProperty(fc.array(change, { minLength: 1, maxLength: 20 }), directory, async (changes, written) => {
+        const root = mkdtempSync(join(tmpdir(), 'nx-ec2-events-'));
+        events = new FileEvents({ workspaceRoot: root, places: ['.'], except: [], onLoss: () => undefined });
+        for (const { kind, from, to } of changes) {
+          if (kind === 'make') mkdirSync(join(root, from), { recursive: true });
+          else if (kind === 'remove') rmSync(join(root, from), { recursive: true, force: true });
+          else if (existsSync(join(root, from)) && !existsSync(join(root, to)) && !`${to}/`.startsWith(`${from}/`)) {
+            mkdirSync(dirname(join(root, to)), { recursive: true });
+            renameSync(join(root, from), join(root, to));
+          }
+          // Events are delivered by turns of the event loop, so some come between two changes and some do not.
+          if (changes.length % 2) await setImmediate();
+        }
+        mkdirSync(join(root, written), { recursive: true });
+        writeFileSync(join(root, written, 'first.py'), '');
+        // Until nothing comes any more: all of the above is known.
+        while (await events.next(100));
+        writeFileSync(join(root, written, 'second.py'), '');
+        const batch = await events.next(60_000);
+        expect(batch?.paths && [...batch.paths]).toContain(`${written}/second.py`);
+        events.close();
+        rmSync(root, { recursive: true });
+      }),
+      { numRuns: 30, endOnFailure: true },
+    );
+  });
+
   it('report files in a new directory, however soon they are written', async () => {
-    await open();
+    open();
     for (let round = 0; round < 5; round++) {
       write(`model/new${round}/below/a.py`);
       expect(await until('never')).toBeNull();
@@ -84,7 +133,7 @@ describe('file events', () => {
   });
 
   it('leave out other projects, packages and outputs', async () => {
-    await open();
+    open();
     write(
       'libs/b/b.py',
       'model/node_modules/p/x',
@@ -99,7 +148,7 @@ describe('file events', () => {
   });
 
   it('include a place that is created later, and one in a hidden directory that is named', async () => {
-    await open(['model', 'data/raw', 'model/.venv/kept']);
+    open(['model', 'data/raw', 'model/.venv/kept']);
     write('data/raw/a.csv');
     expect(await until('never')).toBeNull();
     write('data/raw/a.csv');
@@ -109,7 +158,7 @@ describe('file events', () => {
   });
 
   it('come in bursts, and only if something happens', async () => {
-    await open();
+    open();
     expect(await events.next(50)).toBeNull();
     const files = Array.from({ length: 200 }, (_, number) => `model/src/${number}.py`);
     write(...files);
@@ -118,7 +167,7 @@ describe('file events', () => {
   });
 
   it('wait for git until a switch of branches is complete', async () => {
-    await open();
+    open();
     mkdirSync(join(workspaceRoot, '.git'));
     writeFileSync(join(workspaceRoot, '.git/index.lock'), '');
     write(...Array.from({ length: 100 }, (_, number) => `model/src/${number}.py`));
@@ -132,7 +181,7 @@ describe('file events', () => {
   });
 
   it('end when their AbortSignal is aborted', async () => {
-    await open();
+    open();
     const controller = new AbortController();
     const next = events.next(10_000, controller.signal);
     controller.abort(new Error('over'));

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join, relative, sep } from 'node:path';
-import { watch, type FSWatcher } from 'chokidar';
+import { DirectoryWatcher } from './directory-watcher';
 import { NEVER } from './never-sent';
 
 /** What happened to files since somebody asked last. */
@@ -46,41 +46,17 @@ export class FileEvents {
   private last = 0;
   private lost = false;
   private wake: () => void = () => undefined;
+  private readonly watcher: DirectoryWatcher;
 
-  private constructor(
-    private readonly scope: Scope,
-    private readonly watcher: FSWatcher,
-  ) {
-    watcher.on('raw', (_event, name: string | null, details) => {
-      const { watchedPath } = details as { watchedPath: string };
-      this.notice(name ? join(watchedPath, name) : watchedPath);
+  /** Everything is watched when it returns. */
+  constructor(private readonly scope: Scope) {
+    this.watcher = new DirectoryWatcher({
+      accepts: (directory) => isWithin(scope, directory),
+      onPath: (path) => this.notice(path),
+      onDirectory: () => this.note(null),
+      onError: (error) => this.failed(error),
     });
-    // A write into a new directory before it was watched has no event.
-    watcher.on('addDir', () => this.note(null));
-    watcher.on('error', (error) => {
-      const { code, message } = error as NodeJS.ErrnoException;
-      if (this.lost || !/^(ENOSPC|EMFILE|ENFILE)$/.test(code ?? '')) return;
-      this.lost = true;
-      scope.onLoss(message);
-      this.wake();
-    });
-  }
-
-  /** Resolves when everything is watched. */
-  static async open(scope: Scope): Promise<FileEvents> {
-    const watcher = watch(scope.workspaceRoot, {
-      ignored: (path, stats) => (stats !== undefined && !stats.isDirectory()) || !isWithin(scope, path),
-      ignoreInitial: true,
-      followSymlinks: false,
-      ignorePermissionErrors: true,
-      atomic: false,
-    });
-    const events = new FileEvents(scope, watcher);
-    await new Promise<void>((resolve) => {
-      watcher.once('ready', resolve);
-      watcher.once('error', () => resolve());
-    });
-    return events;
+    this.watcher.add(scope.workspaceRoot);
   }
 
   /** The next burst, when it is over; null where `ms` pass without one. */
@@ -100,8 +76,15 @@ export class FileEvents {
     return batch;
   }
 
-  async close(): Promise<void> {
-    await this.watcher.close();
+  close(): void {
+    this.watcher.close();
+  }
+
+  private failed({ code, message }: NodeJS.ErrnoException): void {
+    if (this.lost || !/^(ENOSPC|EMFILE|ENFILE)$/.test(code ?? '')) return;
+    this.lost = true;
+    this.scope.onLoss(message);
+    this.wake();
   }
 
   private notice(absolute: string): void {
