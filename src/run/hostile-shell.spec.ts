@@ -99,6 +99,17 @@ describe('a shell on an instance that sends forged messages', () => {
     expect(await shell(() => [[HANDSHAKE, request]])).toMatch(/^SESSION_PROTOCOL: i-\w+ sent an invalid handshake/);
   });
 
+  it('ends at a second handshake: their answers would wait for acknowledgements without end', async () => {
+    const request = '{"AgentVersion":"3.3.0.0","RequestedClientActions":[]}';
+    const said = await shell(() => [
+      [HANDSHAKE, request],
+      [OUTPUT, 'x'],
+      [HANDSHAKE, request],
+      [OUTPUT, 'x'],
+    ]);
+    expect(said).toMatch(/^SESSION_PROTOCOL: i-\w+ sent a second handshake\.$/);
+  });
+
   it('gives the reason of the close as a text that is safe to print', async () => {
     const closed = (Output: unknown): Sent[] => [
       [OUTPUT, 'x'],

@@ -1,4 +1,5 @@
 import { Duplex } from 'node:stream';
+import { ByteQueue } from './byte-queue';
 
 /** What carries the bytes of a port session. */
 export interface PortPipe {
@@ -28,25 +29,49 @@ const BUFFER_BYTES = 64 * 1024;
 /** One connection to the port of an instance. */
 export class PortConnection extends Duplex {
   private answer?: NodeJS.Timeout;
+  /** What came while the reader wanted nothing. */
+  private readonly waiting = new ByteQueue();
+  private wanted = false;
+  private ended = false;
 
   constructor(private readonly events: ConnectionEvents) {
     super({ readableHighWaterMark: BUFFER_BYTES, writableHighWaterMark: BUFFER_BYTES });
   }
 
+  /** What came and was not read, bytes. */
+  get unread(): number {
+    return this.readableLength + this.waiting.length;
+  }
+
   receive(data: Buffer): void {
-    if (this.readableEnded || this.destroyed) return;
-    this.push(data);
+    if (this.ended || this.destroyed) return;
+    if (this.wanted && !this.waiting.length) this.give(data);
+    else this.waiting.append(data);
     this.answer?.refresh();
   }
 
   /** The server, or the agent, closed it. */
   receiveEnd(): void {
-    if (!this.destroyed) this.push(null);
+    this.ended = true;
+    this.deliver();
   }
 
   override _read(): void {
+    this.wanted = true;
+    this.deliver();
     // It is called before what is read has left the buffer.
     process.nextTick(() => this.events.onRead());
+  }
+
+  private deliver(): void {
+    if (!this.wanted || this.destroyed) return;
+    const data = this.waiting.take() ?? (this.ended ? null : undefined);
+    if (data !== undefined) this.give(data);
+  }
+
+  private give(data: Buffer | null): void {
+    this.wanted = false;
+    this.push(data);
   }
 
   override _write(data: Buffer, _encoding: string, done: () => void): void {

@@ -1,3 +1,4 @@
+import type { PortConnection } from './port-connection';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
@@ -217,14 +218,14 @@ describe('a session to a port', () => {
   it('keeps a bounded part of what a client does not read, and then brings all of it', async () => {
     const bytes = randomBytes(16 * MB);
     await begin((socket) => void socket.end(bytes));
-    const connection = session.connect();
+    const connection = session.connect() as PortConnection;
     // It is held: nothing more is taken.
     await until(async () => {
-      const length = connection.readableLength;
+      const length = connection.unread;
       await new Promise((resolve) => setTimeout(resolve, 500));
-      return length > 0 && length === connection.readableLength;
+      return length > 0 && length === connection.unread;
     });
-    expect(connection.readableLength).toBeLessThan(6 * MB);
+    expect(connection.unread).toBeLessThan(6 * MB);
     expect(hash(await exchange(connection, Buffer.alloc(0)))).toBe(hash(bytes));
   });
 });

@@ -115,7 +115,7 @@ class SingleConnection {
 
   receive(data: Buffer): void {
     this.connection.receive(data);
-    if (this.connection.readableLength >= this.connection.readableHighWaterMark) this.pipe.hold(true);
+    if (this.connection.unread >= this.connection.readableHighWaterMark) this.pipe.hold(true);
   }
 
   close(why: Error): void {

@@ -82,7 +82,7 @@ export class SmuxClient {
 
   private get unread(): number {
     let sum = 0;
-    for (const { readableLength } of this.connections.values()) sum += readableLength;
+    for (const { unread } of this.connections.values()) sum += unread;
     return sum;
   }
 
@@ -102,9 +102,7 @@ export class SmuxClient {
   private awaitProgress(): void {
     const timer = setTimeout(() => {
       if (this.unread >= this.stalled!.unread) {
-        const [slowest] = [...this.connections.values()].sort(
-          (one, other) => other.readableLength - one.readableLength,
-        );
+        const [slowest] = [...this.connections.values()].sort((one, other) => other.unread - one.unread);
         slowest.destroy(new Error('what it was sent was not read'));
       }
       if (this.stalled) this.awaitProgress();
