@@ -58,8 +58,16 @@ describe('limits', () => {
     const [one, two, three] = await at.store.listDirectories('', 3);
     expect(await at.store.listFirstDirectories('', 2)).toEqual({ names: [one, two], isPartial: true });
     expect(await at.store.listFirstDirectories('', 2, two)).toEqual({ names: [two, three], isPartial: false });
-    await expect(takeInventory(at.store, '', () => undefined, 2)).rejects.toMatchObject({ code: 'STORE_TOO_MANY' });
-    expect((await takeInventory(at.store, '', () => undefined, 3)).unknown.count).toBe(3);
+    const inventory = (objects: number, memory = Infinity) =>
+      takeInventory(at.store, '', () => undefined, { objects, memory });
+    await expect(inventory(2)).rejects.toMatchObject({ code: 'STORE_TOO_MANY' });
+    expect((await inventory(3)).unknown.count).toBe(3);
+    await put('packs/' + 'a'.repeat(64), Buffer.from('x'));
+    await expect(inventory(4, 500)).rejects.toMatchObject({
+      code: 'STORE_TOO_MANY',
+      message: expect.stringContaining('max-old-space-size'),
+    });
+    expect((await inventory(4, 600)).items.size).toBe(1);
   });
 
   it('of runs: keys beside them count as well, since each page of them costs a request', async () => {
