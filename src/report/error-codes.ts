@@ -142,7 +142,8 @@ const CLIENT_CODES = {
   RUN_INTERRUPTED: 'The run was interrupted: by a shutdown rule, or because a spot instance was taken away.',
   RUN_LOST: 'The run was lost: its instance or its supervisor is gone.',
   RUN_SETUP_FAILED: 'The set-up of the environment failed.',
-  RUN_SILENT: 'A run is heard of no more, and its instance, which EC2 calls running, does not answer.',
+  RUN_SILENT:
+    'A run is heard of no more: its instance, which EC2 calls running, does not answer, or only that the run has not ended.',
   RUN_TIMED_OUT: 'The run reached `train.timeout`.',
   RUN_UNKNOWN: 'The run has no outcome yet.',
   SCRIPT_LINE_ENDS: "A script has Windows line endings and can't run on Linux.",

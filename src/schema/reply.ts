@@ -13,6 +13,7 @@ export const logPiece = z.object({
 
 export const runReport = z.object({
   saved: z.boolean().describe('The store has all of the run.'),
+  heartbeat: count.optional().describe('How often the reporter has written, or tried to write, the record.'),
   trouble: text(65536).nullable().optional().describe('Why the store could not be written last.'),
   gaveUp: count
     .nullable()

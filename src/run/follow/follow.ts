@@ -334,12 +334,13 @@ class Follower {
       this.silence.continue(this.run, problem);
       return null;
     }
-    this.silence.end(this.run);
     const { run, log, report } = this.told;
+    const before = this.at;
     while (this.accept(log.offset, inflated(log)) && log.size > this.at) {
       const more = await pollRun(this.context, this.run, this.at, this.options.signal);
       Object.assign(log, more.log);
     }
+    this.silence.answered(this.run, this.at > before || run.outcome !== null, report);
     const fresh = this.formSince !== undefined && this.formSince.age < RENEW_INTERVAL_MS;
     if (!report?.saved && !fresh && (report?.trouble || run.outcome !== null)) await this.renew();
     const now = recordOf(run);

@@ -10,6 +10,8 @@ import { formatDuration } from '../../report/units';
 import { steadyNow } from '../../system/moment';
 import { cancelBetweenInstances } from '../fleet/cancel-fleet';
 import { pollRun } from '../follow/poll-instance';
+import { UNREACHABLE_TIMEOUT_MS } from '../record/liveness';
+import { endOfInstance } from '../follow/silence';
 import { requestStop } from './cancel';
 import type { RunContext } from '../../context/types';
 
@@ -44,7 +46,7 @@ export async function cancelUnverified(
     printer.line(
       `The record of ${id} can't be verified or is missing. Asked ${found.instance} itself to stop the run; it has ${formatDuration(grace)} before it is killed.`,
     );
-  const run = already ? asked : await waitForEnd(context, found, signal);
+  const run = already ? asked : await waitForEnd(context, found, grace, signal);
   await cancelBetweenInstances(context, id, force);
   return { run, already };
 }
@@ -71,7 +73,8 @@ async function findRun(context: RunContext, id: string, signal: AbortSignal): Pr
  * Waits until a run that was asked to stop has ended, and until its results are saved where that is possible. An
  * instance may shut itself down after the run before it is asked again: the run has ended with it.
  */
-async function waitForEnd(context: RunContext, run: RunState, signal: AbortSignal): Promise<RunState> {
+async function waitForEnd(context: RunContext, run: RunState, grace: number, signal: AbortSignal): Promise<RunState> {
+  const until = steadyNow() + grace + UNREACHABLE_TIMEOUT_MS;
   let ended: number | undefined;
   for (;;) {
     const told: PollReply | null = await pollRun(context, run, 0, signal).catch((error: unknown) => {
@@ -86,6 +89,17 @@ async function waitForEnd(context: RunContext, run: RunState, signal: AbortSigna
       ended ??= steadyNow();
       if (told.report?.saved !== false || steadyNow() - ended > SAVING_MS) return told.run;
     }
+    if (steadyNow() > until) throw notStopped(context, run, grace + UNREACHABLE_TIMEOUT_MS);
     await sleep(POLL_MS, signal);
   }
+}
+
+function notStopped(context: RunContext, { id, instance }: RunState, waited: number): Problem {
+  return new Problem(
+    'RUN_SILENT',
+    `${id} has not ended ${formatDuration(waited)} after it was asked to: ${instance} still answers that it runs.`,
+    {
+      next: endOfInstance(context, instance),
+    },
+  );
 }

@@ -624,6 +624,7 @@ if TYPE_CHECKING:
 
     class RunReport(TypedDict):
         saved: bool
+        heartbeat: NotRequired[int]
         trouble: NotRequired[str | None]
         gaveUp: NotRequired[int | None]
 
