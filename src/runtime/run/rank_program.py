@@ -124,10 +124,11 @@ class Worker:
         self.wake = os.pipe()
         for each in self.wake:
             os.set_blocking(each, False)
-        self.process = self._start(command, writer)
+        self.process: subprocess.Popen[bytes] | None = None
+        self._start(command, writer)
         os.close(writer)
 
-    def _start(self, command: list[str], writer: int) -> subprocess.Popen[bytes] | None:
+    def _start(self, command: list[str], writer: int) -> None:
         library = ctypes.CDLL(None)
         before = signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
 
@@ -146,9 +147,8 @@ class Worker:
             for name, value in os.environ.items()
             if name != "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"
         }
-        process = None
         try:
-            process = subprocess.Popen(
+            self.process = subprocess.Popen(
                 command,
                 env=variables,
                 stdin=subprocess.DEVNULL,
@@ -164,8 +164,8 @@ class Worker:
         signal.signal(signal.SIGCHLD, wake_up)
         for number in PASSED_ON:
             signal.signal(number, self.pass_on)
+        # A signal that came meanwhile is passed on here.
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        return process
 
     def pass_on(self, number: int, _: object) -> None:
         self.told = self.told or number in ENDING
