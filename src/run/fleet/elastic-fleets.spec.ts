@@ -1,9 +1,8 @@
-import { DeleteFleetsCommand, DeleteLaunchTemplateCommand, TerminateInstancesCommand } from '@aws-sdk/client-ec2';
+import { TerminateInstancesCommand } from '@aws-sdk/client-ec2';
 import type { Fixture } from '../../local-aws/local-aws.fixture';
 import { until } from '../../system/until.fixture';
 import { startPipeline } from '../pipeline.fixture';
-import { readNodeRecord, type RunRecord } from '../record/record';
-import { FleetPipeline } from './fleet.fixture';
+import { allGone, FleetPipeline, removeAll } from './fleet.fixture';
 
 /** Each attempt before the last one saves a checkpoint and trains until it is ended. */
 const training = (last: number) => `
@@ -30,23 +29,7 @@ describe('a run on MIN:MAX nodes, each with a fleet', () => {
     pipe = new FleetPipeline(at, {}, '2:3', { growAfter: '2s' }).createRunContext();
     pipe.write('model/train.py', training(last));
   };
-  afterEach(async () => {
-    at.aws.faults.clear();
-    at.aws.capacity.clear();
-    const { fleets, launchTemplates, instances } = at.aws.left();
-    for (const LaunchTemplateId of launchTemplates)
-      await at.ec2.send(new DeleteLaunchTemplateCommand({ LaunchTemplateId })).catch(() => undefined);
-    if (fleets.length) await at.ec2.send(new DeleteFleetsCommand({ FleetIds: fleets, TerminateInstances: true }));
-    if (instances.length) await at.ec2.send(new TerminateInstancesCommand({ InstanceIds: instances }));
-  });
-
-  const recordOf = async (run: string, rank = 0): Promise<RunRecord | null> =>
-    (await readNodeRecord(pipe.runs.store, pipe.runs.keys, run, rank))?.record ?? null;
-  const gone = () =>
-    until(() => Object.values(at.aws.left()).every((each) => each.length === 0), {
-      what: () => JSON.stringify(at.aws.left()),
-      seconds: 240,
-    });
+  afterEach(() => removeAll(at));
 
   /** Starts it as a client that is killed when all fleets are there. */
   const launchAndDie = async (): Promise<string> => {
@@ -62,7 +45,7 @@ describe('a run on MIN:MAX nodes, each with a fleet', () => {
   const trains = (run: string, attempt: number, nodes: number) =>
     until(
       async () => {
-        const first = await recordOf(run);
+        const first = await pipe.recordOf(run);
         const isSaved = first?.checkpoints.some((each) => each.attempt === attempt);
         return isSaved && first?.attempt === attempt && first.nodes.length === nodes ? first : null;
       },
@@ -71,7 +54,7 @@ describe('a run on MIN:MAX nodes, each with a fleet', () => {
   const succeeded = (run: string) =>
     until(
       async () => {
-        const record = await recordOf(run);
+        const record = await pipe.recordOf(run);
         return record?.outcome === 'succeeded' ? record : null;
       },
       { seconds: 300 },
@@ -94,7 +77,7 @@ describe('a run on MIN:MAX nodes, each with a fleet', () => {
     expect(record.restoredFrom).toMatchObject({ unit: 'step-2' });
     const kept = before.nodes.map((each) => each.instance).filter((each) => each !== instance);
     expect(record.nodes.map((each) => each.instance)).toEqual(expect.arrayContaining(kept));
-    await gone();
+    await allGone(at);
   });
 
   it('begins on as many as there is capacity for, and grows when there is more', async () => {
@@ -106,6 +89,6 @@ describe('a run on MIN:MAX nodes, each with a fleet', () => {
     const record = await succeeded(run);
     expect(record.attempts[0]).toMatchObject({ nodes: 2 });
     expect(record.nodes).toHaveLength(3);
-    await gone();
+    await allGone(at);
   });
 });

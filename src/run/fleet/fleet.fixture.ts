@@ -1,10 +1,12 @@
+import { DeleteFleetsCommand, DeleteLaunchTemplateCommand, TerminateInstancesCommand } from '@aws-sdk/client-ec2';
 import type { LaunchSpec } from '../../config/schema/launch-spec';
 import { findFleet } from '../../instance/fleet/find-fleet';
 import type { Fixture } from '../../local-aws/local-aws.fixture';
 import { followRun } from '../follow/follow';
 import type { StartedRun } from '../start/start-run';
 import { Pipeline } from '../pipeline.fixture';
-import type { RunRecord } from '../record/record';
+import { readNodeRecord, type RunRecord } from '../record/record';
+import { until } from '../../system/until.fixture';
 import type { Workspace } from '../../project/scan-project';
 import { createRunContext } from '../../context/context';
 import { launchFleet, type FleetOptions } from './launch-fleet';
@@ -101,7 +103,32 @@ export class FleetPipeline extends Pipeline {
     return { run: record, log: Buffer.concat(pieces).toString() };
   }
 
+  /** The record that a node has in the store. */
+  async recordOf(run: string, rank = 0): Promise<RunRecord | null> {
+    return (await readNodeRecord(this.runs.store, this.runs.keys, run, rank))?.record ?? null;
+  }
+
   found(run: string): ReturnType<typeof findFleet> {
     return findFleet(this.runs.aws, run);
   }
+}
+
+/** Waits until no fleet, launch template or instance is left. */
+export async function allGone(at: Fixture): Promise<void> {
+  await until(() => Object.values(at.aws.left()).every((each) => each.length === 0), {
+    what: () => JSON.stringify(at.aws.left()),
+    seconds: 240,
+  });
+}
+
+/** Ends what a test has left, and its faults. */
+export async function removeAll(at: Fixture): Promise<void> {
+  at.aws.faults.clear();
+  at.aws.capacity.clear();
+  const { fleets, launchTemplates, instances } = at.aws.left();
+  for (const LaunchTemplateId of launchTemplates)
+    // An instance may delete its own at the same moment.
+    await at.ec2.send(new DeleteLaunchTemplateCommand({ LaunchTemplateId })).catch(() => undefined);
+  if (fleets.length) await at.ec2.send(new DeleteFleetsCommand({ FleetIds: fleets, TerminateInstances: true }));
+  if (instances.length) await at.ec2.send(new TerminateInstancesCommand({ InstanceIds: instances }));
 }

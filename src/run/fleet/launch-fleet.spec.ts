@@ -1,11 +1,6 @@
-import {
-  DeleteFleetsCommand,
-  DeleteLaunchTemplateCommand,
-  DescribeFleetsCommand,
-  TerminateInstancesCommand,
-} from '@aws-sdk/client-ec2';
+import { DescribeFleetsCommand } from '@aws-sdk/client-ec2';
 import { TAG } from '../../instance/describe/ownership';
-import { readRecord, type RunRecord } from '../record/record';
+import { readRecord } from '../record/record';
 import { startPipeline } from '../pipeline.fixture';
 import type { Store } from '../../store/store';
 import type { StoreKeys } from '../../store/keys';
@@ -18,7 +13,7 @@ import { waitForFirstAttempt } from './wait-first-attempt';
 import { waitForFleetDeletion } from './wait-fleet-gone';
 import { cancelUnverified } from '../stop/cancel-unverified';
 import { Problem } from '../../report/problem';
-import { FleetPipeline, steps } from './fleet.fixture';
+import { allGone, FleetPipeline, removeAll, steps } from './fleet.fixture';
 import { until } from '../../system/until.fixture';
 
 describe('a run with a fleet', () => {
@@ -31,24 +26,10 @@ describe('a run with a fleet', () => {
     pipe.write('model/train.py', steps());
   });
   afterEach(async () => {
-    at.aws.faults.clear();
-    at.aws.capacity.clear();
     // What a test that fails has left is not the next one's.
-    await endAll();
+    await removeAll(at);
     pipe.close();
   });
-
-  const endAll = async () => {
-    const { fleets, launchTemplates, instances } = at.aws.left();
-    for (const LaunchTemplateId of launchTemplates)
-      // An instance may delete its own at the same moment.
-      await at.ec2.send(new DeleteLaunchTemplateCommand({ LaunchTemplateId })).catch(() => undefined);
-    if (fleets.length) await at.ec2.send(new DeleteFleetsCommand({ FleetIds: fleets, TerminateInstances: true }));
-    if (instances.length) await at.ec2.send(new TerminateInstancesCommand({ InstanceIds: instances }));
-  };
-  const recordOf = async (run: string): Promise<RunRecord | null> =>
-    (await readRecord(pipe.runs.store, pipe.runs.keys, run))?.record ?? null;
-  const gone = () => until(() => Object.values(at.aws.left()).every((each) => each.length === 0));
 
   it('ends without a client, after any number of interruptions', async () => {
     pipe.write('model/train.py', steps(3));
@@ -57,10 +38,10 @@ describe('a run with a fleet', () => {
     const seen = new Set<string>();
     for (const attempt of [1, 2, 3]) {
       await until(async () => {
-        const record = await recordOf(run.id);
+        const record = await pipe.recordOf(run.id);
         return record?.attempt === attempt && record.checkpoints.some((each) => each.attempt === attempt);
       });
-      const { instance } = (await recordOf(run.id))!;
+      const { instance } = (await pipe.recordOf(run.id))!;
       seen.add(instance);
       at.aws.interrupt(instance, { noticeMs: 6_000 });
     }
@@ -76,7 +57,7 @@ describe('a run with a fleet', () => {
     const wanted = Array.from({ length: 8 }, (_, at) => `step ${at + 1} ${(state = (state * 31) % 1000003)}`);
     expect(log.split('\n').filter((line) => line.startsWith('step '))).toEqual(wanted);
     expect(record.artifacts).toMatchObject({ state: 'saved', files: 1 });
-    await gone();
+    await allGone(at);
     expect(at.aws.left()).toEqual(NOTHING_LEFT);
   });
 
@@ -106,7 +87,7 @@ describe('a run with a fleet', () => {
     at.aws.faults.clear();
     expect(at.aws.left().fleets).toHaveLength(1);
     expect((await pipe.ended(run)).run).toMatchObject({ outcome: 'succeeded' });
-    await gone();
+    await allGone(at);
   });
 
   it('has one fleet if its client is killed between the template and the fleet, and started again', async () => {
@@ -126,7 +107,7 @@ describe('a run with a fleet', () => {
     expect(at.aws.left()).toMatchObject({ fleets: [expect.any(String)], launchTemplates: [expect.any(String)] });
     const { run: record } = await pipe.ended(one.run);
     expect(record).toMatchObject({ outcome: 'succeeded', attempt: 1 });
-    await gone();
+    await allGone(at);
   });
 
   it('has one fleet if two clients start it at the same moment', async () => {
@@ -138,7 +119,7 @@ describe('a run with a fleet', () => {
     expect(at.aws.calls.all().filter(({ action }) => action === 'ec2:CreateLaunchTemplate')).toHaveLength(1);
     expect(pipe.said.filter((line) => /was started a moment ago/.test(line))).toHaveLength(1);
     await pipe.ended(one.run);
-    await gone();
+    await allGone(at);
   });
 
   it('is refused, and leaves no resource, if the role may not delete the fleet', async () => {
@@ -148,7 +129,7 @@ describe('a run with a fleet', () => {
       message: expect.stringMatching(/ec2:DeleteFleets.*UnauthorizedOperation/s),
     });
     denied();
-    await gone();
+    await allGone(at);
   });
 
   it('ends at its deadline, with what it has saved', async () => {
@@ -161,7 +142,7 @@ describe('a run with a fleet', () => {
     const reason = expect.stringMatching(/^(deadline|lifetime)$/);
     expect(record).toMatchObject({ outcome: 'interrupted', stop: { reason }, attempt: 1 });
     expect(record.checkpoints.at(-1)).toMatchObject({ unit: 'step-2' });
-    await gone();
+    await allGone(at);
   });
 
   it('is deleted if it finds no capacity in time', async () => {
@@ -169,13 +150,13 @@ describe('a run with a fleet', () => {
     await expect(pipe.launchFleet({ wait: 2_000 })).rejects.toThrow(
       /did not start it within 2.0 s.*\n.*InsufficientInstanceCapacity/s,
     );
-    await gone();
+    await allGone(at);
     // The same command does not wait for the failed start.
     at.aws.capacity.clear();
     const { run } = await pipe.launchFleet();
     expect(pipe.said.join('\n')).not.toMatch(/was started a moment ago/);
     await pipe.ended(run);
-    await gone();
+    await allGone(at);
   });
 
   it("is waited for, and can be cancelled, if its record can't be verified", async () => {
@@ -186,7 +167,7 @@ describe('a run with a fleet', () => {
     const onLaunched = (run: string) => void (forged = forge(run));
     await expect(pipe.launchFleet({ wait: 3_000, onLaunched })).rejects.toMatchObject({ code: 'FLEET_WAIT' });
     await forged;
-    await gone();
+    await allGone(at);
     const controller = new AbortController();
     const made = new Promise<string>((resolve) => {
       pipe.launchFleet({ signal: controller.signal, onLaunched: resolve }).catch(() => undefined);
@@ -197,13 +178,13 @@ describe('a run with a fleet', () => {
     expect(error).toMatchObject({ code: 'RECORD_UNVERIFIED' });
     expect(await cancelUntold(pipe.runs, run, false, error)).toBe(true);
     controller.abort();
-    await gone();
+    await allGone(at);
   });
 
   it('is kept, and can be cancelled, if its record is overwritten faster than it is read', async () => {
     pipe.write('model/train.py', 'import time\nprint("going", flush=True)\ntime.sleep(600)\n');
     const { run } = await pipe.launchFleet();
-    await until(async () => (await recordOf(run.id))?.state === 'running');
+    await until(async () => (await pipe.recordOf(run.id))?.state === 'running');
     const { store, keys } = pipe.runs;
     let writes = true;
     const rewriting = (async () => {
@@ -225,7 +206,7 @@ describe('a run with a fleet', () => {
       expect(await cancelUnverified(pipe.runs, '20260101-000000-model-abcdef', false, signal)).toBeNull();
       const cancelled = await cancelUnverified(pipe.runs, run.id, false, signal);
       expect(cancelled).toMatchObject({ run: { id: run.id, outcome: 'cancelled' }, already: false });
-      await gone();
+      await allGone(at);
     } finally {
       writes = false;
       await rewriting;
@@ -235,7 +216,7 @@ describe('a run with a fleet', () => {
   it('is kept, and can be cancelled, if its record is deleted again and again', async () => {
     pipe.write('model/train.py', 'import time\nprint("going", flush=True)\ntime.sleep(600)\n');
     const { run } = await pipe.launchFleet();
-    await until(async () => (await recordOf(run.id))?.state === 'running');
+    await until(async () => (await pipe.recordOf(run.id))?.state === 'running');
     const { store, keys } = pipe.runs;
     let deletes = true;
     const deleting = (async () => {
@@ -266,7 +247,7 @@ describe('a run with a fleet', () => {
       expect(at.aws.left()).toMatchObject({ fleets: [fleet], instances: [run.instance] });
       const cancelled = await cancelUnverified(pipe.runs, run.id, false, signal);
       expect(cancelled).toMatchObject({ run: { id: run.id, outcome: 'cancelled' }, already: false });
-      await gone();
+      await allGone(at);
     } finally {
       absent.mockRestore();
       deletes = false;
@@ -299,12 +280,12 @@ describe('a run with a fleet', () => {
     pipe.write('model/train.py', 'print("done")\n');
     const { run } = await pipe.launchFleet();
     await pipe.ended(run);
-    await gone();
+    await allGone(at);
     const { store, keys } = pipe.runs;
     await forge(store, keys, run.id, run.runKey);
     const again = await pipe.launchFleet();
     expect((await pipe.ended(again.run)).run).toMatchObject({ outcome: 'succeeded' });
-    await gone();
+    await allGone(at);
   });
 
   it.each([
@@ -314,7 +295,7 @@ describe('a run with a fleet', () => {
     pipe.write('model/train.py', 'raise SystemExit(3)\n');
     const failed = await pipe.launchFleet();
     expect((await pipe.ended(failed.run)).run).toMatchObject({ outcome: 'failed' });
-    await gone();
+    await allGone(at);
     pipe.write('model/train.py', steps(1));
     const { run: active } = await pipe.launchFleet();
     const { store, keys } = pipe.runs;
@@ -339,7 +320,7 @@ describe('a run with a fleet', () => {
     const again = await pipe.launchFleet();
     expect(again).toMatchObject({ attached: false, run: { runKey: failed.run.runKey } });
     expect((await pipe.ended(again.run)).run).toMatchObject({ outcome: 'failed', exitCode: 3 });
-    expect((await recordOf(active.id))!.state).toBe('running');
+    expect((await pipe.recordOf(active.id))!.state).toBe('running');
   });
 
   it('is not waited for without end if another program keeps writing that it has just been started', async () => {
@@ -372,7 +353,7 @@ describe('a run with a fleet', () => {
     });
     const found = (await readRecord(pipe.runs.store, pipe.runs.keys, run.id))!;
     expect(await cancelWithFleet(pipe.runs, found, false)).toMatchObject({ outcome: 'cancelled' });
-    await gone();
+    await allGone(at);
   });
 
   it('keeps the instance of a failed run for debugging, and no fleet', async () => {
@@ -386,7 +367,7 @@ describe('a run with a fleet', () => {
     expect(pipe.said.at(-1)).toMatch(/is kept for 5.0 s, and then terminates itself/);
     expect(await pipe.found(run.id)).toEqual({ fleets: [], template: false });
     expect(at.aws.left()).toMatchObject({ instances: [run.instance] });
-    await gone();
+    await allGone(at);
   });
 
   it('is deleted with its instance, which it would replace', async () => {
@@ -397,7 +378,7 @@ describe('a run with a fleet', () => {
       code: 'RUN_ACTIVE',
     });
     expect(await takeDownProject(pipe.runs, owner, { stop: false, force: true })).toEqual([run.instance]);
-    await gone();
+    await allGone(at);
     expect(at.aws.left()).toEqual(NOTHING_LEFT);
   });
 

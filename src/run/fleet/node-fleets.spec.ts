@@ -1,13 +1,12 @@
-import { DeleteFleetsCommand, DeleteLaunchTemplateCommand, TerminateInstancesCommand } from '@aws-sdk/client-ec2';
+import { TerminateInstancesCommand } from '@aws-sdk/client-ec2';
 import { NOTHING_LEFT, type Fixture } from '../../local-aws/local-aws.fixture';
 import { Mortal, mortality } from '../../system/mortal.fixture';
 import { until } from '../../system/until.fixture';
 import { resolveRun } from '../find/find-run';
 import { cancelRun } from '../stop/cancel';
 import { startPipeline } from '../pipeline.fixture';
-import { readNodeRecord, type RunRecord } from '../record/record';
 import { cancelWithFleet } from './cancel-fleet';
-import { FleetPipeline } from './fleet.fixture';
+import { allGone, FleetPipeline, removeAll } from './fleet.fixture';
 
 /**
  * Four steps, each a checkpoint of rank 0, before each of which all nodes meet; each of the first attempts waits after
@@ -59,23 +58,7 @@ describe('a run on several nodes, each with a fleet', () => {
     pipe.write('model/train.py', training());
   };
   beforeEach(() => open());
-  afterEach(async () => {
-    at.aws.faults.clear();
-    at.aws.capacity.clear();
-    const { fleets, launchTemplates, instances } = at.aws.left();
-    for (const LaunchTemplateId of launchTemplates)
-      await at.ec2.send(new DeleteLaunchTemplateCommand({ LaunchTemplateId })).catch(() => undefined);
-    if (fleets.length) await at.ec2.send(new DeleteFleetsCommand({ FleetIds: fleets, TerminateInstances: true }));
-    if (instances.length) await at.ec2.send(new TerminateInstancesCommand({ InstanceIds: instances }));
-  });
-
-  const recordOf = async (run: string, rank = 0): Promise<RunRecord | null> =>
-    (await readNodeRecord(pipe.runs.store, pipe.runs.keys, run, rank))?.record ?? null;
-  const gone = () =>
-    until(() => Object.values(at.aws.left()).every((each) => each.length === 0), {
-      what: () => JSON.stringify(at.aws.left()),
-      seconds: Number(process.env.GONE_S ?? 240),
-    });
+  afterEach(() => removeAll(at));
 
   /** Starts it as a client that is killed when all fleets are there. */
   const launchAndDie = async (): Promise<string> => {
@@ -91,13 +74,13 @@ describe('a run on several nodes, each with a fleet', () => {
   /** A node that trains in an attempt of which the first node has saved a checkpoint. */
   const trains = (run: string, rank: number, attempt: number) =>
     until(async () => {
-      const [first, own] = await Promise.all([recordOf(run), recordOf(run, rank)]);
+      const [first, own] = await Promise.all([pipe.recordOf(run), pipe.recordOf(run, rank)]);
       const isSaved = first?.checkpoints.some((each) => each.attempt === attempt);
       return isSaved && own?.attempt === attempt && own.state === 'running' ? own : null;
     });
   const ended = (run: string) =>
     until(async () => {
-      const record = await recordOf(run);
+      const record = await pipe.recordOf(run);
       return record?.state === 'ended' ? record : null;
     });
 
@@ -105,9 +88,9 @@ describe('a run on several nodes, each with a fleet', () => {
     const run = await launchAndDie();
     const record = await ended(run);
     expect(record).toMatchObject({ outcome: 'succeeded', attempt: 1, nodes: [{ rank: 0 }, { rank: 1 }] });
-    await gone();
+    await allGone(at);
     expect(at.aws.left()).toEqual(NOTHING_LEFT);
-    expect(await recordOf(run, 1)).toMatchObject({ outcome: 'succeeded', attempt: 1 });
+    expect(await pipe.recordOf(run, 1)).toMatchObject({ outcome: 'succeeded', attempt: 1 });
     const places = at.aws.instances.all().filter(({ tags }) => tags['nx-ec2:run'] === run);
     expect(new Set(places.map(({ type, zone }) => `${type} ${zone}`)).size).toBe(1);
     // A client that comes back finds it.
@@ -125,18 +108,18 @@ describe('a run on several nodes, each with a fleet', () => {
     const kept = new Set<string>();
     for (const [n, rank] of ranks.entries()) {
       const { instance } = await trains(run, rank, n + 1);
-      kept.add((await recordOf(run, 1 - rank))!.instance);
+      kept.add((await pipe.recordOf(run, 1 - rank))!.instance);
       at.aws.interrupt(instance, { noticeMs: 6_000 });
     }
     const record = await until(async () => {
-      const found = await recordOf(run);
+      const found = await pipe.recordOf(run);
       return found?.state === 'ended' && found.outcome !== 'interrupted' ? found : null;
     });
     expect(record).toMatchObject({ outcome: 'succeeded', attempt: ranks.length + 1 });
     expect(record.restoredFrom).toMatchObject({ unit: `step-${ranks.length}` });
     // The nodes that were left were kept.
     if (ranks.length === 1) expect(kept).toContain(record.nodes[1 - ranks[0]].instance);
-    await gone();
+    await allGone(at);
   });
 
   it('continues without a client if a node vanishes', async () => {
@@ -145,11 +128,11 @@ describe('a run on several nodes, each with a fleet', () => {
     const { instance } = await trains(run, 1, 1);
     await at.ec2.send(new TerminateInstancesCommand({ InstanceIds: [instance] }));
     const record = await until(async () => {
-      const found = await recordOf(run);
+      const found = await pipe.recordOf(run);
       return found?.outcome === 'succeeded' ? found : null;
     });
     expect(record).toMatchObject({ attempt: 2, restoredFrom: { unit: 'step-1' } });
-    await gone();
+    await allGone(at);
   });
 
   it.each([0, 1])('keeps nothing if node %d gets no capacity, without a client', async (rank) => {
@@ -164,7 +147,7 @@ describe('a run on several nodes, each with a fleet', () => {
       failure: { code: 'NODES_MISSING' },
       failedNode: { rank, why: 'missing', instance: null },
     });
-    await gone();
+    await allGone(at);
   });
 
   it.each([
@@ -177,8 +160,12 @@ describe('a run on several nodes, each with a fleet', () => {
     const { instance } = await trains(run, rank, 1);
     at.aws.capacity.add({ market: 'spot' });
     at.aws.interrupt(instance, { noticeMs: 6_000 });
-    await gone();
-    expect(await recordOf(run)).toMatchObject({ outcome: 'interrupted', stop: { reason: 'not-replaced' }, ...end });
+    await allGone(at);
+    expect(await pipe.recordOf(run)).toMatchObject({
+      outcome: 'interrupted',
+      stop: { reason: 'not-replaced' },
+      ...end,
+    });
   });
 
   it('is one run with one fleet for each node if its client is killed again and again', async () => {
@@ -197,7 +184,7 @@ describe('a run on several nodes, each with a fleet', () => {
         expect((await pipe.ended(launched.run)).run).toMatchObject({ outcome: 'succeeded' });
         break;
       }
-      await gone();
+      await allGone(at);
     } finally {
       await end();
     }
@@ -215,7 +202,7 @@ describe('a run on several nodes, each with a fleet', () => {
       times: 1,
     });
     await expect(pipe.launchFleet()).rejects.toMatchObject({ code: 'FLEET' });
-    await gone();
+    await allGone(at);
   });
 
   it('is cancelled by a client that comes later, also while a node lacks', async () => {
@@ -232,7 +219,7 @@ describe('a run on several nodes, each with a fleet', () => {
       const between = await cancelWithFleet(pipe.runs, found, false);
       if (lacks) expect(between).toMatchObject({ outcome: 'cancelled' });
       else expect((await cancelRun(pipe.runs, found.record, undefined)).run).toMatchObject({ outcome: 'cancelled' });
-      await gone();
+      await allGone(at);
       at.aws.capacity.clear();
       pipe.write('model/train.py', `${training(9)}\n# another training\n`);
     }
