@@ -21,7 +21,7 @@ export interface Overview {
   projects: ProjectRuns[];
   /** How many projects were looked at: those without runs are not among `projects`. */
   listed: number;
-  /** What is left out, to be shown; null: nothing. */
+  /** A message that says what is missing; null where nothing is. */
   partial: string | null;
 }
 

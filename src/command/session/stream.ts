@@ -113,7 +113,7 @@ class Stream implements SessionStream {
   private over = false;
   private exitCode: number | null = null;
   private cuts = 0;
-  private shaken = false;
+  private handshakeDone = false;
   private size = { cols: 80, rows: 24 };
   private readonly client = randomUUID();
   private readonly channel: Channel;
@@ -239,9 +239,9 @@ class Stream implements SessionStream {
       const code = /^EXIT_CODE: (-?\d+)$/.exec(payload.toString());
       if (code) this.exitCode = Number(code[1]);
     } else if (type === PayloadType.HandshakeRequest) {
-      // An agent asks once. Each answer waits here until it is acknowledged, so a second request is none to answer.
-      if (this.shaken) throw new Problem('SESSION_PROTOCOL', `${this.instance} sent a second handshake.`);
-      this.shaken = true;
+      // An agent sends one. Each answer is kept until it is acknowledged, so answering every request could fill the memory.
+      if (this.handshakeDone) throw new Problem('SESSION_PROTOCOL', `${this.instance} sent a second handshake.`);
+      this.handshakeDone = true;
       const { response, refusal, agent } = answerHandshake(payload, this.instance);
       this.options.onAgent?.(agent);
       this.channel.send(PayloadType.HandshakeResponse, response);

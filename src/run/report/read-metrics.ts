@@ -43,7 +43,7 @@ export interface RunMetrics {
   training: Map<string, Series>;
   /** What is measured of the instance, by a title. */
   machine: Map<string, Series>;
-  /** What is not in them, to be shown; null: nothing. */
+  /** A message that says what is missing; null where nothing is. */
   trouble: string | null;
 }
 

@@ -55,7 +55,7 @@ class MembersObject:
         self.found: Object | None = None
 
     def read(self) -> Members | None:
-        """None: nobody has decided, or what is there is not the run's."""
+        """Returns None if no members were written yet, or the object is not this run's."""
         self.found, read = self.key.read(self.bucket, MEMBERS)
         if read is None:
             return None

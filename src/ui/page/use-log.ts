@@ -27,7 +27,7 @@ export function useLog(query: Query): Log {
     isLoading: true,
   });
 
-  /** One piece after another: where the next one begins depends on what is there by then. */
+  /** Loads one piece at a time: each begins where the one before it ended. */
   const load = <T>(place: () => Query, use: (piece: LogPiece) => T): Promise<T | undefined> => {
     const work = async () => {
       let trouble: Trouble | null = null;
