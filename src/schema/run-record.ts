@@ -95,6 +95,11 @@ export const runRecord = z.object({
       .default(null)
       .describe('The metric that counts the steps, and how long a step takes; null: the training counts none.'),
     segments: count,
+    sources: z
+      .array(text())
+      .max(16)
+      .default([])
+      .describe('Texts that say where the metrics of the training are read from: the log, files.'),
     warnings: z.array(text()).max(1000),
   }),
   checkpoints: z.array(savedCheckpoint).max(1000).describe('The checkpoints that are kept, oldest first.'),

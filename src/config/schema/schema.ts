@@ -298,7 +298,7 @@ export const trainShape = {
     })
     .prefault({})
     .describe(
-      'Metrics: numbers that the training prints (JSON, dicts, `step 500 | loss 3.16`, progress bars), or writes to the event files of TensorBoard or to a file.',
+      'Metrics: numbers that the training prints (JSON, dicts, `step 500 | loss 3.16`, progress bars), or writes to the event files of TensorBoard, `metrics.csv`, `results.csv`, `trainer_state.json` or a file of JSON lines.',
     ),
   onSignal: z
     .enum(['detach', 'stop'])

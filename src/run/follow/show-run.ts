@@ -3,7 +3,7 @@ import type { RunFacts } from '../../command/plan';
 import { type FollowOptions, followRun } from './follow';
 import type { RunRecord } from '../record/record';
 import { sanitizeForTerminal } from '../../report/terminal-text';
-import { metricsOf } from './metrics-line';
+import { metricsOf, newSources } from './metrics-line';
 
 /** Follows a run to its end with its log on the terminal; says at its end which metrics were recognized. */
 export async function streamRunLog(
@@ -13,6 +13,7 @@ export async function streamRunLog(
 ): Promise<RunRecord> {
   const { printer } = context;
   let waiting = run.queue !== null;
+  const told = new Set<string>();
   let state = '';
   let warned = 0;
   let troubled = false;
@@ -24,6 +25,8 @@ export async function streamRunLog(
       run = now;
       for (const text of now.metrics.warnings.slice(warned)) printer.warn(sanitizeForTerminal(text));
       warned = Math.max(warned, now.metrics.warnings.length);
+      const sources = newSources(now.metrics.sources, told);
+      if (sources) printer.line(sources);
       // AWS's words differ from one try to the next.
       if (now.trouble && !troubled) printer.warn(`${sanitizeForTerminal(now.trouble)}\nIt is tried again.`);
       else if (troubled && !now.trouble && now.outcome !== null) printer.line('What could not be saved is saved now.');

@@ -90,7 +90,7 @@ export function recordOf(run: RunFacts & { state?: RunRecord['state'] }): RunRec
     since: null,
     attempts: [],
     log: { size: 0, training: null, truncated: false, hashes: null },
-    metrics: { host: null, gpus: null, training: {}, progress: null, segments: 0, warnings: [] },
+    metrics: { host: null, gpus: null, training: {}, progress: null, segments: 0, sources: [], warnings: [] },
     checkpoints: [],
     warnings: [],
     artifacts: null,

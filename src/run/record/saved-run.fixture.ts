@@ -85,6 +85,7 @@ export function recordOf(more: Partial<RunRecord> = {}): RunRecord {
       training: { loss: 0.5, nan: null },
       progress: null,
       segments: 1,
+      sources: [],
       warnings: [],
     },
     checkpoints: [],

@@ -172,6 +172,7 @@ export function describeRun(run: RunStatus): string {
     ['host', hostOf(metrics.host)],
     ...(metrics.gpus ?? []).map((gpu): [string, string] => [`GPU ${gpu.index}`, gpuOf(gpu)]),
     ['metrics', metricsOf(metrics.training)],
+    ['read from', metrics.sources.join(', ')],
     ['checkpoints', run.checkpoints.map(({ unit, size }) => `${unit} (${formatSize(size)})`).join(', ')],
     ['artifacts', describeArtifacts(nodes.length ? nodes : [{ rank: 0, artifacts }])],
     [

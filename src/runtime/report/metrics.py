@@ -10,6 +10,7 @@ import re
 
 from ..system import atomic_files, safe_walk
 from .metric_line import is_unfinished_bar, parse
+from .metric_sources import FILE, LOG, TEXTS, Sources
 from .progress import Progress
 
 TYPE_CHECKING = False
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from .fencing import Fenced
     from .metric_line import Numbers
+    from .metric_sources import SourcesPosition
 
     # The device and the inode of a file.
     Identity = Tuple[int, int]
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
         latest: Numbers
         identity: list[int] | None
         offset: int
+        sources: SourcesPosition
 
 
 # Longer lines are not metrics.
@@ -82,6 +85,7 @@ class TrainingMetrics:
         self.latest, self.is_launched = {}, is_launched
         self.first_rank: int | None = 0 if has_rank_0 else None
         self.progress = Progress()
+        self.sources = Sources(position["sources"] if position else None)
         self.samples = []
         self.bar_at = None
         self.log, self.of_file = Lines(), Lines()
@@ -97,6 +101,7 @@ class TrainingMetrics:
             "latest": self.latest,
             "identity": list(self.identity) if self.identity else None,
             "offset": self.offset - len(self.of_file.held),
+            "sources": self.sources.position(),
         }
 
     def feed(self, data: bytes, at: int) -> None:
@@ -104,7 +109,7 @@ class TrainingMetrics:
         lines = self.log.feed(data)
         if self.is_launched:
             lines = self._of_first_rank(lines)
-        self._take(lines, at)
+        self._take(lines, at, LOG)
 
     def _of_first_rank(self, lines: Iterable[bytes]) -> Iterator[bytes]:
         for line in lines:
@@ -117,8 +122,8 @@ class TrainingMetrics:
 
     def finish(self, at: int) -> None:
         """The training has ended: what has no line end is a line."""
-        self._take(self.log.feed(b"\n"), at)
-        self._take(self.of_file.feed(b"\n"), at)
+        self._take(self.log.feed(b"\n"), at, LOG)
+        self._take(self.of_file.feed(b"\n"), at, FILE)
 
     def read_file(
         self, base: str | int, path: str, at: int, *, account: pwd.struct_passwd | None = None
@@ -139,7 +144,7 @@ class TrainingMetrics:
             file.seek(self.offset)
             data = file.read(READ_BYTES)
             self.offset += len(data)
-            self._take(self.of_file.feed(data), at)
+            self._take(self.of_file.feed(data), at, FILE)
             if data:
                 return len(data) < READ_BYTES
             # Read to its end; another may stand in its place by now.
@@ -174,14 +179,9 @@ class TrainingMetrics:
         taken, self.samples = self.samples, []
         return taken
 
-    def _take(self, lines: Iterable[bytes], at: int) -> None:
+    def _take(self, lines: Iterable[bytes], at: int, kind: str) -> None:
         for line in lines:
-            found = parse(line)
-            found = {
-                name: value
-                for name, value in (found or {}).items()
-                if name in self.latest or len(self.latest) < MAX_NAMES
-            }
+            found = self._admitted(parse(line) or {}, kind, TEXTS[kind])
             if not found:
                 continue
             if is_unfinished_bar(line):
@@ -190,15 +190,19 @@ class TrainingMetrics:
                 self.bar_at = at
             self._add(found, at)
 
-    def add(self, found: Numbers, at: int) -> None:
-        """Takes numbers that were read elsewhere."""
-        found = {
+    def add(self, found: Numbers, at: int, *, kind: str, text: str) -> None:
+        """Takes numbers that were read elsewhere. `kind`, `text`: of their source."""
+        found = self._admitted(found, kind, text)
+        if found:
+            self._add(found, at)
+
+    def _admitted(self, found: Numbers, kind: str, text: str) -> Numbers:
+        known = {
             name: value
             for name, value in found.items()
             if name in self.latest or len(self.latest) < MAX_NAMES
         }
-        if found:
-            self._add(found, at)
+        return self.sources.admit(known, kind, text)
 
     def _add(self, found: Numbers, at: int) -> None:
         self.latest.update(found)

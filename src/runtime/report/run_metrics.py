@@ -8,8 +8,8 @@ import time
 from ..system import atomic_files
 from ..system.host_stats import HostSampler
 from .efa_watch import WARNING, EfaWatch
-from .event_files import EventFiles
 from .idle_gpus import IdleWatch
+from .metric_files import MetricFiles
 from .metrics import MetricsLog, TrainingMetrics
 
 TYPE_CHECKING = False
@@ -52,7 +52,7 @@ class RunMetrics:
             has_rank_0=not (node and node["rank"]),
         )
         self.file = config["file"] and "%s/%s" % (spec["projectRoot"], config["file"])
-        self.events = EventFiles(run_dir, spec, account=account, position=kept.get("events"))
+        self.files = MetricFiles(run_dir, spec, account=account, position=kept.get("files"))
         self.host, self.idle = HostSampler(root), IdleWatch(config["idle"])
         self.log = MetricsLog(run_dir)
         self.now = {"host": None, "gpus": None}
@@ -80,10 +80,10 @@ class RunMetrics:
         at, all_read = int(time.time() * 1000), True
         if self.file:
             all_read = self.training.read_file(self.work, self.file, at, account=self.account)
-        for found in self.events.read(ended, self.training.latest):
-            self.training.add(found, at)
+        for kind, text, found in self.files.read(ended, self.training.latest):
+            self.training.add(found, at, kind=kind, text=text)
         self._take()
-        return all_read and self.events.all_read
+        return all_read and self.files.all_read
 
     def feed(self, offset: int, data: bytes) -> None:
         """A piece of the log, from an offset on; what was fed before is left out."""
@@ -102,7 +102,7 @@ class RunMetrics:
         kept = {
             "fed": self.fed,
             "position": self.training.position(),
-            "events": self.events.position(),
+            "files": self.files.position(),
             "warnings": self.warnings,
         }
         atomic_files.write_json(self.path, kept)
@@ -114,5 +114,6 @@ class RunMetrics:
             "training": self.training.latest,
             "progress": self.training.progress.latest(),
             "segments": self.log.segments,
+            "sources": self.training.sources.described(),
             "warnings": self.warnings,
         }

@@ -542,6 +542,7 @@ if TYPE_CHECKING:
         training: dict[str, float | None]
         progress: RunRecordMetricsProgress | None
         segments: int
+        sources: list[str]
         warnings: list[str]
 
     class RunRecordArtifactsExtra(TypedDict):

@@ -12,11 +12,12 @@ import unittest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import test_sync  # noqa: F401
 
-from nx_ec2_runtime.report import event_files, tensorboard_events
+from nx_ec2_runtime.report import metric_files, tensorboard_events
 from nx_ec2_runtime.run_dir import written_files
 
 PART = {
     "projectRoot": "p",
+    "checkpoints": {"paths": []},
     "artifacts": {"outputs": [{"pattern": "runs", "base": "runs"}], "scratch": [], "numbered": []},
 }
 
@@ -62,7 +63,10 @@ class EventFilesTest(unittest.TestCase):
         self.files = self.of()
 
     def of(self, position=None):
-        return event_files.EventFiles(self.home, PART, position=position, clock=lambda: self.now)
+        return metric_files.MetricFiles(self.home, PART, position=position, clock=lambda: self.now)
+
+    def read(self, files=None, **options):
+        return [sample for _, _, sample in (files or self.files).read(**options)]
 
     def append(self, path, data):
         path = os.path.join(self.home, "work/p", path)
@@ -71,7 +75,7 @@ class EventFilesTest(unittest.TestCase):
             file.write(data)
 
     def test_reads_complete_events_as_they_are_written(self):
-        self.assertEqual(self.files.read(), [])
+        self.assertEqual(self.read(), [])
         name = "runs/Nov28/events.out.tfevents.1.host.2.0"
         self.append(
             name,
@@ -80,20 +84,20 @@ class EventFilesTest(unittest.TestCase):
             + record(event(1, simple("acc", 0.5))),
         )
         # A directory is searched only so often.
-        self.assertEqual(self.files.read(), [])
+        self.assertEqual(self.read(), [])
         self.now = 10.0
-        self.assertEqual(self.files.read(), [{"step": 1, "loss": 0.1, "acc": 0.5}])
+        self.assertEqual(self.read(), [{"step": 1, "loss": 0.1, "acc": 0.5}])
         more = record(event(2, simple("loss", float("nan"))))
         self.append(name, more[:-3])
-        self.assertEqual(self.files.read(), [])
+        self.assertEqual(self.read(), [])
         self.append(name, more[-3:])
         # As another process appends to it.
         self.files = self.of(self.files.position())
-        self.assertEqual(self.files.read(), [{"step": 2, "loss": None}])
+        self.assertEqual(self.read(), [{"step": 2, "loss": None}])
         self.append(name, record(event(3, simple("loss", 3))))
         self.append("runs/events.out.tfevents.9", record(event(-1, simple("other", -2.5))))
         self.assertEqual(
-            self.files.read(ended=True), [{"step": 3, "loss": 3}, {"step": -1, "other": -2.5}]
+            self.read(ended=True), [{"step": 3, "loss": 3}, {"step": -1, "other": -2.5}]
         )
 
     def test_reads_tensors_that_are_one_number(self):
@@ -131,7 +135,7 @@ class EventFilesTest(unittest.TestCase):
         written_files.keep_sent(
             self.home, {b"p/runs/sent/events.out.tfevents.1": ("file", False, len(data), "0" * 64)}
         )
-        self.assertEqual(self.files.read(), [])
+        self.assertEqual(self.read(), [])
 
     def test_many_steps_are_merged_into_a_limited_number_of_samples(self):
         self.append(
@@ -139,15 +143,15 @@ class EventFilesTest(unittest.TestCase):
             b"".join(record(event(step, simple("loss", step))) for step in range(40_000))
             + record(event(1, simple("once", 1))),
         )
-        found = self.files.read(ended=True)
-        self.assertTrue(100 < len(found) <= event_files.MAX_SAMPLES)
+        found = self.read(ended=True)
+        self.assertTrue(100 < len(found) <= metric_files.MAX_SAMPLES)
         self.assertEqual([each["loss"] for each in found], sorted(each["loss"] for each in found))
         self.assertEqual((found[-1]["loss"], found[-1]["once"]), (39_999, 1))
 
     def read_all(self, files):
-        found = files.read(ended=True)
+        found = self.read(files, ended=True)
         while not files.all_read:
-            found += files.read(ended=True)
+            found += self.read(files, ended=True)
         return found
 
     def test_a_look_ends_in_time_and_every_file_gets_its_turn(self):
@@ -160,12 +164,12 @@ class EventFilesTest(unittest.TestCase):
         self.append("runs/c/events.out.tfevents.1", record(event(1, simple("honest", 1))))
         ticks = iter(range(10**6))
         # Each look at the clock takes a third of the time: two files a look.
-        self.files.clock = lambda: next(ticks) * event_files.LOOK_TIMEOUT_S / 3
+        self.files.clock = lambda: next(ticks) * metric_files.LOOK_TIMEOUT_S / 3
         self.files._search(10**6)
         self.files.due = 10**6
-        self.assertNotIn("honest", str(self.files.read()))
+        self.assertNotIn("honest", str(self.read()))
         self.assertFalse(self.files.all_read)
-        self.assertIn("honest", str(self.files.read()))
+        self.assertIn("honest", str(self.read()))
         found = self.read_all(self.files)
         self.assertEqual(found[-1]["loss"], tensorboard_events.MAX_READ_BYTES // 20 - 1)
 
@@ -174,8 +178,8 @@ class EventFilesTest(unittest.TestCase):
             self.append("runs/%d/x" % number, b"")
         self.append("runs/z/events.out.tfevents.1", record(event(1, simple("loss", 1))))
         ticks = iter(range(10**6))
-        self.files.clock = lambda: next(ticks) * event_files.LOOK_TIMEOUT_S / 10
-        self.assertEqual(self.files.read(), [])
+        self.files.clock = lambda: next(ticks) * metric_files.LOOK_TIMEOUT_S / 10
+        self.assertEqual(self.read(), [])
         self.assertLess(next(ticks), 20)
 
     def test_thousands_of_names_take_little_time_and_memory_and_known_names_stay(self):
@@ -186,9 +190,9 @@ class EventFilesTest(unittest.TestCase):
         began, found, held = time.process_time(), [], set()
         files = self.of()
         while not found or not files.all_read:
-            found = files.read(ended=True, known={"loss": 0})
+            found = self.read(files, ended=True, known={"loss": 0})
             self.assertLessEqual(
-                sum(map(len, found)), 2 * event_files.MAX_NEW_NAMES + event_files.MAX_SAMPLES
+                sum(map(len, found)), 2 * metric_files.MAX_NEW_NAMES + metric_files.MAX_SAMPLES
             )
             held.update(name for sample in found for name in sample)
         self.assertIn("loss", held)
@@ -206,15 +210,17 @@ class EventFilesTest(unittest.TestCase):
             )
             + record(event(2, simple("loss", 2))),
         )
-        self.assertEqual(self.files.read(), [{"step": 2, "loss": 2}])
+        self.assertEqual(self.read(), [{"step": 2, "loss": 2}])
 
     def test_a_file_that_is_no_event_file_is_not_read_further(self):
         self.append("runs/events.out.tfevents.1", b"\xff" * 100)
         self.append(
             "runs/events.out.tfevents.2", record(b"\x0b" * 20) + record(event(1, simple("loss", 1)))
         )
-        self.assertEqual(self.files.read(), [])
-        self.assertEqual([offset for _, _, offset in self.files.position().values()], [None, None])
+        self.assertEqual(self.read(), [])
+        self.assertEqual(
+            [offset for _, _, offset in self.files.position()["files"].values()], [None, None]
+        )
 
     def test_a_file_that_is_cut_off_while_it_is_read_ends_the_look(self):
         data = record(event(1, simple("loss", 0.5)))
@@ -243,7 +249,7 @@ class EventFilesTest(unittest.TestCase):
             for _ in range(rng.randrange(1, 30)):
                 data[rng.randrange(len(data))] = rng.randrange(256)
             self.append("runs/%d/events.out.tfevents.1" % (n), bytes(data))
-            for sample in self.of().read(ended=True):
+            for sample in self.read(self.of(), ended=True):
                 self.assertTrue(
                     all(
                         isinstance(name, str) and len(name) <= tensorboard_events.MAX_TAG_LENGTH
