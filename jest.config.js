@@ -1,4 +1,7 @@
 const { availableParallelism } = require('node:os');
+const { findPythonDirectly } = require('./scripts/test/direct-python');
+
+findPythonDirectly();
 
 process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = 'true';
 

@@ -5,6 +5,9 @@ import { readdirSync, statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { findPythonDirectly } from './direct-python.js';
+
+findPythonDirectly();
 
 const directory = join(dirname(dirname(dirname(fileURLToPath(import.meta.url)))), 'src/runtime/tests');
 const chosen = process.argv.slice(2);
