@@ -21,8 +21,9 @@ function inOrder(...scripts) {
   }
 }
 
-/** Of what runs beside others, ms: what takes longer hangs. */
+/** Of one script, ms: what takes longer hangs. */
 const LIMIT_MS = 50 * 60_000;
+const began = Date.now();
 
 /** Those that run beside others. */
 const running = new Set();
@@ -32,34 +33,38 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'])
     process.kill(process.pid, signal);
   });
 
-/** Runs several at once; what each says is said when it has ended. One that hangs is ended, with all that it has started. */
-async function beside(...scripts) {
+/** Runs a script; what it says is said when it has ended. One that hangs is ended, with all that it has started. */
+function run(script) {
+  return new Promise((resolve) => {
+    const parts = [];
+    const child = spawn('npm', words(script), { stdio: ['ignore', 'pipe', 'pipe'], env: environment, detached: true });
+    running.add(child);
+    const limit = setTimeout(() => {
+      parts.push(Buffer.from(`\nEnded: not done after ${LIMIT_MS / 60_000} minutes.\n`));
+      process.kill(-child.pid, 'SIGKILL');
+    }, LIMIT_MS);
+    for (const stream of [child.stdout, child.stderr]) stream.on('data', (data) => parts.push(data));
+    child.once('close', (code) => {
+      clearTimeout(limit);
+      running.delete(child);
+      const minutes = ((Date.now() - began) / 60_000).toFixed(1);
+      process.stdout.write(`\n# npm run ${[script].flat()[0]} (ended after ${minutes} minutes)\n`);
+      process.stdout.write(Buffer.concat(parts));
+      resolve(code);
+    });
+  });
+}
+
+/** Runs several lanes at once, the scripts of each one after another until one fails. */
+async function beside(...lanes) {
   const codes = await Promise.all(
-    scripts.map(
-      (script) =>
-        new Promise((resolve) => {
-          const parts = [];
-          const child = spawn('npm', words(script), {
-            stdio: ['ignore', 'pipe', 'pipe'],
-            env: environment,
-            detached: true,
-          });
-          running.add(child);
-          const limit = setTimeout(() => {
-            parts.push(`\nEnded: not done after ${LIMIT_MS / 60_000} minutes.\n`);
-            process.kill(-child.pid, 'SIGKILL');
-          }, LIMIT_MS);
-          for (const stream of [child.stdout, child.stderr]) stream.on('data', (data) => parts.push(data));
-          child.once('close', (code) => {
-            clearTimeout(limit);
-            running.delete(child);
-            process.stdout.write(
-              `\n# npm run ${[script].flat()[0]}\n${Buffer.concat(parts.map((part) => Buffer.from(part)))}`,
-            );
-            resolve(code);
-          });
-        }),
-    ),
+    lanes.map(async (scripts) => {
+      for (const script of scripts) {
+        const code = await run(script);
+        if (code !== 0) return code;
+      }
+      return 0;
+    }),
   );
   const failed = codes.find((code) => code !== 0);
   if (failed !== undefined) process.exit(failed || 1);
@@ -78,6 +83,9 @@ environment.NX_EC2_TARBALL = join(packed, stdout.trim().split('\n').pop());
 // A workspace with each version of Nx, which end-to-end tests take theirs from: what is installed is installed once.
 const workspaces = join(root, '.cache/workspaces');
 rmSync(workspaces, { recursive: true, force: true });
-await beside('test:unit', 'test:remote', 'test:interop', ['workspaces', workspaces, nx]);
 environment.NX_EC2_WORKSPACES = workspaces;
-inOrder('test:e2e', 'test:node22');
+await beside(
+  ['test:unit'],
+  ['test:remote', 'test:interop'],
+  [['workspaces', workspaces, nx], 'test:e2e', 'test:node22'],
+);
