@@ -48,6 +48,7 @@ const localAws = [
   [
     'local-aws/ec2',
     'local-aws/imds',
+    'local-aws/instanceconnect',
     'local-aws/pricing',
     'local-aws/s3',
     'local-aws/secretsmanager',

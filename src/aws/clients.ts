@@ -1,5 +1,6 @@
 import type { Agent as HttpAgent } from 'node:http';
 import type { EC2Client, Instance } from '@aws-sdk/client-ec2';
+import type { EC2InstanceConnectClient } from '@aws-sdk/client-ec2-instance-connect';
 import type { PricingClient } from '@aws-sdk/client-pricing';
 import type { S3Client } from '@aws-sdk/client-s3';
 import type { SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
@@ -200,6 +201,13 @@ export class Aws {
     return this.once('servicequotas', async () => {
       const { ServiceQuotasClient } = sdk.serviceQuotas();
       return new ServiceQuotasClient({ ...(await this.base('servicequotas')), maxAttempts: 2 });
+    });
+  }
+
+  instanceConnect(): Promise<EC2InstanceConnectClient> {
+    return this.once('ec2-instance-connect', async () => {
+      const { EC2InstanceConnectClient } = sdk.instanceConnect();
+      return new EC2InstanceConnectClient(await this.base('ec2-instance-connect'));
     });
   }
 

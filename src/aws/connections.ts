@@ -8,7 +8,8 @@ import { validEndpoint } from './endpoint-variable';
 import { isLoopback } from './loopback';
 import { proxyFor } from './proxy';
 
-export type ServiceName = 's3' | 'ssm' | 'ec2' | 'sts' | 'secretsmanager' | 'pricing' | 'servicequotas';
+export type ServiceName =
+  's3' | 'ssm' | 'ec2' | 'ec2-instance-connect' | 'sts' | 'secretsmanager' | 'pricing' | 'servicequotas';
 
 export interface ServiceAgents {
   httpAgent: HttpAgent;

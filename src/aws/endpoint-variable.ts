@@ -5,6 +5,7 @@ import { assertAddress } from './address';
 const NAMES: Record<string, string> = {
   secretsmanager: 'SECRETS_MANAGER',
   servicequotas: 'SERVICE_QUOTAS',
+  'ec2-instance-connect': 'EC2_INSTANCE_CONNECT',
 };
 
 /** The variable of the environment that sets another endpoint for a service than AWS's; undefined if none does. */

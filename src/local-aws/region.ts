@@ -3,6 +3,8 @@ import { defaultVpc } from './catalog/network';
 import { Ec2Service } from './ec2/service';
 import { Identities, INSTANCE_IDENTITY, LOCAL_IDENTITY } from './protocol/identity';
 import { Metadata } from './imds/metadata';
+import { ActiveKeys } from './instanceconnect/active-keys';
+import { InstanceConnectService } from './instanceconnect/service';
 import { CloudInit } from './instance/cloud-init';
 import { Instances, type LocalInstance } from './instance/instances';
 import { Power } from './instance/power';
@@ -30,6 +32,7 @@ export class LocalRegion {
   readonly ec2: Ec2Service;
   readonly quotas: ServiceQuotasService;
   readonly metadata: Metadata;
+  private readonly sshKeys: ActiveKeys;
   /** Instances of the options, by Name. */
   readonly named = new Map<string, LocalInstance>();
   private readonly cloudInit: CloudInit;
@@ -52,7 +55,14 @@ export class LocalRegion {
     this.cloudInit = new CloudInit(instances);
     this.power = new Power(instances);
     this.s3 = new S3Service(join(directory, 's3'), region, this.identities);
-    this.metadata = new Metadata(instances, region, (instance) => this.role(instance), this.power);
+    this.sshKeys = new ActiveKeys(options.sshKeyLifetime);
+    this.metadata = new Metadata({
+      instances,
+      region,
+      role: (instance) => this.role(instance),
+      power: this.power,
+      sshKeys: (instance, user) => this.sshKeys.of(instance, user),
+    });
     this.ssm = new SsmService({
       instances,
       region,
@@ -78,6 +88,7 @@ export class LocalRegion {
       secretsmanager: new SecretsManagerService(join(this.options.directory, 'secrets.json'), this.name),
       pricing: new PricingService(this.name),
       servicequotas: this.quotas,
+      'ec2-instance-connect': new InstanceConnectService(this.instances, this.sshKeys),
     };
   }
 

@@ -34,6 +34,8 @@ export interface LocalAwsOptions extends InstanceTimes {
   /** How the agents of instances get their commands; absent: by the message gateway. */
   agentChannel?: AgentChannel;
   sessions?: SessionOptions;
+  /** How long a key that EC2 Instance Connect has pushed is accepted, ms. Default: a minute. */
+  sshKeyLifetime?: number;
   /** Keeps each request and each call to be looked at, for as long as it runs. Default: none is kept. */
   history?: boolean;
 }

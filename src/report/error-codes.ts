@@ -166,6 +166,7 @@ const CLIENT_CODES = {
   SPOT_REQUEST: 'EC2 refused or failed a request about spot requests.',
   SSM_DESCRIBE: 'Systems Manager could not say which instances it reaches.',
   SSM_OFFLINE: 'Systems Manager did not reach the instance in time.',
+  SSH_UNAVAILABLE: 'The instance has no SSH server that can be reached.',
   STOPPED: 'A signal ended the command, which asked the run to stop.',
   STORE_CHANGED: 'Other programs changed an object of the store again and again.',
   STORE_DELETE: 'An object could not be deleted from the bucket.',

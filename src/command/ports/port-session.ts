@@ -2,7 +2,8 @@ import type { Duplex } from 'node:stream';
 import type { Aws } from '../../aws/clients';
 import { Problem } from '../../report/problem';
 import { openStream, type SessionStream } from '../session/stream';
-import { PortConnection, type PortPipe } from './port-connection';
+import type { PortPipe } from './port-connection';
+import { SingleConnection } from './single-connection';
 import { SmuxClient } from './smux-client';
 import { SmuxError } from './smux-frame';
 
@@ -30,7 +31,7 @@ const CONNECT_ERROR = 3;
 /** Agents after this version carry many connections in one session. */
 const SINGLE_UP_TO = [3, 0, 196, 0];
 /** How an agent with one connection says that nothing listens. */
-const REFUSED = /unable to connect to specified port/i;
+export const REFUSED = /unable to connect to specified port/i;
 
 /**
  * Opens a session to a port of an instance.
@@ -70,6 +71,7 @@ export async function openPort(aws: Aws, instance: string, request: PortRequest)
   ended.catch(() => undefined);
   const close = () => opened.close();
   if (client instanceof SmuxClient) return { multiplexed: true, ended, close, connect: client.connect.bind(client) };
+  // Such an agent does not say when the server closes the connection.
   const single = client ?? new SingleConnection(pipe);
   return { multiplexed: false, ended, close, connect: () => single.connect(() => void close().catch(() => undefined)) };
 }
@@ -88,37 +90,4 @@ function isSingle(version = '0'): boolean {
   const parts = version.split('.').map(Number);
   const at = SINGLE_UP_TO.findIndex((part, index) => (parts[index] ?? 0) !== part);
   return at === -1 || (parts[at] ?? 0) < SINGLE_UP_TO[at];
-}
-
-/**
- * Of an agent that carries the bytes of one connection as they are. It connects to the port by itself, and does not say
- * when the server closes the connection.
- */
-class SingleConnection {
-  private readonly connection: PortConnection;
-  private onClosed: () => void = () => undefined;
-
-  constructor(private readonly pipe: PortPipe) {
-    this.connection = new PortConnection({
-      write: (data, onSent) => pipe.write(data, onSent),
-      onRead: () => pipe.hold(false),
-      end: () => this.onClosed(),
-      destroyed: () => this.onClosed(),
-    });
-    this.connection.on('error', () => undefined);
-  }
-
-  connect(onClosed: () => void): PortConnection {
-    this.onClosed = onClosed;
-    return this.connection;
-  }
-
-  receive(data: Buffer): void {
-    this.connection.receive(data);
-    if (this.connection.unread >= this.connection.readableHighWaterMark) this.pipe.hold(true);
-  }
-
-  close(why: Error): void {
-    this.connection.destroy(why);
-  }
 }

@@ -7,6 +7,18 @@ import type { Power } from '../instance/power';
 import type { InstanceRole } from '../instance/role';
 
 const MAX_TOKEN_SECONDS = 21_600;
+/** Where an instance asks which keys EC2 Instance Connect has pushed for a user. */
+const ACTIVE_KEYS = /^meta-data\/managed-ssh-keys\/active-keys\/([^/]+)\/?$/;
+
+/** What an instance's metadata are read from. */
+export interface MetadataSource {
+  instances: Instances;
+  region: string;
+  role: (instance: string) => InstanceRole;
+  power: Power;
+  /** Undefined where none was pushed. */
+  sshKeys: (instance: string, user: string) => string[] | undefined;
+}
 
 /**
  * The metadata services of all instances (IMDSv2, and version 1 where an instance may), each below `/imds/<instance id>/<secret>`: on a real
@@ -16,18 +28,13 @@ export class Metadata {
   /** Until when a token holds, ms since the epoch; each is of one instance. */
   private readonly tokens = new Map<string, { instance: string; until: number }>();
 
-  constructor(
-    private readonly instances: Instances,
-    private readonly region: string,
-    private readonly role: (instance: string) => InstanceRole,
-    private readonly power: Power,
-  ) {}
+  constructor(private readonly source: MetadataSource) {}
 
   answer(request: IncomingMessage, response: ServerResponse): void {
     request.resume();
     const [, id, secret, service, path] =
       /^\/imds\/([^/]+)\/([^/]+)\/(latest|local)\/(.*)$/.exec(request.url ?? '') ?? [];
-    const instance = this.instances.get(id);
+    const instance = this.source.instances.get(id);
     const { status, body } =
       instance?.state !== 'running' || !isSecretOf(instance, secret)
         ? { status: 404, body: '' }
@@ -43,7 +50,7 @@ export class Metadata {
     if (method !== 'POST') return 405;
     const [action, query] = path.split('?');
     const seconds = Number(new URLSearchParams(query).get('seconds'));
-    return this.power.ask(instance, action, seconds);
+    return this.source.power.ask(instance, action, seconds);
   }
 
   private act({ method, headers }: IncomingMessage, instance: LocalInstance, path: string) {
@@ -68,7 +75,7 @@ export class Metadata {
 
   private value(instance: LocalInstance, path: string): string | Buffer | undefined {
     const { id, type, image, index, launched, zone, interruption, rebalance, userData } = instance;
-    const role = this.role(id);
+    const role = this.source.role(id);
     switch (path) {
       case 'meta-data/instance-id':
         return id;
@@ -89,7 +96,7 @@ export class Metadata {
       case 'meta-data/placement/availability-zone':
         return zone;
       case 'meta-data/placement/region':
-        return this.region;
+        return this.source.region;
       case 'meta-data/iam/security-credentials/':
         return role.name ?? undefined;
       case `meta-data/iam/security-credentials/${role.name}`:
@@ -113,12 +120,24 @@ export class Metadata {
           instanceId: id,
           instanceType: type,
           pendingTime: new Date(launched).toISOString(),
-          region: this.region,
+          region: this.source.region,
           version: '2017-09-30',
         });
       default:
-        return undefined;
+        return this.activeKeys(id, path);
     }
+  }
+
+  /** Without the signatures that are between the keys on a real instance. */
+  private activeKeys(id: string, path: string): string | undefined {
+    const user = ACTIVE_KEYS.exec(path)?.[1];
+    return (
+      user &&
+      this.source
+        .sshKeys(id, user)
+        ?.map((key) => `${key}\n`)
+        .join('')
+    );
   }
 }
 

@@ -16,6 +16,8 @@ export interface SessionDocument {
 /** What the document of ports takes as a port. */
 const PORT = /^([1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])$/;
 
+const SSH = 'AWS-StartSSHSession';
+
 const DOCUMENTS: Record<string, { type: SessionDocument['type']; parameters: string[] }> = {
   'SSM-SessionManagerRunShell': { type: 'Standard_Stream', parameters: [] },
   'AWS-StartInteractiveCommand': { type: 'InteractiveCommands', parameters: ['command'] },
@@ -24,6 +26,7 @@ const DOCUMENTS: Record<string, { type: SessionDocument['type']; parameters: str
     parameters: ['command', 'separateOutputStream'],
   },
   'AWS-StartPortForwardingSession': { type: 'Port', parameters: ['portNumber', 'localPortNumber'] },
+  [SSH]: { type: 'Port', parameters: ['portNumber'] },
 };
 
 /** @throws AwsError as StartSession does. */
@@ -36,7 +39,7 @@ export function sessionDocument(name: string, parameters: Record<string, string[
     if (!Array.isArray(values) || values.length !== 1)
       throw new AwsError('InvalidParameters', `Parameter ${key} takes one value.`);
   }
-  if (document.type === 'Port') return portDocument(parameters);
+  if (document.type === 'Port') return name === SSH ? sshDocument(parameters) : portDocument(parameters);
   const command = parameters.command?.[0] ?? '';
   if (document.type === 'NonInteractiveCommands' && !command.trim())
     throw new AwsError('InvalidParameters', 'Parameter command is required.');
@@ -58,4 +61,10 @@ function portDocument({
     throw new AwsError('InvalidParameters', 'Parameters portNumber and localPortNumber are numbers of ports.');
   const properties = { portNumber, localPortNumber: local, type: 'LocalPortForwarding' };
   return { type: 'Port' as const, command: '', separate: false, handshake: true, properties };
+}
+
+/** Without a type, as AWS's own document: the agent carries the bytes of one connection. */
+function sshDocument({ portNumber: [portNumber] = ['22'] }: Record<string, string[]>) {
+  if (!PORT.test(portNumber)) throw new AwsError('InvalidParameters', 'Parameter portNumber is the number of a port.');
+  return { type: 'Port' as const, command: '', separate: false, handshake: true, properties: { portNumber } };
 }

@@ -19,6 +19,8 @@ export interface PortOutput {
   /** No input is taken while it is blocked. */
   block(blocked: boolean): void;
   end(why: string): void;
+  /** Ends the session when all that was sent has arrived. */
+  done(): void;
 }
 
 /**
@@ -39,7 +41,10 @@ export async function dial(address: string, port: number): Promise<Socket> {
   return to(address).catch(() => to('127.0.0.1', address));
 }
 
-/** As agents until 3.0.196: the bytes of one connection, without a word of where it ends. */
+/**
+ * As agents until 3.0.196: the bytes of one connection, without a word of where it ends. For SSH, agents of each version do
+ * this, and the session ends with the connection.
+ */
 export class SinglePort implements PortSide {
   private socket?: Socket;
   private lost = false;
@@ -48,6 +53,7 @@ export class SinglePort implements PortSide {
   constructor(
     private readonly dialled: () => Promise<Socket>,
     private readonly output: PortOutput,
+    private readonly endsWithConnection = false,
   ) {
     void this.open();
   }
@@ -97,6 +103,7 @@ export class SinglePort implements PortSide {
       // It was closed.
     }
     socket.destroy();
+    if (this.endsWithConnection) return this.output.done();
     // What comes next is for another one.
     this.lost = true;
     this.output.block(false);

@@ -245,9 +245,11 @@ export class LocalSession {
       },
       block: (blocked) => this.channel.block(blocked),
       end: (why) => this.end(why),
+      done: () => void this.finish(),
     };
-    const isMux = !isOlder(this.clientVersion, MUX_CLIENT_SINCE) && !isOlder(agentVersion, MUX_AGENT_SINCE);
-    this.port = isMux ? new MuxPort(dialled, output) : new SinglePort(dialled, output);
+    const isSsh = this.document.properties.type === undefined;
+    const isNew = !isOlder(this.clientVersion, MUX_CLIENT_SINCE) && !isOlder(agentVersion, MUX_AGENT_SINCE);
+    this.port = isNew && !isSsh ? new MuxPort(dialled, output) : new SinglePort(dialled, output, isSsh);
   }
 
   private async output(data: Buffer, stream: 'stdout' | 'stderr'): Promise<void> {
