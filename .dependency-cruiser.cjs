@@ -3,13 +3,13 @@
  * layer do not import each other. A folder with folders inside is its own files. Specs and fixtures may import anything.
  */
 const layers = [
-  ['index', 'executors/remote-[a-z]+', 'generators', 'cli', 'ui/page'],
+  ['index', 'executors/remote-[a-z-]+', 'generators', 'cli', 'ui/page'],
   ['ui'],
   ['executors/training'],
   ['executors/lib'],
   ['run/stop'],
   ['run/fleet', 'run/report'],
-  ['run/start', 'run/compare'],
+  ['run/start', 'run/compare', 'run/ssh'],
   ['run/status', 'run/shell', 'run/ports', 'run/pool'],
   ['run/find', 'run/follow', 'run/artifacts', 'watch', 'prune'],
   ['run/artifacts/write'],

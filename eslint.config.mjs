@@ -112,7 +112,7 @@ export default tseslint.config(
     files: ['src/**/*.ts'],
     ignores: [
       'src/report/printer.ts',
-      'src/cli/{main,cache-key,local-aws}.ts',
+      'src/cli/{main,cache-key,local-aws,ssh-proxy}.ts',
       'src/{generators,local-aws}/**',
       'src/run/shell/shell.ts',
       '**/*.spec.ts',

@@ -18,6 +18,7 @@ const GUIDES = {
   'remote-train': 'checkpoints.md',
   'remote-submit': 'train-in-ci.md',
   'remote-forward': 'ports.md',
+  'remote-ssh-config': 'editor.md',
   'remote-doctor': 'doctor.md',
   'training-targets': 'existing-project.md',
   'nx-ec2 runs wait': 'train-in-ci.md',

@@ -128,6 +128,14 @@ withConnection(
   WHERE_IN_NX_JSON,
 ).action(async (options) => (await import('./ui.js')).ui(options));
 
+program
+  .command('ssh-proxy')
+  .description(
+    'carry the connection of ssh to the instance of a host that remote-ssh-config has written: its ProxyCommand',
+  )
+  .argument('<file>', 'host.json of the host')
+  .action(async (file: string) => (await import('./ssh-proxy.js')).sshProxy(file));
+
 const instances = program
   .command('instances')
   .description('list and clean up the instances and other resources that nx-ec2 launched');

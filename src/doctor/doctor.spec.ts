@@ -251,6 +251,7 @@ describe('the doctor', () => {
           expect.stringMatching(/AWS-StartNonInteractiveCommand$/),
           expect.stringMatching(/AWS-StartInteractive/),
           expect.stringMatching(/AWS-StartPortForwardingSession$/),
+          expect.stringMatching(/AWS-StartSSHSession$/),
         ],
       });
     } finally {

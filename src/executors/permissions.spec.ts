@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import { readFileSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { PutObjectCommand } from '@aws-sdk/client-s3';
@@ -15,7 +17,9 @@ import { program } from '../cli/program';
 import type * as Ui from '../cli/ui';
 import { openUi } from '../ui/ui.fixture';
 import type * as Runs from '../cli/runs';
+import type * as SshProxy from '../cli/ssh-proxy';
 import { NEEDS, type Need, type Who } from '../aws/permissions/needs';
+import { createKey, filesOf, writeKnownHosts, writePrivate } from '../run/ssh/ssh-host';
 import { Workshop } from './lib/executor-harness.fixture';
 
 // It lists files in a thread that loads TypeScript by itself; what is sent to AWS is the same.
@@ -179,6 +183,42 @@ describe('the table of permissions', () => {
       });
     }
     agree('remote-forward');
+  });
+
+  it('has exactly the calls of remote-ssh-config and its proxy', async () => {
+    const server = createServer((socket) => void socket.write('SSH-2.0-test\r\n'));
+    server.listen(0, shop.at.aws.instances.get(shop.instance)!.privateIp);
+    await once(server, 'listening');
+    const { port } = server.address() as { port: number };
+    for (const options of [{}, { run: first }])
+      await as('remote-ssh-config', () =>
+        expect(shop.run('remote-ssh-config', { port, ...options })).rejects.toThrow('SSH_UNAVAILABLE'),
+      );
+    agree('remote-ssh-config');
+    const { sshProxy } = (await import(`../cli/${'ssh-proxy'}`)) as typeof SshProxy;
+    const { host, key, knownHosts } = filesOf('model');
+    const common = {
+      version: 1,
+      workspaceRoot: shop.workspace,
+      project: 'model',
+      projectRoot: 'model',
+      user: 'ubuntu',
+      port,
+    };
+    const options = { bucket: 'bucket', instance: { id: shop.instance } };
+    createKey(key);
+    writeKnownHosts(knownHosts, 'model', shop.instance, []);
+    for (const run of [undefined, first])
+      await as('nx-ec2 ssh-proxy', async () => {
+        writePrivate(host, JSON.stringify({ ...common, options, run }));
+        const streams = { input: new PassThrough(), output: new PassThrough() };
+        const proxy = sshProxy(host, streams, shop.printer());
+        await Promise.race([once(streams.output, 'data'), proxy]);
+        streams.input.end();
+        await proxy;
+      });
+    agree('nx-ec2 ssh-proxy');
+    server.close();
   });
 
   it('has exactly the calls of remote-watch', async () => {

@@ -166,6 +166,8 @@ const CLIENT_CODES = {
   SPOT_REQUEST: 'EC2 refused or failed a request about spot requests.',
   SSM_DESCRIBE: 'Systems Manager could not say which instances it reaches.',
   SSM_OFFLINE: 'Systems Manager did not reach the instance in time.',
+  SSH_CONFIG: 'An SSH configuration could not be written or read.',
+  SSH_KEY: 'EC2 Instance Connect did not accept the key of an SSH connection, or no key could be created.',
   SSH_UNAVAILABLE: 'The instance has no SSH server that can be reached.',
   STOPPED: 'A signal ended the command, which asked the run to stop.',
   STORE_CHANGED: 'Other programs changed an object of the store again and again.',

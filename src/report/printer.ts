@@ -95,7 +95,9 @@ export class Printer {
   nameProject(text: string): string {
     const { project } = this.options;
     if (project === undefined) return text;
-    return text.replaceAll(/nx run <project>:(remote-[a-z]+)/g, (_, target: string) => nxRun(project, target));
+    return text.replaceAll(/nx run <project>:(remote-[a-z]+(?:-[a-z]+)*)/g, (_, target: string) =>
+      nxRun(project, target),
+    );
   }
 
   /**

@@ -1,6 +1,8 @@
+import { LOGIN_USERS } from './login-users';
 import {
   INSTANCE_TAG,
   MANAGED_TAG,
+  OURS,
   OURS_BY_SSM,
   own,
   stored,
@@ -13,12 +15,17 @@ const SESSION_DOCUMENTS = [
   'AWS-StartNonInteractiveCommand',
   'AWS-StartInteractiveCommand',
   'AWS-StartPortForwardingSession',
+  'AWS-StartSSHSession',
 ];
 const END_SESSIONS = ['ssm:ResumeSession', 'ssm:TerminateSession'];
 /** Without it, leave to start sessions on an instance would be leave to open a shell there. */
 const CHECK_DOCUMENT: Condition = { BoolIfExists: { 'ssm:SessionDocumentAccessCheck': 'true' } };
 
 const document = (name: string) => `arn:\${AWS::Partition}:ssm:\${AWS::Region}::document/${name}`;
+/** A key for another user needs a statement of its own. */
+const FOR_LOGIN_USERS: Condition = { StringEquals: { 'ec2:osuser': LOGIN_USERS } };
+const PUSH_KEY = 'ec2-instance-connect:SendSSHPublicKey';
+
 const sessions = (name: string) => [own('ssm', `session/${name}`)];
 
 /** What signs the records of runs: callers may read it, instances may not. */
@@ -74,7 +81,7 @@ export const CALLER: Statement[] = [
     Action: ['ssm:StartSession'],
     Resource: SESSION_DOCUMENTS.map(document),
     Condition: CHECK_DOCUMENT,
-    on: 'the two documents',
+    on: 'the documents of its sessions',
   },
   {
     Sid: 'SessionsOnTaggedInstances',
@@ -82,6 +89,13 @@ export const CALLER: Statement[] = [
     Resource: [own('ec2', 'instance/*')],
     Condition: { Null: { [`ssm:resourceTag/${INSTANCE_TAG}`]: 'false' }, ...CHECK_DOCUMENT },
     on: `instances tagged ${INSTANCE_TAG}`,
+  },
+  {
+    Sid: 'SshKeysOnTaggedInstances',
+    Action: [PUSH_KEY],
+    Resource: [own('ec2', 'instance/*')],
+    Condition: { Null: { [`aws:ResourceTag/${INSTANCE_TAG}`]: 'false' }, ...FOR_LOGIN_USERS },
+    on: `instances tagged ${INSTANCE_TAG}, for the login users of images`,
   },
   // A session is named by who opened it: a user by name, a role by its session. A variable without a value makes a
   // statement match nothing, so each has its own.
@@ -125,6 +139,13 @@ export const CALLER_ON_MADE: Statement[] = [
     Resource: [own('ec2', 'instance/*')],
     Condition: { ...OURS_BY_SSM, ...CHECK_DOCUMENT },
     on: `instances tagged ${MANAGED_TAG}=true`,
+  },
+  {
+    Sid: 'SshKeysOnMadeInstances',
+    Action: [PUSH_KEY],
+    Resource: [own('ec2', 'instance/*')],
+    Condition: { StringEquals: { ...OURS.StringEquals, ...FOR_LOGIN_USERS.StringEquals } },
+    on: `instances tagged ${MANAGED_TAG}=true, for the login users of images`,
   },
 ];
 

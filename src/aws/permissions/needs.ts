@@ -183,6 +183,19 @@ export const NEEDS = {
     need('ssm:StartSession', 'open a session for each port'),
     ...CUT,
   ],
+  'remote-ssh-config': [
+    ...WHO,
+    ...where('--run, or "instance" is a launch spec', [READ_RUN, VERIFY, LIST_RUNS, MINE]),
+    ...COMMAND,
+  ],
+  'nx-ec2 ssh-proxy': [
+    ...WHO,
+    ...where('--run, or "instance" is a launch spec', [READ_RUN, VERIFY, LIST_RUNS, MINE]),
+    ...where('its host keys are not known', COMMAND),
+    need('ssm:StartSession', 'open a session to the SSH server'),
+    need('ec2-instance-connect:SendSSHPublicKey', 'have the server accept the key of the host for 60 s'),
+    ...CUT,
+  ],
   'remote-doctor': [
     need('s3:ListBucket', 'check that the bucket exists'),
     need('s3:PutObject', 'check the permission'),

@@ -39,7 +39,7 @@ describe('a session to the SSH server', () => {
         if (Buffer.concat(received).length === 5) socket.end(sent);
       });
     });
-    const { connection, ended } = await openSsh(aws, box, port, 'test');
+    const { connection, ended } = await openSsh(aws, box, { port, reason: 'test' });
     connection.write('hello');
     const pieces: Buffer[] = [];
     // A reader that is slow at first: nothing is lost at the end of the session.
@@ -57,7 +57,7 @@ describe('a session to the SSH server', () => {
       socket.on('error', () => (closed = true)).on('end', () => (closed = true));
       socket.resume();
     });
-    const { connection, close, ended } = await openSsh(aws, box, port, 'test');
+    const { connection, close, ended } = await openSsh(aws, box, { port, reason: 'test' });
     await once(connection, 'data');
     await close();
     await ended;
@@ -68,7 +68,7 @@ describe('a session to the SSH server', () => {
     const port = await listen(() => undefined);
     server!.close();
     await once(server!, 'close');
-    const { ended } = await openSsh(aws, box, port, 'test');
+    const { ended } = await openSsh(aws, box, { port, reason: 'test' });
     await expect(ended).rejects.toMatchObject({
       code: 'SSH_UNAVAILABLE',
       message: expect.stringContaining(`Nothing listens on the port ${port} of ${box}`),

@@ -13,13 +13,21 @@ export interface SshSession {
   close(): Promise<void>;
 }
 
+export interface SshRequest {
+  port: number;
+  /** Shown in the console's session history. */
+  reason: string;
+  /** Ends the session; `ended` rejects with its reason. */
+  signal?: AbortSignal;
+}
+
 const DOCUMENT = 'AWS-StartSSHSession';
 
 /**
  * Opens a session that carries one connection to the SSH server of an instance.
  * @throws Problem what openStream throws.
  */
-export async function openSsh(aws: Aws, instance: string, port: number, reason: string): Promise<SshSession> {
+export async function openSsh(aws: Aws, instance: string, { port, reason, signal }: SshRequest): Promise<SshSession> {
   const opening: { stream?: SessionStream } = {};
   const single = new SingleConnection({
     write: (data, onSent) => opening.stream?.write(data, onSent),
@@ -29,6 +37,7 @@ export async function openSsh(aws: Aws, instance: string, port: number, reason: 
     document: DOCUMENT,
     parameters: { portNumber: [String(port)] },
     reason,
+    signal,
     onOutput: (data) => single.receive(data),
     onError: () => undefined,
   });

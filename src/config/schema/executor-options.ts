@@ -145,6 +145,32 @@ export const EXECUTOR_OPTIONS = {
     },
     ...reporting,
   },
+  'remote-ssh-config': {
+    host: {
+      kind: 'string',
+      description: 'Name of the host in the configuration of ssh. Default: nx-ec2-<project>.',
+    },
+    install: {
+      kind: 'boolean',
+      description: 'Add the line to ~/.ssh/config that includes the hosts of nx-ec2, unless it is there.',
+      default: false,
+    },
+    port: {
+      kind: 'number',
+      description: 'Port that the SSH server of the instance listens on.',
+      default: 22,
+    },
+    run: {
+      kind: 'string',
+      description:
+        "Connect to this run's instance, and to the next one after a recovery; `last`: your latest. Default: the instance of the configuration; with a launch spec, that of your latest run while it is active.",
+    },
+    node: {
+      kind: 'number',
+      description: 'Connect to this node of a run on several: its rank. Default: 0, the first.',
+    },
+    ...reporting,
+  },
   'remote-up': { ...reporting },
   'remote-down': {
     stop: {

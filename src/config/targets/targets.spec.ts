@@ -18,6 +18,7 @@ const NAMES = [
   'remote-exec',
   'remote-shell',
   'remote-forward',
+  'remote-ssh-config',
   'remote-up',
   'remote-down',
   'remote-doctor',

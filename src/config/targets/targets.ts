@@ -25,6 +25,7 @@ export interface TargetNames {
   execTargetName?: string;
   shellTargetName?: string;
   forwardTargetName?: string;
+  sshConfigTargetName?: string;
   upTargetName?: string;
   downTargetName?: string;
   doctorTargetName?: string;
@@ -65,6 +66,7 @@ const TARGETS: Record<
   | 'exec'
   | 'shell'
   | 'forward'
+  | 'ssh-config'
   | 'up'
   | 'down'
   | 'doctor',
@@ -80,6 +82,10 @@ const TARGETS: Record<
   exec: { description: 'Run a command on the instance', options: { command: 'nvidia-smi' } },
   shell: { description: 'Open a shell on the instance', options: { run: '<id>' } },
   forward: { description: 'Forward ports of the instance to this machine', options: { port: '6006' } },
+  'ssh-config': {
+    description: 'Write a host for ssh and editors that leads to the instance',
+    options: { install: true },
+  },
   up: { description: 'Launch or start the EC2 instance', options: { json: true } },
   down: { description: 'Terminate or stop the instance of the project', options: { stop: true } },
   doctor: {
@@ -103,7 +109,8 @@ export function inferTargets(of: Inference): Record<string, TargetConfiguration>
   const targets: Record<string, TargetConfiguration> = {};
   for (const [verb, { description, options }] of Object.entries(TARGETS)) {
     const executor = `remote-${verb}`;
-    const name = of.names[`${verb}TargetName` as keyof TargetNames] ?? executor;
+    const camelCase = verb.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
+    const name = of.names[`${camelCase}TargetName` as keyof TargetNames] ?? executor;
     targets[name] = {
       executor: `nx-ec2:${executor}`,
       cache: false,

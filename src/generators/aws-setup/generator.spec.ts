@@ -161,13 +161,14 @@ describe('aws-setup', () => {
     for (const prefix of ['', 'team-a', 'team*/', '${x}/', '/', 'a//']) expect(prefix).not.toMatch(pattern);
   });
 
-  it('lets callers start three documents on tagged instances, and end sessions of their own', () => {
+  it('lets callers start four documents on tagged instances, and end sessions of their own', () => {
     const caller = statements(resources().CallerPolicy);
     const starts = caller.filter(({ Action }) => Action === 'ssm:StartSession');
     expect(starts.flatMap(({ Resource }) => named(Resource))).toEqual([
       'arn:${AWS::Partition}:ssm:${AWS::Region}::document/AWS-StartNonInteractiveCommand',
       'arn:${AWS::Partition}:ssm:${AWS::Region}::document/AWS-StartInteractiveCommand',
       'arn:${AWS::Partition}:ssm:${AWS::Region}::document/AWS-StartPortForwardingSession',
+      'arn:${AWS::Partition}:ssm:${AWS::Region}::document/AWS-StartSSHSession',
       'arn:${AWS::Partition}:ec2:${AWS::Region}:${AWS::AccountId}:instance/*',
     ]);
     // Else a session without a document would be a shell.
