@@ -11,7 +11,7 @@ const layers = [
   ['run/fleet', 'run/report'],
   ['run/start', 'run/compare', 'run/ssh'],
   ['run/status', 'run/shell', 'run/ports', 'run/pool'],
-  ['run/find', 'run/follow', 'run/artifacts', 'watch', 'prune'],
+  ['run/find', 'run/follow', 'run/artifacts', 'run/metrics', 'watch', 'prune'],
   ['run/artifacts/write'],
   ['run/record', 'doctor'],
   ['project'],

@@ -403,6 +403,26 @@ describe.each(versions)('the packed plugin in an Nx %s workspace', (version) => 
     expect(ended.results[0].runs).toMatchObject([{ outcome: 'cancelled' }]);
   });
 
+  it('draws the runs in place on a terminal, and leaves with 130 at Ctrl+C', () => {
+    write('digits/case.py', 'import time\nprint("step 1 | loss 0.5", flush=True)\ntime.sleep(600)\n');
+    const [{ run }] = nx('run', 'digits:remote-submit', '--script=case.py', '--rerun', '--json').results;
+    const { CI: _, ...own } = environment;
+    const program = ['npx', 'nx', 'run', 'digits:remote-status', '--watch', '--interval=1s', '--limit=3'];
+    const words = 'the runs continue.\x1b[0K';
+    const watched = spawnSync(
+      'python3',
+      [join(__dirname, 'terminal.py'), words, '1', ...program],
+      ...[{ cwd: workspace, env: { ...own, TERM: 'xterm' }, encoding: 'utf8' as const, timeout: 600_000 }],
+    );
+    const { status, text } = JSON.parse(watched.stdout) as { status: number; text: string };
+    // As waitpid says it.
+    expect(status >> 8).toBe(130);
+    expect(text).toMatch(
+      new RegExp(`\\x1b\\[\\?7lRUN [^]*${run}[^]*\\x1b\\[\\?7h[^]*Interrupted. Nothing was changed.`),
+    );
+    expect(nx('run', 'digits:remote-cancel', `--run=${run}`).code).toBe(0);
+  });
+
   it('shows the log again and refuses to call a cancelled run a success', async () => {
     write('digits/case.py', 'import time\nprint("long", flush=True)\ntime.sleep(120)\n');
     const training = spawn('npx', ['nx', 'run', 'digits:remote-train', '--script=case.py', '--outputStyle=stream'], {

@@ -38,6 +38,8 @@ program
   .argument('<projectRoot>', "the project's directory, relative to the workspace")
   .action(async (projectRoot: string) => (await import('./cache-key.js')).cacheKey(projectRoot));
 
+const INTERVAL = 'with --watch: the time between two looks, 1s to 1h. Default: 5s';
+
 const runs = program
   .command('runs')
   .description('list, compare and wait for runs, by hand or in scripts')
@@ -50,7 +52,8 @@ withConnection(
     .description('list the runs of a project')
     .option('--project <name>', 'the project')
     .option('--limit <number>', 'maximum number of runs to list', '20')
-    .option('--watch', 'update the list at each change until no run is active'),
+    .option('--watch', 'update the list until no run is active')
+    .option('--interval <time>', INTERVAL),
   WHERE_CONFIGURED,
 ).action(async (options) => (await import('./runs.js')).runsList(options));
 
@@ -69,7 +72,7 @@ for (const [name, description] of [
     .description(description)
     .argument('[run]', 'id of the run, or last: your latest run of the project', 'last')
     .option('--project <name>', RUN_PROJECT);
-  if (name === 'status') verb.option('--watch', 'update at each change until the run has ended');
+  if (name === 'status') verb.option('--watch', 'update until the run has ended').option('--interval <time>', INTERVAL);
   if (name === 'logs') {
     verb.option('--since <time>', 'start at this time, or this long ago (10m)');
     verb.option('--tail <lines>', 'start with this number of last lines');

@@ -24,6 +24,7 @@ export interface RunsOptions extends WhereOptions {
 
 export interface RunsStatusOptions extends RunsOptions {
   watch?: boolean;
+  interval?: string;
 }
 
 export interface RunsListOptions extends RunsStatusOptions {
@@ -43,14 +44,14 @@ const SIGNAL_EXIT_CODES = { SIGINT: 130, SIGTERM: 143 };
 export function runsList(options: RunsListOptions, printer = printerOf(options)) {
   return withRuns(undefined, options, printer, async (context, signal) => {
     const limit = wholeNumber('--limit', options.limit);
-    return { runs: await showStatus(context, { limit, watch: options.watch }, signal) };
+    return { runs: await showStatus(context, { limit, watch: options.watch, interval: options.interval }, signal) };
   });
 }
 
 /** Shows a run in full. */
 export function runsStatus(run: string, options: RunsStatusOptions, printer = printerOf(options)) {
   return withRuns(run, options, printer, async (context, signal) => ({
-    runs: await showStatus(context, { run, watch: options.watch }, signal),
+    runs: await showStatus(context, { run, watch: options.watch, interval: options.interval }, signal),
   }));
 }
 

@@ -1,5 +1,6 @@
 import { SingleBar } from 'cli-progress';
 import { formatDuration, formatSize } from './units';
+import { LiveBlock } from './live-block';
 import { drained, hasFailed, surviveErrors } from './output-stream';
 import { PastNx, writeToTerminal } from './past-nx';
 import { sanitizeForTerminal, printableJson, sanitize, sanitizeLines, TerminalText } from './terminal-text';
@@ -59,6 +60,8 @@ export class Printer {
   private readonly now: () => number;
   /** The progress that is drawn in place. */
   private bar: SingleBar | undefined;
+  /** The lines that are drawn in place. */
+  private block: LiveBlock | undefined;
   private isAnswered = false;
   /** After a signal, where Nx reads what this process prints and may show nothing of it. */
   private pastNx: PastNx | undefined;
@@ -120,6 +123,25 @@ export class Printer {
     const reachedTerminal = this.pastNx?.write(lines, this.options.json ? 2 : 1);
     if (isPiped && signal === 'SIGINT' && !reachedTerminal) writeToTerminal(lines);
     this.line(`\n${text}`);
+  }
+
+  /** Whether lines can be drawn in place: on a terminal that a person looks at. */
+  get drawsInPlace(): boolean {
+    const isCi = !['', '0', 'false'].includes(process.env.CI ?? '');
+    return !this.options.plain && this.out.isTTY && !this.silenced && !isCi && process.env.TERM !== 'dumb';
+  }
+
+  /** Draws lines in place of those that this drew before, if nothing was printed since. Only where `drawsInPlace`. */
+  drawLines(text: string): void {
+    if (this.silenced || this.isAnswered) return;
+    this.endLogLine();
+    this.block ??= new LiveBlock(this.out);
+    this.block.draw(sanitizeLines(this.nameProject(text), Infinity).split('\n'));
+  }
+
+  /** Erases what `drawLines` has drawn. */
+  eraseLines(): void {
+    if (!this.silenced && !this.isAnswered) this.block?.erase();
   }
 
   /** Only with --verbose. */
@@ -258,6 +280,7 @@ export class Printer {
   private write(stream: NodeJS.WriteStream, text: string): void {
     if (this.silenced) return;
     this.eraseBar();
+    this.block?.release();
     try {
       stream.write(text);
     } catch {

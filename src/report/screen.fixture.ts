@@ -31,6 +31,10 @@ export class Screen {
   private control(sequence: string): void {
     if (sequence === '1G') this.column = 0;
     else if (sequence === '0K') this.rows[this.row].length = Math.min(this.rows[this.row].length, this.column);
+    else if (sequence === '0J') {
+      this.rows.length = this.row + 1;
+      this.rows[this.row].length = Math.min(this.rows[this.row].length, this.column);
+    } else if (/^\d+A$/.test(sequence)) this.row = Math.max(0, this.row - parseInt(sequence));
     else if (sequence === '2K') this.rows[this.row] = [];
     else if (sequence === '?7l') this.wraps = false;
     else if (sequence === '?7h') this.wraps = true;

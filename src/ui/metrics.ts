@@ -1,6 +1,6 @@
-import { readMetrics, type RunMetrics } from '../run/report/read-metrics';
+import { readMetrics, type RunMetrics } from '../run/metrics/read-metrics';
 import { prefixOfRecord } from '../run/record/record';
-import type { Series } from '../run/report/series';
+import type { Series } from '../run/metrics/series';
 import type { MetricsData, SeriesData } from './api';
 import { marksOf } from './run-detail';
 import type { FoundRun } from './store-reader';

@@ -77,7 +77,13 @@ export const EXECUTOR_OPTIONS = {
   },
   'remote-status': {
     run: { kind: 'string', description: 'Show this run in full; `last`: your latest. Default: list the runs.' },
-    watch: { kind: 'boolean', description: 'Print again at each change, until no run is active.', default: false },
+    watch: {
+      kind: 'boolean',
+      description:
+        'Look again and again until no run is active: on a terminal as a table that is drawn in place, elsewhere with a line for each run that has changed.',
+      default: false,
+    },
+    interval: { kind: 'string', description: 'With --watch: the time between two looks, "1s" to "1h". Default: 5s.' },
     limit: { kind: 'number', description: 'Number of runs to list, newest first.', default: 20 },
     ...reporting,
   },

@@ -1,6 +1,6 @@
 import { formatDuration } from '../../report/units';
 import { escapeHtml } from './escape-html';
-import type { Point } from './series';
+import type { Point } from '../metrics/series';
 
 const WIDTH = 640;
 const HEIGHT = 220;

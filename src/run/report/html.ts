@@ -8,7 +8,7 @@ import { COLORS, lineChart, shortNumber, type Line, type Mark } from './chart';
 import { escapeHtml } from './escape-html';
 import { STYLE } from './html-style';
 import { factRows, metricNames, type ReportedRun } from './reported-run';
-import type { Series } from './series';
+import type { Series } from '../metrics/series';
 
 const MAX_FILES = 500;
 

@@ -8,9 +8,9 @@ import { lineChart, ticks } from './chart';
 import { codeSpan } from './escape-markdown';
 import { htmlReport } from './html';
 import { markdownReport } from './markdown';
-import { readMetrics } from './read-metrics';
+import { readMetrics } from '../metrics/read-metrics';
 import type { ReportedRun } from './reported-run';
-import { Series } from './series';
+import { Series } from '../metrics/series';
 
 const seriesOf = (values: number[]) => {
   const series = new Series();

@@ -7,7 +7,7 @@ import { readArtifactList } from '../record/file-lists';
 import type { RunRecord } from '../record/record';
 import { describeCost } from '../status/cost';
 import { describeOutcome } from '../status/outcome';
-import { readMetrics, type RunMetrics } from './read-metrics';
+import { readMetrics, type RunMetrics } from '../metrics/read-metrics';
 
 /** A run as a report shows it. */
 export interface ReportedRun {

@@ -166,7 +166,7 @@ function seconds(time: number): string {
   return time < 1 ? `${Number((time * 1000).toPrecision(3))} ms` : `${Number(time.toPrecision(3))} s`;
 }
 
-function useOf({ gpus, cpu }: NodeStatus): string {
+export function useOf({ gpus, cpu }: Pick<NodeStatus, 'gpus' | 'cpu'>): string {
   if (!gpus?.length) return cpu === null ? '' : `CPU ${Math.round(cpu)} %`;
   const many = gpus.length === 1 ? '' : `${gpus.length} x `;
   const use = mean(gpus.map(({ utilization }) => utilization));

@@ -43,6 +43,17 @@ export interface UnverifiedRun {
 /** How many records are read at once. */
 const CONCURRENCY = 16;
 
+/** How `listStatus` gets at runs. */
+export interface RunReader {
+  read(id: string): Promise<ReadRecord | UnverifiedRun | null>;
+  status(found: FoundRun): Promise<RunStatus>;
+}
+
+/** Reads each run, and asks after it where its record is old. */
+export function directReader(context: RunContext, signal: AbortSignal): RunReader {
+  return { read: (id) => readOrWhy(context, id), status: (found) => statusOf(context, found, signal) };
+}
+
 /**
  * The newest runs of the project, newest first. Those that can't be verified or read are passed over and come in addition,
  * as many at most: anybody who can write to the bucket can make them.
@@ -51,18 +62,19 @@ export async function listStatus(
   context: RunContext,
   limit: number,
   signal: AbortSignal,
+  reader = directReader(context, signal),
 ): Promise<(RunStatus | UnverifiedRun)[]> {
   const ids = (await listRuns(context.store, context.keys)).slice(0, Math.max(limit, MAX_READ_RECORDS));
   const found: (RunStatus | UnverifiedRun)[] = [];
   let verified = 0;
   let unverified = 0;
   for (let from = 0; from < ids.length && verified < limit; from += CONCURRENCY) {
-    const read = await Promise.all(ids.slice(from, from + CONCURRENCY).map((id) => readOrWhy(context, id)));
+    const read = await Promise.all(ids.slice(from, from + CONCURRENCY).map((id) => reader.read(id)));
     const chosen = read.flatMap((each) => {
       if (each === null) return [];
       return ('why' in each ? unverified++ : verified++) < limit ? [each] : [];
     });
-    found.push(...(await Promise.all(chosen.map((each) => ('why' in each ? each : statusOf(context, each, signal))))));
+    found.push(...(await Promise.all(chosen.map((each) => ('why' in each ? each : reader.status(each))))));
   }
   return found;
 }
@@ -78,8 +90,13 @@ async function readOrWhy({ store, keys }: RunContext, id: string): Promise<ReadR
   }
 }
 
-export async function oneStatus(context: RunContext, run: string, signal: AbortSignal): Promise<RunStatus> {
-  const found = await statusOf(context, await resolveRun(context, run), signal);
+export async function oneStatus(
+  context: RunContext,
+  run: string,
+  signal: AbortSignal,
+  reader = directReader(context, signal),
+): Promise<RunStatus> {
+  const found = await reader.status(await resolveRun(context, run));
   return { ...found, nodeStatus: await readNodes(context, found, found.heard) };
 }
 
@@ -111,12 +128,12 @@ export function stateOf(run: RunStatus): string {
   return run.silent ? `silent for ${formatDuration(run.heard)}` : run.state;
 }
 
-function amountOf(run: RunStatus): string {
+export function amountOf(run: RunStatus): string {
   const cost = costOf(run);
   return cost ? dollars(cost.usd) : '';
 }
 
-function took({ startedAt, endedAt }: RunRecord): string {
+export function took({ startedAt, endedAt }: RunRecord): string {
   return startedAt ? formatDuration((endedAt ?? Date.now()) - startedAt) : '';
 }
 

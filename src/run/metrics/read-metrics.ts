@@ -70,6 +70,16 @@ export async function readMetrics(store: Store, keys: StoreKeys, record: RunReco
   return found;
 }
 
+/** The metrics in the last segment of a run: at most its 1,024 latest samples, by one request. */
+export async function readLatestMetrics(store: Store, keys: StoreKeys, record: RunRecord): Promise<RunMetrics> {
+  const found: RunMetrics = { training: new Map(), machine: new Map(), trouble: null };
+  const { segments } = record.metrics;
+  if (segments < 1) return found;
+  const lines = await readSegment(store, `${prefixOfRecord(keys, record)}metrics/${segments - 1}`);
+  for (const line of lines ?? []) take(found, line);
+  return found;
+}
+
 /** @returns null where it can't be had. */
 async function readSegment(store: Store, key: string): Promise<string[] | null> {
   try {
