@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from ..aws.bucket import Bucket
     from ..report.log_upload import LogHashes
+    from ..report.metrics import Position
     from ..system.documents import RunRecord, RunRecordLog, RunSpec
 
     # The names of the run's objects in the store, and their sizes.
@@ -141,7 +142,13 @@ def take_metrics(run_dir: str, record: RunRecord, *, stored: Objects, log_bytes:
     segments = numbers(stored, "metrics", recorded=metrics["segments"])
     if segments:
         open(os.path.join(run_dir, "metrics", str(max(segments) + 1)), "w").close()
-    position = {"latest": metrics["training"], "identity": None, "offset": 0}
+    position: Position = {
+        "latest": metrics["training"],
+        "identity": None,
+        "offset": 0,
+        # Whichever tells a number first in this attempt is its source.
+        "sources": {"owners": {}, "texts": {}},
+    }
     state = {"fed": log_bytes, "position": position, "warnings": metrics["warnings"]}
     atomic_files.write_json(os.path.join(run_dir, "metrics.json"), state)
 
