@@ -6,6 +6,7 @@ import { frameworks } from './runs/frameworks';
 import { signals } from './runs/signals';
 import { many } from './runs/many';
 import { secrets } from './runs/secrets';
+import { ssh } from './runs/ssh';
 import { users, COLLEAGUE } from './runs/users';
 
 const worlds = new Worlds('runs');
@@ -31,4 +32,5 @@ describe('runs, as they are typed', () => {
   frameworks(here);
   secrets(here);
   exec(here);
+  ssh(here);
 });

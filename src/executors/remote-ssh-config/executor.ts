@@ -1,11 +1,9 @@
-import { homedir } from 'node:os';
-import { join } from 'node:path';
 import type { ExecutorContext } from '@nx/devkit';
 import { Problem } from '../../report/problem';
 import { shellWord } from '../../report/shell-words';
 import { findPlace } from '../../run/ports/find-place';
 import { slug } from '../../run/record/run-id';
-import { addInclude } from '../../run/ssh/include';
+import { addInclude, userConfig } from '../../run/ssh/include';
 import { includeLine } from '../../run/ssh/ssh-config';
 import { sshDirectory } from '../../run/ssh/ssh-host';
 import { writeHost } from '../../run/ssh/write-host';
@@ -51,7 +49,7 @@ export default function remoteSshConfig(
           `${instance} has no EC2 Instance Connect in its usual place: if ssh says "Permission denied", install the package ec2-instance-connect there.`,
         );
       const installed = options.install === true;
-      const config = join(homedir(), '.ssh', 'config');
+      const config = userConfig();
       if (installed) printer.line(`${addInclude(config, include) ? 'Added to' : 'Is in'} ${config}: ${include}`);
       else {
         printer.line(`To let ssh and editors find the host, put this line at the top of ${config}, or add --install:`);

@@ -11,11 +11,24 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
-import { dirname, resolve } from 'node:path';
+import { homedir, userInfo } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
 import { Problem } from '../../report/problem';
 
 const MAX_LINKS = 40;
 const MAX_CONFIG_BYTES = 16 * 1024 * 1024;
+
+/** The user's SSH configuration: ssh looks for it in the home directory of the account, whatever HOME says. */
+export function userConfig(): string {
+  let home: string;
+  try {
+    home = userInfo().homedir;
+  } catch {
+    // The user has no account, as in some containers.
+    home = homedir();
+  }
+  return join(home, '.ssh', 'config');
+}
 
 /**
  * Puts a line at the begin of a user's SSH configuration, unless it is there: below a `Host` it would hold for that host only.

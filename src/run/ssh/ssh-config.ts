@@ -26,6 +26,7 @@ Host ${name}
   IdentitiesOnly yes
   PreferredAuthentications publickey
   UserKnownHostsFile ${expandedPath(files.knownHosts)}
+  GlobalKnownHostsFile /dev/null
   StrictHostKeyChecking yes
   ServerAliveInterval ${ALIVE_INTERVAL_S}
   ProxyCommand ${proxyCommand(proxy)}

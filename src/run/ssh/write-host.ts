@@ -13,17 +13,12 @@ export interface HostRequest {
   signal: AbortSignal;
 }
 
-/** In a user's name: what ssh and EC2 Instance Connect take. */
-const USER = /^[A-Za-z_][A-Za-z0-9@._-]{0,31}$/;
-
 /**
  * Writes the files of a host that leads to the instance where the project is, whose SSH server it asks for its keys.
- * @throws Problem SSH_UNAVAILABLE, SSH_CONFIG, SSH_KEY, OPTION_INVALID, and what a command throws.
+ * @throws Problem SSH_UNAVAILABLE, SSH_CONFIG, SSH_KEY, OPTION_INVALID of the name, and what a command throws.
  */
 export async function writeHost(place: Place, { name, host, user: given, signal }: HostRequest) {
   const files = filesOf(name);
-  if (given !== undefined && !USER.test(given))
-    throw new Problem('OPTION_INVALID', `--user: ${JSON.stringify(given)} can't be the name of a user for ssh.`);
   const proxy = [process.execPath, join(__dirname, '../../cli/main.js'), 'ssh-proxy', files.host];
   // Paths that can't be written are said before anything is asked.
   hostBlock({ name, user: given ?? '', files, proxy });
