@@ -185,6 +185,20 @@ describe('the table of permissions', () => {
     agree('remote-forward');
   });
 
+  it.each(['remote-tensorboard', 'remote-jupyter', 'remote-dashboard'] as const)(
+    'has exactly the calls of %s',
+    async (name) => {
+      await as(name, async () => {
+        // The programs may be here, or not.
+        const work = shop.run(name, { run: first }).catch(({ message }: Error) => message);
+        await Promise.race([work, shop.says(/^(TensorBoard|Jupyter|Ray's dashboard): http/m)]);
+        process.emit('SIGINT');
+        expect(await work).toMatch(/DETACHED|PROGRAM_MISSING/);
+      });
+      agree(name);
+    },
+  );
+
   it('has exactly the calls of remote-ssh-config and its proxy', async () => {
     const server = createServer((socket) => void socket.write('SSH-2.0-test\r\n'));
     server.listen(0, shop.at.aws.instances.get(shop.instance)!.privateIp);

@@ -155,6 +155,13 @@ const LEFT = [
 const STATUS = [READ_RUN, VERIFY, LIST_RUNS, MINE, ...POLL_RUN, GONE];
 const FOLLOW = [...STATUS, ...SESSION];
 
+const PORTS = [
+  ...WHO,
+  ...where('--run, or "instance" is a launch spec', [READ_RUN, VERIFY, LIST_RUNS, MINE]),
+  need('ssm:StartSession', 'open a session for each port, and for what is started'),
+  ...CUT,
+];
+
 /** The actions that each executor and each command of `nx-ec2` calls. */
 export const NEEDS = {
   'remote-sync': SYNC,
@@ -177,12 +184,10 @@ export const NEEDS = {
   'remote-pull': [READ_RUN, VERIFY, LIST_RUNS, MINE],
   'remote-exec': [...WHO, ...where('--run', [VERIFY]), ...COMMAND, ...TRAVEL],
   'remote-shell': [...WHO, need('ssm:StartSession', 'open the shell'), ...CUT],
-  'remote-forward': [
-    ...WHO,
-    ...where('--run, or "instance" is a launch spec', [READ_RUN, VERIFY, LIST_RUNS, MINE]),
-    need('ssm:StartSession', 'open a session for each port'),
-    ...CUT,
-  ],
+  'remote-forward': PORTS,
+  'remote-tensorboard': PORTS,
+  'remote-jupyter': PORTS,
+  'remote-dashboard': PORTS,
   'remote-ssh-config': [
     ...WHO,
     ...where('--run, or "instance" is a launch spec', [READ_RUN, VERIFY, LIST_RUNS, MINE]),

@@ -17,6 +17,18 @@ export interface ShellPlace {
   /** Workspace-relative. */
   projectRoot: string;
   user: string | null;
+  /** A server in the shell's place. */
+  serve?: ServerCommand;
+}
+
+/** A server that is to listen on 127.0.0.1. */
+export interface ServerCommand {
+  /** Programs with arguments, of which the first that exists is started; `{port}` stands for the port. */
+  programs: string[][];
+  /** Arguments that are added where the user is root. */
+  asRoot: string[];
+  /** The variable that gets the token, the first line of the terminal; null: no token. */
+  tokenVariable: string | null;
 }
 
 export interface ShellCommand {
@@ -28,6 +40,14 @@ export interface ShellCommand {
 
 /** How a shell ended: its exit code, or why there was none. */
 export type ShellEnd = { exit: number } | { error: { code: string; message: string } };
+
+/** What comes before: the token may be sent; the server listens. */
+export type ServerWord = { ready: true } | { listening: number };
+
+const serverWord = z.union([
+  z.object({ ready: z.literal(true) }),
+  z.object({ listening: z.number().int().min(1).max(65_535) }),
+]);
 
 const shellEnd = z.union([
   z.object({ exit: z.number().int().min(0).max(255) }),
@@ -54,13 +74,17 @@ export function shellCommand(place: ShellPlace): ShellCommand {
   return { command, nonce };
 }
 
-/** Takes the last word of a shell's program out of what a terminal gets. */
+/** Takes the words of a shell's program out of what a terminal gets, of which the last tells how it ended. */
 export class LastWord {
   end?: ShellEnd;
   private held: Buffer = Buffer.alloc(0);
   private readonly begin: Buffer;
 
-  constructor(nonce: string) {
+  /** @param onWord gets the words before the last. */
+  constructor(
+    nonce: string,
+    private readonly onWord?: (word: ServerWord) => void,
+  ) {
     this.begin = Buffer.from(`\u001b_nx-ec2 ${nonce} `);
   }
 
@@ -78,14 +102,24 @@ export class LastWord {
     const from = at + this.begin.length;
     const to = all.indexOf('\u001b\\', from);
     this.held = all.subarray(at);
-    if (to !== -1) {
-      this.end = parseEnd(Buffer.from(all.toString('latin1', from, to), 'base64'));
-      this.held = all.subarray(to + 2);
-    } else if (all.length - from > MAX_COMMAND_BYTES) {
+    const shown = all.subarray(0, at);
+    if (to === -1) {
+      if (all.length - from <= MAX_COMMAND_BYTES) return shown;
       this.end = NO_END;
       this.held = Buffer.alloc(0);
+      return shown;
     }
-    return all.subarray(0, at);
+    const word = Buffer.from(all.toString('latin1', from, to), 'base64');
+    const rest = all.subarray(to + 2);
+    const before = this.onWord && parseWord(word, serverWord);
+    if (before) {
+      this.held = Buffer.alloc(0);
+      this.onWord!(before);
+      return Buffer.concat([shown, this.take(rest)]);
+    }
+    this.end = parseWord(word, shellEnd) ?? NO_END;
+    this.held = rest;
+    return shown;
   }
 
   /** How many of the last bytes are a prefix of `begin`. */
@@ -98,10 +132,10 @@ export class LastWord {
 
 const NO_END: ShellEnd = { error: { code: 'SESSION_PROTOCOL', message: "the shell's exit message is not valid" } };
 
-function parseEnd(data: Buffer): ShellEnd {
+function parseWord<T>(data: Buffer, schema: z.ZodType<T>): T | undefined {
   try {
-    return shellEnd.safeParse(JSON.parse(data.toString())).data ?? NO_END;
+    return schema.safeParse(JSON.parse(data.toString())).data;
   } catch {
-    return NO_END;
+    return undefined;
   }
 }

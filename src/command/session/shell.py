@@ -1,16 +1,21 @@
-"""A shell where a run has its files and its environment, or else in the project's directory of the tree; tells at the end how it ended."""
+"""A shell where a run has its files and its environment, or else in the project's directory of the tree; tells at the end
+how it ended. In the shell's place, it runs a server (request["serve"]) that listens on a port of 127.0.0.1."""
 import base64
 import json
 import os
 import pwd
 import re
 import signal
+import socket
 import subprocess
 import sys
+import termios
+import time
 
 BOOT = "import base64,sys,zlib;exec(zlib.decompress(base64.b64decode(sys.argv[1])))"
 RUN_ID = re.compile(r"\d{8}-\d{6}-[a-z0-9-]{1,40}-[a-z2-7]{6}")
 NONCE = "NX_EC2_SHELL_NONCE"
+NOT_FOUND = 127
 request = json.loads(base64.b64decode(sys.argv[2]))
 root = request["root"] or sys.argv[3] or "/var/lib/nx-ec2"
 
@@ -34,10 +39,14 @@ def find_nonce():
 nonce = find_nonce() or ""
 
 
-def finish(**how):
-    text = base64.b64encode(json.dumps(how).encode()).decode()
+def say(**word):
+    text = base64.b64encode(json.dumps(word).encode()).decode()
     sys.stdout.write("\033_nx-ec2 %s %s\033\\" % (nonce, text))
     sys.stdout.flush()
+
+
+def finish(**how):
+    say(**how)
     sys.exit(0)
 
 
@@ -113,20 +122,125 @@ def account(name):
         fail("NO_USER", "there is no user %s" % name)
 
 
-def run_shell(directory, variables, user):
+def become(directory, variables, user, shell):
+    """Makes this process the user's, in the directory. @returns its environment."""
     if os.geteuid() == 0 and user.pw_uid != 0:
         os.initgroups(user.pw_name, user.pw_gid)
         os.setgid(user.pw_gid)
         os.setuid(user.pw_uid)
     os.chdir(directory)
-    usable = os.access(user.pw_shell or "", os.X_OK) and not user.pw_shell.endswith(("nologin", "false"))
-    shell = user.pw_shell if usable else "/bin/sh"
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SUDO_")}
     environment = dict(kept, HOME=user.pw_dir, USER=user.pw_name, LOGNAME=user.pw_name, SHELL=shell)
     environment.update(variables)
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGTTOU):
         signal.signal(number, signal.SIG_DFL)
+    return environment
+
+
+def shell_of(user):
+    usable = os.access(user.pw_shell or "", os.X_OK) and not user.pw_shell.endswith(("nologin", "false"))
+    return user.pw_shell if usable else "/bin/sh"
+
+
+def run_shell(directory, variables, user):
+    shell = shell_of(user)
+    environment = become(directory, variables, user, shell)
     os.execve(shell, [os.path.basename(shell)], environment)
+
+
+def run_server(directory, variables, user, port, token):
+    environment = become(directory, variables, user, shell_of(user))
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        import ctypes
+        # It ends with this program (PR_SET_PDEATHSIG), however that ends.
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+    except (ImportError, OSError, AttributeError):
+        pass
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    serve = request["serve"]
+    if token:
+        environment[serve["tokenVariable"]] = token
+    for program in serve["programs"]:
+        argv = [each.replace("{port}", str(port)) for each in program] + (serve["asRoot"] if os.geteuid() == 0 else [])
+        try:
+            os.execvpe(argv[0], argv, environment)
+        except FileNotFoundError:
+            pass
+    os._exit(NOT_FOUND)
+
+
+def read_token():
+    """The first line of the terminal, which does not show it."""
+    settings = termios.tcgetattr(0)
+    settings[3] &= ~termios.ECHO
+    termios.tcsetattr(0, termios.TCSANOW, settings)
+    say(ready=True)
+    return sys.stdin.readline(200).strip()
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def listens(port, user):
+    """Whether a process of the user listens on the port: before the server did, anybody could."""
+    try:
+        with open("/proc/net/tcp") as file:
+            sockets = [line.split() for line in file]
+    except FileNotFoundError:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+    address = "%08X:%04X" % (int.from_bytes(socket.inet_aton("127.0.0.1"), sys.byteorder), port)
+    return any(each[1] == address and each[3] == "0A" and each[7] == str(user.pw_uid) for each in sockets)
+
+
+def serve(directory, variables, user, what):
+    token = read_token() if request["serve"]["tokenVariable"] else None
+    port = free_port()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            run_server(directory, variables, user, port, token)
+        except Exception as error:
+            sys.stdout.write("the server could not be started: %s\r\n" % error)
+            sys.stdout.flush()
+        os._exit(126)
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, lambda *_: end(pid))
+    told = False
+    while True:
+        ended, status = os.waitpid(pid, 0 if told else os.WNOHANG)
+        if ended:
+            break
+        if listens(port, user):
+            say(listening=port)
+            told = True
+        else:
+            time.sleep(0.05)
+    if not told and os.WIFEXITED(status) and os.WEXITSTATUS(status) == NOT_FOUND:
+        names = " or ".join(program[0] for program in request["serve"]["programs"])
+        fail("NO_PROGRAM", "there is no %s among the programs of %s" % (names, what))
+    return status
+
+
+def end(pid):
+    """The session is over: so is the server, after 5 s by force."""
+    for number, seconds in ((signal.SIGTERM, 5), (signal.SIGKILL, 1)):
+        try:
+            os.kill(pid, number)
+            deadline = time.monotonic() + seconds
+            while time.monotonic() < deadline:
+                if os.waitpid(pid, os.WNOHANG)[0]:
+                    os._exit(0)
+                time.sleep(0.05)
+        except OSError:
+            break
+    os._exit(0)
 
 
 def check_root():
@@ -152,13 +266,19 @@ sys.stdout.flush()
 # They are for the shell and what runs in it.
 for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGTTOU):
     signal.signal(number, signal.SIG_IGN)
-pid = os.fork()
-if pid == 0:
-    try:
-        run_shell(directory, variables, user)
-    except Exception as error:
-        sys.stdout.write("the shell could not be started: %s\r\n" % error)
-        sys.stdout.flush()
-    os._exit(126)
-status = os.waitpid(pid, 0)[1]
+
+
+def shell():
+    pid = os.fork()
+    if pid == 0:
+        try:
+            run_shell(directory, variables, user)
+        except Exception as error:
+            sys.stdout.write("the shell could not be started: %s\r\n" % error)
+            sys.stdout.flush()
+        os._exit(126)
+    return os.waitpid(pid, 0)[1]
+
+
+status = serve(directory, variables, user, what) if request.get("serve") else shell()
 finish(exit=os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status))

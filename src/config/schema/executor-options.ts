@@ -50,6 +50,22 @@ const resumeFrom = {
   description: 'Start from the last checkpoint of a run: its id, or `last` for your latest run of this project.',
 } as const satisfies Option;
 
+/** Of the targets that open a web page of a server on the instance. */
+const toolOptions = (name: string, port: number) =>
+  ({
+    port: {
+      kind: 'number',
+      description: `Port of this machine. Default: ${port}, or another one if that is in use.`,
+    },
+    open: { kind: 'boolean', description: `Open ${name} in the browser.`, default: false },
+    run: {
+      kind: 'string',
+      description:
+        'Id of the run, whose instance is used, and the next one after a recovery; `last`: your latest. Default: the latest run on the configured instance; with a launch spec, your latest run while it is active.',
+    },
+    node: { kind: 'number', description: 'Rank of the node of a run on several. Default: 0, the first.' },
+  }) as const satisfies Record<string, Option>;
+
 /** The options of each executor by its name, in the order of its schema. */
 export const EXECUTOR_OPTIONS = {
   'remote-sync': { dryRun, force, ...reporting },
@@ -151,6 +167,16 @@ export const EXECUTOR_OPTIONS = {
     },
     ...reporting,
   },
+  'remote-tensorboard': {
+    logdir: {
+      kind: 'string',
+      description: 'Directory with event files, relative to the project. Default: the project.',
+    },
+    ...toolOptions('TensorBoard', 6006),
+    ...reporting,
+  },
+  'remote-jupyter': { ...toolOptions('Jupyter', 8888), ...reporting },
+  'remote-dashboard': { ...toolOptions("Ray's dashboard", 8265), ...reporting },
   'remote-ssh-config': {
     host: {
       kind: 'string',

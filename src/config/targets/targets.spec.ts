@@ -18,6 +18,8 @@ const NAMES = [
   'remote-exec',
   'remote-shell',
   'remote-forward',
+  'remote-tensorboard',
+  'remote-jupyter',
   'remote-ssh-config',
   'remote-up',
   'remote-down',
@@ -41,6 +43,10 @@ describe('the targets of a project', () => {
 
   it('exist also without a script', () => {
     expect(Object.keys(infer({}))).toEqual(NAMES);
+  });
+
+  it("have Ray's dashboard where the launcher is Ray", () => {
+    expect(infer({ train: { ...train, launcher: 'ray' } })).toHaveProperty('remote-dashboard');
   });
 
   it('are cached only for remote-train', () => {

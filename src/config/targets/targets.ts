@@ -25,6 +25,9 @@ export interface TargetNames {
   execTargetName?: string;
   shellTargetName?: string;
   forwardTargetName?: string;
+  tensorboardTargetName?: string;
+  jupyterTargetName?: string;
+  dashboardTargetName?: string;
   sshConfigTargetName?: string;
   upTargetName?: string;
   downTargetName?: string;
@@ -66,6 +69,9 @@ const TARGETS: Record<
   | 'exec'
   | 'shell'
   | 'forward'
+  | 'tensorboard'
+  | 'jupyter'
+  | 'dashboard'
   | 'ssh-config'
   | 'up'
   | 'down'
@@ -82,6 +88,9 @@ const TARGETS: Record<
   exec: { description: 'Run a command on the instance', options: { command: 'nvidia-smi' } },
   shell: { description: 'Open a shell on the instance', options: { run: '<id>' } },
   forward: { description: 'Forward ports of the instance to this machine', options: { port: '6006' } },
+  tensorboard: { description: 'Open TensorBoard over the event files of a run', options: { run: 'last', open: true } },
+  jupyter: { description: 'Open Jupyter in the environment of a run', options: { run: 'last', open: true } },
+  dashboard: { description: "Open Ray's dashboard of a run", options: { run: 'last', open: true } },
   'ssh-config': {
     description: 'Write a host for ssh and editors that leads to the instance',
     options: { install: true },
@@ -108,6 +117,7 @@ const TARGETS: Record<
 export function inferTargets(of: Inference): Record<string, TargetConfiguration> {
   const targets: Record<string, TargetConfiguration> = {};
   for (const [verb, { description, options }] of Object.entries(TARGETS)) {
+    if (verb === 'dashboard' && !usesRay(of)) continue;
     const executor = `remote-${verb}`;
     const camelCase = verb.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
     const name = of.names[`${camelCase}TargetName` as keyof TargetNames] ?? executor;
@@ -132,6 +142,10 @@ export function inferTargets(of: Inference): Record<string, TargetConfiguration>
 function hasPlainOutputs({ projectRoot, merged }: Inference): boolean {
   const outputs = trainOutputs(merged);
   return !PATTERN_IN_ROOT.test(projectRoot) && !outputs.some(({ path }) => PATTERN_OF_OTHERS.test(path));
+}
+
+function usesRay({ merged }: Inference): boolean {
+  return (merged.train as Raw | undefined)?.launcher === 'ray';
 }
 
 function trainOutputs({ train }: Raw) {

@@ -161,7 +161,8 @@ describe('forwarded ports', () => {
     const port = await serve(first, 'first');
     let where: PlaceState = { instance: first };
     pipeline.context.allow([first, second]);
-    const place = { context: pipeline.context, instance: first, look: async () => where };
+    const { context } = pipeline;
+    const place = { context, instance: first, runId: null, tree: context.tree, look: async () => where };
     const { done, says, local } = forward(String(port), place);
     const own = await local();
     expect(await ask(own)).toBe('first: x');

@@ -1,6 +1,7 @@
 import { ForwardedPort } from './forwarded-port';
 import type { Place } from './place';
 import type { PortPair } from './port-option';
+import type { RunningServer } from './server';
 import { Problem } from '../../report/problem';
 import { sleep } from '../../system/sleep';
 
@@ -12,6 +13,7 @@ const WAITING_MS = 2_000;
  * Carries connections to ports of this machine to those of an instance, until a signal comes or the instance of a run
  * that has ended is gone.
  * @param onOpen called when all are open for the first time.
+ * @param begin starts what listens on an instance, each time before the one port is forwarded to it.
  * @returns why it ended.
  * @throws Problem PORT_IN_USE, PORT_UNAVAILABLE; what openPort throws at first, and later what does not pass by itself;
  *   INSTANCE_GONE of an instance that is no run's.
@@ -21,15 +23,18 @@ export async function forwardPorts(
   pairs: PortPair[],
   signal: AbortSignal,
   onOpen: (ports: number[]) => void = () => undefined,
+  begin?: Begin,
 ): Promise<string> {
   const ports: ForwardedPort[] = [];
   try {
     for (const pair of pairs) ports.push(await ForwardedPort.open(place.context, pair));
-    return await new Forwarding(place, ports, signal, onOpen).run();
+    return await new Forwarding(place, ports, signal, { onOpen, begin }).run();
   } finally {
     await Promise.all(ports.map((port) => port.close()));
   }
 }
+
+export type Begin = (instance: string, signal: AbortSignal) => Promise<RunningServer>;
 
 class Forwarding {
   private opened = false;
@@ -39,7 +44,7 @@ class Forwarding {
     private readonly place: Place,
     private readonly ports: ForwardedPort[],
     private readonly signal: AbortSignal,
-    private readonly onOpen: (ports: number[]) => void,
+    private readonly on: { onOpen: (ports: number[]) => void; begin?: Begin },
   ) {}
 
   async run(): Promise<string> {
@@ -84,17 +89,40 @@ class Forwarding {
     const onOpen = () => {
       if (++open < this.ports.length || this.opened) return;
       this.opened = true;
-      this.onOpen(this.ports.map(({ local }) => local));
+      this.on.onOpen(this.ports.map(({ local }) => local));
     };
-    const work = this.ports.map((port) => port.forward(instance, { signal, check, onOpen, first: !this.opened }));
-    work.push(this.watch(instance, signal, moved));
+    let server: RunningServer | undefined;
+    const work: Promise<void>[] = [];
     try {
+      server = await this.begin(instance, signal);
+      if (!server && this.on.begin) return;
+      // A server whose session was lost is started again.
+      if (server) work.push(server.ended.then(() => moved.abort()));
+      const options = { signal, check, onOpen, first: !this.opened, remote: server?.port };
+      work.push(...this.ports.map((port) => port.forward(instance, options)), this.watch(instance, signal, moved));
       await Promise.all(work);
     } catch (error) {
       if (!moved.signal.aborted || this.signal.aborted) throw error;
     } finally {
       moved.abort();
+      await server?.close().catch(() => undefined);
       await Promise.allSettled(work);
+    }
+  }
+
+  /** What can't be started for now is tried again later, unless it has never been there. */
+  private async begin(instance: string, signal: AbortSignal): Promise<RunningServer | undefined> {
+    for (;;) {
+      try {
+        return await this.on.begin?.(instance, signal);
+      } catch (error) {
+        const passes = error instanceof Problem && /^SESSION_(UNAVAILABLE|START|LOST)$/.test(error.code);
+        if (!this.opened || !passes || signal.aborted) throw error;
+        this.place.context.printer.line(error.what);
+        await sleep(WAITING_MS, signal);
+        const where = await this.look(true, instance);
+        if (!('instance' in where) || where.instance !== instance) return;
+      }
     }
   }
 

@@ -20,6 +20,8 @@ export interface ForwardOptions {
   onOpen(): void;
   /** Nothing was open yet: what can't be opened is an error. */
   first: boolean;
+  /** The port of the instance, where it is another one on each. */
+  remote?: number;
 }
 
 /** One port of this machine, and the sessions that carry its connections. */
@@ -33,7 +35,7 @@ export class ForwardedPort {
 
   private constructor(
     private readonly context: RunContext,
-    private readonly remote: number,
+    private remote: number,
   ) {}
 
   /** @throws Problem PORT_IN_USE, PORT_UNAVAILABLE */
@@ -53,8 +55,9 @@ export class ForwardedPort {
   }
 
   /** Keeps a session to the instance open until the signal comes. @throws Problem for what does not pass by itself. */
-  async forward(instance: string, { signal, check, onOpen, first }: ForwardOptions): Promise<void> {
+  async forward(instance: string, { signal, check, onOpen, first, remote }: ForwardOptions): Promise<void> {
     this.instance = instance;
+    if (remote !== undefined) this.remote = remote;
     let opened = !first;
     let broken = false;
     let wait = MIN_WAIT_MS;

@@ -41,6 +41,17 @@ function parsePort(value: string): PortPair {
   return pair;
 }
 
+/** The value of a `--port` that names a port of this machine alone. @throws Problem OPTION_INVALID */
+export function parseLocalPort(option: unknown): number | undefined {
+  if (option === undefined) return undefined;
+  const port = toPort(String(option));
+  if (Number.isNaN(port))
+    throw new Problem('OPTION_INVALID', `--port=${sanitizeForTerminal(String(option))} is not a port.`, {
+      next: `A port is a number from 1 to ${MAX_PORT}.`,
+    });
+  return port;
+}
+
 function toPort(text: string): number {
   const port = /^\d{1,5}$/.test(text) ? Number(text) : NaN;
   return port >= 1 && port <= MAX_PORT ? port : NaN;

@@ -1,10 +1,10 @@
 import { LastWord, type ShellCommand } from '../../command/session/shell-command';
 import { openStream, type SessionStream } from '../../command/session/stream';
-import { runtimeCode } from '../../report/error-codes';
 import { Problem } from '../../report/problem';
 import { terminalOf, terminalSize, type TerminalSize } from '../../system/terminal-size';
 import { findNxProcess } from '../../workspace/invocation';
 import type { InstanceContext } from '../../context/types';
+import { sessionRefusal } from '../../command/session/session-refusal';
 
 /** The terminal that a shell is shown on. */
 export interface Terminal {
@@ -65,7 +65,7 @@ export async function openShell(
         next: 'The session was terminated, or its instance or SSM agent is gone. Background processes of the shell may still run.',
       });
     }
-    if ('error' in word.end) throw refusal(context.instance, word.end.error);
+    if ('error' in word.end) throw sessionRefusal(context.instance, word.end.error);
     return word.end.exit;
   } finally {
     clearTimeout(timer);
@@ -107,16 +107,4 @@ function hold(stream: SessionStream, { stdin, stdout, size }: Terminal): () => v
     stdin.setRawMode(wasRaw);
     stdin.pause();
   };
-}
-
-function refusal(instance: string, { code, message }: { code: string; message: string }): Problem {
-  const next: Record<string, string> = {
-    NOTHING_SYNCED: 'Sync it first: nx run <project>:remote-sync',
-    NO_RUN: 'Without --run, the command uses the latest run of this project.',
-    NO_SUDO:
-      "Sessions run as ssm-user, which needs sudo without a password; or let Session Manager run sessions as the training user (its preference 'Run As').",
-    NO_USER: 'Set "user" to a login name that exists on the instance.',
-    NO_PYTHON: 'Install Python 3.8 or newer on the instance.',
-  };
-  return new Problem(runtimeCode(code), `${instance}: ${message}.`, { next: next[code] });
 }
