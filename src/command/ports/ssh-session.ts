@@ -17,8 +17,6 @@ export interface SshRequest {
   port: number;
   /** Shown in the console's session history. */
   reason: string;
-  /** Ends the session; `ended` rejects with its reason. */
-  signal?: AbortSignal;
 }
 
 const DOCUMENT = 'AWS-StartSSHSession';
@@ -27,7 +25,7 @@ const DOCUMENT = 'AWS-StartSSHSession';
  * Opens a session that carries one connection to the SSH server of an instance.
  * @throws Problem what openStream throws.
  */
-export async function openSsh(aws: Aws, instance: string, { port, reason, signal }: SshRequest): Promise<SshSession> {
+export async function openSsh(aws: Aws, instance: string, { port, reason }: SshRequest): Promise<SshSession> {
   const opening: { stream?: SessionStream } = {};
   const single = new SingleConnection({
     write: (data, onSent) => opening.stream?.write(data, onSent),
@@ -37,7 +35,6 @@ export async function openSsh(aws: Aws, instance: string, { port, reason, signal
     document: DOCUMENT,
     parameters: { portNumber: [String(port)] },
     reason,
-    signal,
     onOutput: (data) => single.receive(data),
     onError: () => undefined,
   });

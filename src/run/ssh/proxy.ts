@@ -34,7 +34,7 @@ export async function proxySsh(place: Place, options: ProxyOptions): Promise<voi
     });
   const { instance } = where;
   await context.at(instance).allowed();
-  const request = { port: host.port, reason: `nx-ec2: SSH for ${context.project}`, signal };
+  const request = { port: host.port, reason: `nx-ec2: SSH for ${context.project}` };
   const opening = openSsh(context.aws, instance, request);
   // What fails first is told.
   opening.catch(() => undefined);
@@ -47,12 +47,13 @@ export async function proxySsh(place: Place, options: ProxyOptions): Promise<voi
     await pushKey(context.aws, instance, host.user, publicKeyOf(key), signal);
     await carry(session, options);
   } finally {
+    // Also one that is still being opened when the signal comes: left alone, it would last until its idle timeout.
     await opening.then((session) => session.close()).catch(() => undefined);
   }
 }
 
-/** Resolves when either side has ended and what came before has been written. */
-async function carry({ connection, ended }: SshSession, { input, output }: ProxyOptions): Promise<void> {
+/** Resolves when either side has ended and what came before has been written, or at the signal. */
+async function carry({ connection, ended }: SshSession, { input, output, signal }: ProxyOptions): Promise<void> {
   connection.on('error', () => undefined);
   // A client that is gone is no error.
   for (const stream of [input, output]) stream.on('error', () => undefined);
@@ -67,7 +68,8 @@ async function carry({ connection, ended }: SshSession, { input, output }: Proxy
     finished(connection, { readable: false }).catch(() => undefined),
     finished(output, { readable: false }).catch(() => undefined),
   ]);
-  await Promise.race([served, left]);
+  const stopped = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+  await Promise.race([served, left, stopped]);
   // Its failure ends the connection, too: it is the one to be told.
   if (connection.errored) await served;
 }

@@ -204,6 +204,27 @@ withSshd('ssh, with the SSH server of OpenSSH on the instance', () => {
     }
   });
 
+  it.each(['begun', 'not begun'])(
+    'ends the session at a signal before the proxy ends, where it has %s',
+    async (moment) => {
+      await write();
+      at.aws.calls.clear();
+      const ssh = spawn('ssh', [...throughProxies(), NAME, 'echo begun; exec sleep 600'], {
+        stdio: ['pipe', 'pipe', 'ignore'],
+      });
+      const exited = once(ssh, 'exit');
+      const started = () => at.aws.calls.all().some(({ action }) => action === 'ssm:StartSession');
+      if (moment === 'begun') await once(ssh.stdout, 'data');
+      else await until(started);
+      process.emit('SIGHUP', 'SIGHUP');
+      await until(() => active === 0);
+      // Nothing is on its way any more.
+      expect(await activeSessions()).toBe(0);
+      await exited;
+      expect(failures).toEqual([]);
+    },
+  );
+
   it('says that the server does not run, or can be reached no more', async () => {
     const port = await freePort();
     await expect(write({}, port)).rejects.toMatchObject({ code: 'SSH_UNAVAILABLE' });
