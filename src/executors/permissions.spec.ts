@@ -19,7 +19,8 @@ import { openUi } from '../ui/ui.fixture';
 import type * as Runs from '../cli/runs';
 import type * as SshProxy from '../cli/ssh-proxy';
 import { NEEDS, type Need, type Who } from '../aws/permissions/needs';
-import { createKey, filesOf, writeKnownHosts, writePrivate } from '../run/ssh/ssh-host';
+import { createKey, filesOf, writeKnownHosts } from '../run/ssh/ssh-host';
+import { writePrivate } from '../system/cache-file';
 import { Workshop } from './lib/executor-harness.fixture';
 
 // It lists files in a thread that loads TypeScript by itself; what is sent to AWS is the same.

@@ -51,17 +51,20 @@ export function removeOversized(file: string): void {
 
 /** Writes a file of the cache, for its owner only, whole or not at all. Where it can't be written, nothing fails. */
 export function writeCache(file: string, data: string | Buffer): void {
+  attempt(file, () => writePrivate(file, data));
+}
+
+/** Writes a file for its owner only, whole or not at all. @throws Error where it can't be written. */
+export function writePrivate(file: string, data: string | Buffer): void {
   const beside = `${file}.${randomBytes(6).toString('hex')}`;
-  attempt(file, () => {
-    mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
-    try {
-      writeFileSync(beside, data, { mode: 0o600, flag: 'wx' });
-      renameSync(beside, file);
-    } catch (error) {
-      rmSync(beside, { force: true });
-      throw error;
-    }
-  });
+  mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+  try {
+    writeFileSync(beside, data, { mode: 0o600, flag: 'wx' });
+    renameSync(beside, file);
+  } catch (error) {
+    rmSync(beside, { force: true });
+    throw error;
+  }
 }
 
 /**

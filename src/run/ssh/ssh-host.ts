@@ -1,9 +1,10 @@
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { chmodSync, linkSync, lstatSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, linkSync, lstatSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { Problem } from '../../report/problem';
+import { writePrivate } from '../../system/cache-file';
 import { machineState } from '../../workspace/state';
 
 /** A host of the SSH configuration: the project and the options that its instance is found by. */
@@ -133,17 +134,4 @@ export function knownInstance(file: string): string | undefined {
 /** From now on the host has these keys alone. */
 export function writeKnownHosts(file: string, name: string, instance: string, keys: readonly string[]): void {
   writePrivate(file, `# ${instance}\n${keys.map((key) => `${name} ${key}\n`).join('')}`);
-}
-
-/** Writes a file for its owner only, whole or not at all. */
-export function writePrivate(file: string, text: string): void {
-  mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
-  const beside = `${file}.${randomBytes(6).toString('hex')}`;
-  try {
-    writeFileSync(beside, text, { mode: 0o600, flag: 'wx' });
-    renameSync(beside, file);
-  } catch (error) {
-    rmSync(beside, { force: true });
-    throw error;
-  }
 }

@@ -1,8 +1,9 @@
 import { join } from 'node:path';
 import { Problem } from '../../report/problem';
+import { writePrivate } from '../../system/cache-file';
 import type { Place } from '../ports/place';
 import { hostBlock } from './ssh-config';
-import { createKey, filesOf, writeKnownHosts, writePrivate, writeSshHost, type SshHost } from './ssh-host';
+import { createKey, filesOf, writeKnownHosts, writeSshHost, type SshHost } from './ssh-host';
 import { askSshServer } from './ssh-server';
 
 export interface HostRequest {
