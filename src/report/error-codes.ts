@@ -222,6 +222,7 @@ const RUNTIME_CODES = {
   NODES_MISSING: 'A node of the run was not started, or not replaced, or its record could not be read.',
   NODE_FAILED: 'The training of one of the nodes of the run failed.',
   NO_DIRECTORY: 'The directory of the run is no longer on the instance.',
+  NO_ENVIRONMENT: 'The run has no environment on the instance, or none yet.',
   NO_METADATA: "The instance's metadata service does not answer.",
   NO_PYTHON: 'The instance has no Python 3.8 or newer.',
   NO_ROLE: 'The instance has no role.',

@@ -104,6 +104,8 @@ def place():
             what = "run %s%s" % (run, ", without its secrets (%s)" % ", ".join(hidden) if hidden else "")
             return environment["directory"], environment["variables"], account(environment["user"]), what
         work = os.path.join(root, "runs", run, "work", request["projectRoot"])
+        if os.path.isdir(work) and request.get("serve"):
+            fail("NO_ENVIRONMENT", "run %s has no environment: it is being prepared, or that failed" % run)
         if os.path.isdir(work):
             return work, {}, account(read("runs", run, "run.json")["user"]), "run %s, without its environment" % run
         if request["run"] is not None:

@@ -1,5 +1,7 @@
-import { readFileSync, readdirSync } from 'node:fs';
+import { mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
+import { userInfo } from 'node:os';
+import { join } from 'node:path';
 import type { Fixture } from '../../local-aws/local-aws.fixture';
 import { until } from '../../system/until.fixture';
 import { Pipeline, startPipeline } from '../pipeline.fixture';
@@ -97,6 +99,21 @@ describe('a server on an instance', () => {
       code: 'PROGRAM_MISSING',
       what: expect.stringContaining('there is no no-such-program or nor-this among the programs of the synced files'),
       next: 'Install the tool.',
+    });
+  });
+
+  it('is not started in a run that has no environment yet', async () => {
+    const { context } = pipeline;
+    const run = '20260101-000000-model-abcdef';
+    const home = join(at.aws.instances.disk(context.instance), 'root/runs', run);
+    mkdirSync(join(home, 'work/model'), { recursive: true });
+    writeFileSync(
+      join(home, 'run.json'),
+      JSON.stringify({ tree: context.tree, project: context.project, user: userInfo().username }),
+    );
+    await expect(start(python(SERVER))).rejects.toMatchObject({
+      code: 'NO_ENVIRONMENT',
+      next: expect.stringContaining('Try again when its log says'),
     });
   });
 
