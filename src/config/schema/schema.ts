@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { launchSpecSchema } from './launch-spec';
+import { metricsShape } from './metrics-schema';
 import { isRegionId } from '../syntax/region-id';
 import { syncSchema } from './sync-schema';
 import { duration, size } from '../syntax/units';
@@ -286,20 +287,7 @@ export const trainShape = {
     .describe(
       'Package index that the environment is installed from. Default: the one that the instance is configured with.',
     ),
-  metrics: z
-    .strictObject({
-      file: text
-        .optional()
-        .describe('File of JSON lines that the training writes metrics to, relative to the project.'),
-      idle: z
-        .union([z.literal(false), duration])
-        .prefault('10m')
-        .describe('Warn after a GPU was idle for this time; false: never.'),
-    })
-    .prefault({})
-    .describe(
-      'Metrics: numbers that the training prints (JSON, dicts, `step 500 | loss 3.16`, progress bars), or writes to the event files of TensorBoard, `metrics.csv`, `results.csv`, `trainer_state.json` or a file of JSON lines.',
-    ),
+  ...metricsShape,
   onSignal: z
     .enum(['detach', 'stop'])
     .optional()

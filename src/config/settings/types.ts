@@ -66,6 +66,7 @@ export interface Configuration {
     scratch: Output[];
     extraLimit: number;
     maxArtifactSize: number;
+    report: boolean;
     timeout?: number;
     gracePeriod: number;
     passEnv: string[];

@@ -14,6 +14,7 @@ const NOT_RESULT = new Set([
     'retry',
     'onSignal',
     'metrics',
+    'report',
     'checkpoints',
     'growAfter',
   ],

@@ -3,6 +3,7 @@ import type { ExecutorContext } from '@nx/devkit';
 import { Problem } from '../../report/problem';
 import { resolveNode } from '../../run/find/find-node';
 import { pullRun } from '../../run/artifacts/pull';
+import { writeReport } from '../../run/report/write-report';
 import { createRunContext } from '../../context/context';
 import { runTarget } from '../lib/run-target';
 import type { ExecutorOptions } from '../../config/schema/executor-options';
@@ -32,6 +33,9 @@ export default function remotePull(
         overwrite: options.overwrite,
         limit: maxArtifactSize,
       });
+      // Who names paths, or a node, wants nothing else.
+      if (configuration.train.report && options.path === undefined && options.node === undefined)
+        await writeReport(runContext, record, output, signal);
       return { run: record.id, ...pulled };
     } finally {
       runContext.close();

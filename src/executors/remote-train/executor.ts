@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import type { ExecutorContext } from '@nx/devkit';
 import { collectArtifacts, type Collected } from '../../run/artifacts/collect';
 import { sanitizeForTerminal } from '../../report/terminal-text';
@@ -6,6 +7,7 @@ import { reportWarnings } from '../../run/follow/run-warnings';
 import { assertOutputsSaved } from '../../run/artifacts/assert-saved';
 import { assertCacheable } from '../../run/artifacts/extra-files';
 import { assertOutputsOfRun } from '../../run/artifacts/nx-outputs';
+import { writeReport } from '../../run/report/write-report';
 import { describeOutcome, assertSucceeded } from '../../run/status/outcome';
 import { followWithRecovery } from '../../run/start/follow-with-recovery';
 import { describeStart } from '../../run/start/describe-start';
@@ -53,9 +55,15 @@ export default function remoteTrain(
       const isKept = ended.outcome !== 'succeeded' || !isAllSaved(ended);
       if (isKept) await made?.waitForShutdown(ended);
       reportWarnings(printer, ended);
+      const report = async () => {
+        if (configuration.train.report)
+          await writeReport(runContext, ended, join(context.root, configuration.projectRoot), signal);
+      };
+      if (ended.outcome !== 'succeeded') await report();
       assertSucceeded(ended, project);
       printer.line(`The training ${describeOutcome(ended)}`);
       const collected = await collectArtifacts(runContext, ended, signal);
+      await report();
       if (!isKept) await made?.waitForShutdown(ended);
       assertOutputsSaved(ended, project, collected.skipped);
       keyCheck.rejectCaching(ended, collected.directory);

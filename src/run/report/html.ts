@@ -11,6 +11,8 @@ import { factRows, metricNames, type ReportedRun } from './reported-run';
 import type { Series } from '../metrics/series';
 
 const MAX_FILES = 500;
+/** Tells a report from another page. */
+export const GENERATOR = '<meta name="generator" content="nx-ec2 runs report"/>';
 
 /**
  * The runs as one page without scripts that loads nothing, whatever the runs' texts are. `difference`: of the first one
@@ -39,7 +41,7 @@ export function htmlReport(runs: readonly ReportedRun[], difference: RunDifferen
       : []),
   ];
   return `<!doctype html>
-<html lang="en"><head><meta charset="utf-8"/><meta http-equiv="Content-Security-Policy" content="${escapeHtml(policy)}"/>
+<html lang="en"><head><meta charset="utf-8"/>${GENERATOR}<meta http-equiv="Content-Security-Policy" content="${escapeHtml(policy)}"/>
 <meta name="viewport" content="width=device-width"/><meta name="color-scheme" content="light dark"/>
 <title>${escapeHtml(title)}</title><style>${STYLE}</style></head>
 <body><main>
