@@ -28,6 +28,7 @@ const OPERATION_VERBS: Record<Operation['op'], string> = {
   watch: 'take the files',
   poll: 'report the state of the run',
   cancel: 'stop the run',
+  hold: 'hold the run for another instance',
   exec: 'run the command',
   renew: "renew the run's access to the store",
   doctor: 'be checked',

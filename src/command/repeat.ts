@@ -41,6 +41,11 @@ export const REPEAT: Record<Operation['op'], Repeat> = {
   },
   poll: { unstarted: true, noReply: true, why: 'It reads the run’s record and its log.' },
   cancel: { unstarted: true, noReply: true, why: 'A run that is stopping, or has ended, is left as it is.' },
+  hold: {
+    unstarted: true,
+    noReply: false,
+    why: 'A run that is held is not held again: the second one says that it is not.',
+  },
   renew: {
     unstarted: true,
     noReply: true,

@@ -111,6 +111,7 @@ OPERATIONS = {
     "watch": operation("sync.watch_start", "start"),
     "poll": poll,
     "cancel": operation("run.runs", "cancel"),
+    "hold": operation("run.runs", "hold"),
     "exec": operation("run.exec", "start"),
     "renew": operation("run.runs", "renew"),
     "doctor": operation("doctor", "check"),

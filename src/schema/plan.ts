@@ -3,6 +3,7 @@
  * loaded for it. The descriptions are those of docs/reference/fields.md.
  */
 import { z } from 'zod';
+import { nextAttempt } from './next-attempt';
 import { resources, runMetadata } from './run';
 import { count } from './values';
 
@@ -125,17 +126,7 @@ export const runSpec = z.object({
     paths: z.array(pathRule).describe('Checkpoints in the project.'),
   }),
   resumeFrom: resumeSource.nullable().describe('The checkpoint of another run that the training resumes from.'),
-  nextAttempt: z
-    .object({
-      attempt: count,
-      heartbeat: count,
-      terminated: z
-        .object({ instance: text, attempt: count })
-        .optional()
-        .describe(
-          'EC2 has told the client that this instance is terminated. If the record is of this attempt on it, it is not waited until the record is 60 s old.',
-        ),
-    })
+  nextAttempt: nextAttempt
     .nullable()
     .describe('The run continues as this attempt from what the store has of it. `heartbeat`: that of the record read.'),
   node: z
@@ -274,6 +265,11 @@ export const cancelOperation = z.object({
       'Only this attempt is stopped, with the reason `growth`: the next one has more nodes. Absent: the run is.',
     ),
 });
+export const holdOperation = z.object({
+  op: z.literal('hold'),
+  run: text,
+  attempt: count.describe('Only this one is held.'),
+});
 export const execOperation = z.object({ op: z.literal('exec'), run: text.nullable(), tree: text, exec: execSpec });
 export const renewOperation = z.object({ op: z.literal('renew'), run: text, store: storeAccess.nullable() });
 export const doctorOperation = z.object({
@@ -313,6 +309,7 @@ export type Operation =
       | typeof watchOperation
       | typeof pollOperation
       | typeof cancelOperation
+      | typeof holdOperation
       | typeof execOperation
       | typeof renewOperation
       | typeof doctorOperation

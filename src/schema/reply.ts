@@ -49,6 +49,14 @@ export const trainReply = z.object({
 export const watchReply = z.object({ ...syncReply.shape, watch: z.object({ pid: count }) });
 export const pollReply = z.object({ run: runState, log: logPiece, report: runReport.nullable() });
 export const cancelReply = z.object({ run: runState, already: z.boolean().describe('The run had ended before.') });
+export const holdReply = z.object({
+  run: runState,
+  held: count
+    .nullable()
+    .describe(
+      'The run gets no turn for 30 s, and this is the heartbeat of its record in the store until then; null: it does not wait, is held already, or is saved by a presigned form.',
+    ),
+});
 export const execReply = z.object({ run: runState, log: logPiece });
 export const renewReply = z.object({ run: runState, report: runReport.nullable() });
 
@@ -97,6 +105,7 @@ export const REPLIES = {
   watch: watchReply,
   poll: pollReply,
   cancel: cancelReply,
+  hold: holdReply,
   exec: execReply,
   renew: renewReply,
   activity: activityReply,
@@ -110,6 +119,7 @@ export type SyncReply = z.infer<typeof syncReply>;
 export type TrainReply = z.infer<typeof trainReply>;
 export type WatchReply = z.infer<typeof watchReply>;
 export type PollReply = z.infer<typeof pollReply>;
+export type HoldReply = z.infer<typeof holdReply>;
 export type ActivityReply = z.infer<typeof activityReply>;
 export type ReadyReply = z.infer<typeof readyReply>;
 export type Check = z.infer<typeof doctorCheck>;

@@ -4,11 +4,15 @@ import type { InstanceContext, RunContext } from '../../context/types';
 import type { EnsuredInstance } from '../../instance/launch/ensure-instance';
 import { assertVolume } from '../../project/assert-ready';
 import { scanProject, type Scanned } from '../../project/scan-project';
+import { push } from '../../project/sync-project';
 import { Problem } from '../../report/problem';
 import { formatCount } from '../../report/units';
+import { withoutLines } from '../../report/without-lines';
+import type { RunFacts } from '../../command/plan';
 import { findDuplicateRun } from '../../run/find/find-run';
 import { runsForKey } from '../../run/find/run-key-index';
 import { describeIdleEnd } from '../../run/pool/describe-pool';
+import { WaitingRunMove } from '../../run/pool/move-waiting';
 import { PoolChoice, type ReservedMember } from '../../run/pool/reserve-member';
 import { interruptedInstance } from '../../run/record/interruption';
 import { waitForLeaseExpiry } from '../../run/record/lease';
@@ -119,12 +123,52 @@ class PoolStart implements Recovery {
     return new PoolChoice(this.runs, this.launchSpec, { run, ...resources, priority }, signal);
   }
 
+  /** Follows a run that waits: starts its next attempt on another member as soon as that has room. */
+  move(run: RunFacts, signal: AbortSignal, onMoved: (run: RunFacts) => void): Promise<void> {
+    const quiet = { ...this.runs, printer: withoutLines(this.runs.printer) };
+    let there: InstanceContext | undefined;
+    const { scanned, planned, launchSpec, target, runs: context } = this;
+    const { workspace } = target;
+    const { force } = this.options;
+    const moving = new WaitingRunMove({
+      context,
+      launchSpec,
+      isRefusedLaunch,
+      prepare: async ({ slot, how, taken }, { id }) => {
+        const { name, size } = launchSpec.pool;
+        if (how === 'launch')
+          context.printer.line(`Launching member ${taken} of ${size} of the pool ${name}, for ${id}, which waits.`);
+        const [member] = await ensureProjectInstances(quiet, launchSpec, { by: 'remote-up', slot, run: id }, signal);
+        this.member = member;
+        there = { ...(await this.open(member.id)), printer: quiet.printer };
+        await push(there, workspace, { signal, force, first: scanned, needs: () => planned.needs() });
+        return member.id;
+      },
+      start: async ({ id, attempt }, waiting) => {
+        const nextAttempt = { id, attempt: attempt + 1, heartbeat: waiting.heartbeat, waiting };
+        const request = { signal, scanned, nextAttempt, rerun: false, force, storeFirst: true };
+        const started = await startRun(there!, workspace, planned, { ...request, onSend: () => undefined });
+        await started.settled;
+        return started.run;
+      },
+    });
+    return moving.serve(run.id, signal, onMoved);
+  }
+
+  private async open(id: string): Promise<InstanceContext> {
+    const { configuration, context, project, printer } = this.target;
+    const at = { instance: { id, startupTimeout: configuration.instance.startupTimeout }, instances: [{ id }] };
+    const instanceContext = await createInstanceContext({ ...configuration, ...at }, project, context.root, printer);
+    this.instanceContexts.push(instanceContext);
+    return instanceContext;
+  }
+
   private async startOn(
     { slot, how, before, taken, reservation }: ReservedMember,
     next?: NextAttempt,
   ): Promise<StartedRun> {
     const { target, launchSpec, runs } = this;
-    const { configuration, context, project, printer, signal } = target;
+    const { context, printer, signal } = target;
     const { name, size } = launchSpec.pool;
     this.member = undefined;
     target.answerSignal(() => `Interrupted before the training was ${this.started}. ${this.idle}`);
@@ -139,9 +183,7 @@ class PoolStart implements Recovery {
       const turn = before === 0 ? 'as the next one' : `behind ${formatCount(before, 'run')}`;
       printer.line(`No member of the pool ${name} has room (${taken} of ${size}): the run waits on ${id}, ${turn}.`);
     }
-    const at = { instance: { id, startupTimeout: configuration.instance.startupTimeout }, instances: [{ id }] };
-    const instanceContext = await createInstanceContext({ ...configuration, ...at }, project, context.root, printer);
-    this.instanceContexts.push(instanceContext);
+    const instanceContext = await this.open(id);
     if (next) {
       await waitForLeaseExpiry(runs, next.id, signal);
       await reservation.waitForEarlier(signal);

@@ -75,6 +75,17 @@ export function hasRoom({ gpus, loads }: Member, claim: Claim): boolean {
   return gpus === null ? loads.every((each) => each.gpus === 0) : reserved(loads) + claim.gpus <= gpus;
 }
 
+/** How many runs wait that could have what a placement gives to another one, and for which `isBefore` holds. */
+export function passedOver(
+  members: readonly Member[],
+  { how, slot }: Placement,
+  isBefore: (load: Load) => boolean,
+): number {
+  const target = members.find((each) => each.slot === slot);
+  const waiting = members.flatMap(({ loads }) => loads).filter((each) => !each.granted && isBefore(each));
+  return waiting.filter((each) => how === 'launch' || (target !== undefined && hasRoom(target, each))).length;
+}
+
 /** How many runs are before one that would wait: those that have their turn, and those of its priority or a higher one. */
 export function runsBefore({ loads }: Member, { priority }: Claim): number {
   return loads.filter((each) => each.granted || each.priority >= priority).length;

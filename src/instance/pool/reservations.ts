@@ -140,7 +140,7 @@ export class HeldReservation {
 }
 
 /** Whether a run comes before another in a queue: the time of its start is in its id. */
-function precedes(one: Claim, other: Claim): boolean {
+export function precedes(one: Claim, other: Claim): boolean {
   return one.priority > other.priority || (one.priority === other.priority && one.run < other.run);
 }
 

@@ -1,9 +1,10 @@
 import type { PoolSpec } from '../../config/schema/launch-spec';
 import { specHash, TAG } from '../../instance/describe/ownership';
 import { launchKeys } from '../../instance/pool/members';
-import { canTake, place, type Claim, type Member, type Placement } from '../../instance/pool/place';
+import { canTake, passedOver, place, type Claim, type Member, type Placement } from '../../instance/pool/place';
 import {
   PoolReservations,
+  precedes,
   type HeldReservation,
   type ReadReservations,
   type Reservation,
@@ -76,6 +77,25 @@ export class PoolChoice {
       const reserved = await this.add(placement, view);
       if (reserved) return reserved;
     }
+  }
+
+  /**
+   * Reserves a member for a run that waits on an instance, if another one has room or can be launched.
+   * @param defer how many runs may be passed over that come before it and wait as well.
+   * @returns `deferred`: there are more; null: no other member has room, or another command has reserved something.
+   */
+  async reserveElsewhere(
+    instance: string,
+    { mayLaunch, defer }: { mayLaunch: boolean; defer: number },
+  ): Promise<ReservedMember | 'deferred' | null> {
+    const { claim, launchSpec } = this;
+    const view = await this.look();
+    const { members, seen, others } = view;
+    const placement = place(members, claim, { size: launchSpec.pool.size, others });
+    if (placement === null || placement.how === 'queue' || seen.ids.get(placement.slot) === instance) return null;
+    if (placement.how === 'launch' && !mayLaunch) return null;
+    const isBefore = (load: Claim) => load.run !== claim.run && precedes(load, claim);
+    return passedOver(members, placement, isBefore) > defer ? 'deferred' : this.add(placement, view);
   }
 
   private sayLeaving(ids: readonly string[]): void {

@@ -16,6 +16,8 @@ export interface Recovery {
   continueRun(gone: RunRecord, next: NextAttempt): Promise<StartedRun>;
   /** Sees to it, while an attempt trains on fewer nodes than it may have, that the next one has more. */
   grow?(run: RunFacts, signal: AbortSignal): Promise<void>;
+  /** Sees to it, while a run waits on an instance, that it has the next attempt on another one as soon as that has room. */
+  move?(run: RunFacts, signal: AbortSignal, onMoved: (run: RunFacts) => void): Promise<void>;
 }
 
 export interface RecoveryOptions {
@@ -36,7 +38,7 @@ export async function followWithRecovery(
   { signal, recovery, onNextAttempt }: RecoveryOptions,
 ): Promise<RunRecord> {
   for (;;) {
-    const ended = await followAttempt(context, started, signal, recovery);
+    const ended = await followAttempt(context, started, { signal, recovery, onNextAttempt });
     if (!recovery || !isResumable(ended)) return ended;
     const { printer } = context;
     const now = await changedSince(context, ended);
@@ -97,25 +99,27 @@ function resumedElsewhere({ printer }: RunContext, run: RunRecord): StartedRun {
   return { run, attached: 'running', settled: Promise.resolve() };
 }
 
-/** Follows one attempt to its end, and has nodes added to it meanwhile. */
+/** Follows one attempt to its end, and has nodes added to it meanwhile, or has it moved while it waits. */
 async function followAttempt(
   context: RunContext,
   { run, log, formSince, settled }: StartedRun,
-  signal: AbortSignal,
-  recovery: Recovery | null,
+  { signal, recovery, onNextAttempt = () => undefined }: RecoveryOptions,
 ): Promise<RunRecord> {
   const end = new AbortController();
-  const growing = recovery?.grow?.(run, AbortSignal.any([signal, end.signal])).catch((error: Error) => {
-    if (!end.signal.aborted && !signal.aborted)
-      context.printer.warn(`${run.id} gets no more nodes in attempt ${run.attempt}: ${error.message}`);
-  });
+  const during = AbortSignal.any([signal, end.signal]);
+  const beside = (doing: Promise<void> | undefined, failure: string) =>
+    doing?.catch((error: Error) => {
+      if (!during.aborted) context.printer.warn(`${run.id} ${failure}: ${error.message}`);
+    });
+  const growing = beside(recovery?.grow?.(run, during), `gets no more nodes in attempt ${run.attempt}`);
+  const moving = beside(recovery?.move?.(run, during, onNextAttempt), 'does not move to another member of the pool');
   try {
     const followed = streamRunLog(context, run, { signal, first: log, formSince, from: run.takenOver?.log });
     const [ended] = await Promise.all([followed, settled]);
     return ended;
   } finally {
     end.abort();
-    await growing;
+    await Promise.all([growing, moving]);
   }
 }
 

@@ -14,6 +14,7 @@ import { sanitizeForTerminal } from '../../report/terminal-text';
 import { join, posix } from 'node:path';
 import { existsSync } from 'node:fs';
 import { dataVersion } from '../../store/data-version';
+import type { HeldRun } from '../pool/move-waiting';
 import type { TerminatedAttempt } from '../record/lease';
 import type { RunKeys } from '../../store/signing-keys';
 import type { Snapshot } from '../../snapshot/snapshot';
@@ -58,6 +59,8 @@ export interface NextAttempt {
   heartbeat: number;
   /** The attempt before, if EC2 says that it can't write any more. */
   terminated?: TerminatedAttempt;
+  /** The run waits on another instance, which holds it. */
+  waiting?: HeldRun;
 }
 
 export interface PlanRunOptions {
@@ -194,8 +197,8 @@ class TrainingPlan implements PlannedRun {
   }
 }
 
-function nextAttemptOf({ attempt, heartbeat, terminated }: NextAttempt): RunPart['nextAttempt'] {
-  return { attempt, heartbeat, ...(terminated && { terminated }) };
+function nextAttemptOf({ attempt, heartbeat, terminated, waiting }: NextAttempt): RunPart['nextAttempt'] {
+  return { attempt, heartbeat, ...(terminated && { terminated }), ...(waiting && { waiting }) };
 }
 
 function environmentOf({ projectRoot, train }: Configuration, { files }: Scanned, workspaceRoot: string) {

@@ -95,6 +95,7 @@ export async function startRun(
 
 /** The next attempt of a run, when an instance may begin it. */
 async function resumable(context: InstanceContext, next: NextAttempt, signal: AbortSignal): Promise<NextAttempt> {
+  if (next.waiting) return next;
   const before = await waitForLeaseExpiry(context, next.id, signal, 0, next.attempt);
   return { ...next, terminated: before?.terminated };
 }

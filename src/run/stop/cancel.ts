@@ -4,21 +4,28 @@ import { followRun } from '../follow/follow';
 import { Problem } from '../../report/problem';
 import { cancelInterrupted } from '../record/cancel-interrupted';
 import { isEnded, lost } from '../record/liveness';
-import type { RunRecord } from '../record/record';
+import { tryReadRecord, type RunRecord } from '../record/record';
 import type { RunContext } from '../../context/types';
 
-/** Asks a run to stop, by one short command, and does not wait for its end. @param grace ms */
-export function requestStop(
+/**
+ * Asks a run to stop, by one short command, and does not wait for its end. One that has moved to another instance since it
+ * was looked for is asked there. @param grace ms
+ */
+export async function requestStop(
   context: RunContext,
   run: Pick<RunFacts, 'id' | 'instance'>,
   grace: number,
   signal?: AbortSignal,
 ): Promise<{ run: RunState; already: boolean }> {
-  const { remote } = context.at(run.instance);
-  return remote.send(
-    { op: 'cancel', run: run.id, gracePeriod: Math.ceil(grace / 1000) },
-    { comment: `nx-ec2: cancel ${run.id}`, signal },
-  );
+  const told = await context
+    .at(run.instance)
+    .remote.send<{ run: RunState; already: boolean }>(
+      { op: 'cancel', run: run.id, gracePeriod: Math.ceil(grace / 1000) },
+      { comment: `nx-ec2: cancel ${run.id}`, signal },
+    );
+  const now = (await tryReadRecord(context.store, context.keys, run.id).catch(() => null))?.record;
+  const hasMoved = now && now.attempt > told.run.attempt && now.instance !== run.instance && !isEnded(now);
+  return hasMoved ? requestStop(context, now, grace, signal) : told;
 }
 
 /**

@@ -132,6 +132,12 @@ class Fenced:
             ):
                 self._read()
 
+    def look(self) -> None:
+        """Finds out now whether the record is still ours. Superseded."""
+        with self.lock:
+            self._refuse_lost()
+            self._read()
+
     def _read(self) -> None:
         now = self.clock()
         try:

@@ -71,17 +71,17 @@ class RecordUpload:
         self.written_at = 0.0
 
     def upload(
-        self, record: dict[str, Any], state: str, *, bucket: Fenced, saver: Saver, final: bool
+        self, record: dict[str, Any], state: str, *, bucket: Fenced, saver: Saver, at_once: bool
     ) -> None:
         """Writes the record if it has changed, if its heartbeat is due, if this instance must claim
-        the run, and at the end.
+        the run, and if it is to be written at once, as at the end.
         """
         whole = self._compose(record, state, bucket=bucket, saver=saver)
         shape = {name: value for name, value in whole.items() if name not in CHANGING_FIELDS}
         is_urgent = self.nodes and self.nodes.is_any_broken
         interval_s = BROKEN_HEARTBEAT_INTERVAL_S if is_urgent else HEARTBEAT_INTERVAL_S
         is_due = time.monotonic() - self.written_at > interval_s
-        if shape != self.written or is_due or final or bucket.must_claim():
+        if shape != self.written or is_due or at_once or bucket.must_claim():
             self._put(bucket, whole)
             self.written, self.written_at = shape, time.monotonic()
 

@@ -17,6 +17,7 @@ from ..system.file_lock import held
 from ..system.wall_clock import now_ms
 from . import node_records, spot_notice
 from .fencing import Superseded
+from .held_turn import HeldTurn
 from .lost_run import end_lost_run
 from .other_ends import OtherEnds
 from .record_upload import RecordUpload
@@ -145,6 +146,7 @@ class Reporter:
             os.path.dirname(os.path.dirname(self.run_dir)),
             account=self.account,
         )
+        self.held_turn = HeldTurn(self.run_dir, self.report)
         self.log = LogUpload(self.run_dir)
         self.nodes = node_records.watch(self.run_dir, self.spec)
         self.record = RecordUpload(
@@ -184,10 +186,17 @@ class Reporter:
         has_ended = self.ended is not None
         bucket.attempt = record["attempt"]
         saver = self._saver_of(bucket)
+        state = "saving" if has_ended else record["state"]
+
+        def write() -> int:
+            self.record.upload(record, state, bucket=bucket, saver=saver, at_once=True)
+            return self.record.heartbeat
+
+        if self.held_turn.serve(bucket, write, has_ended):
+            return False
         bucket.make_sure()
         if bucket.must_claim():
-            state = "saving" if has_ended else record["state"]
-            self.record.upload(record, state, bucket=bucket, saver=saver, final=False)
+            write()
         self.log.look(bucket, self.metrics.feed, has_ended)
         if self.log_done is None and has_ended and self.log.done:
             self.log_done = time.monotonic()
@@ -196,7 +205,7 @@ class Reporter:
         others_saved = has_ended and self.others.have_saved(record)
         is_finished = others_saved and self.log.done and self.all_measured and saver.done
         state = "saving" if has_ended and not is_finished else record["state"]
-        self.record.upload(record, state, bucket=bucket, saver=saver, final=is_finished)
+        self.record.upload(record, state, bucket=bucket, saver=saver, at_once=is_finished)
         return is_finished
 
     def _upload_metrics(self, bucket: Fenced) -> None:

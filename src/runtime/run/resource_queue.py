@@ -130,6 +130,9 @@ class ResourceQueue:
         waited = self._before(self._find(run))
         return {"before": len(waited), "holders": [each.run for each in waited[:10]]}
 
+    def is_waiting(self, run: str) -> bool:
+        return any(each.run == run and each.granted is None for each in self.tickets)
+
     def _find(self, run: str) -> Ticket:
         for ticket in self.tickets:
             if ticket.run == run:

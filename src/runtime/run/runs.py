@@ -6,7 +6,7 @@ import fcntl
 import os
 import time
 
-from ..run_dir import stop_request
+from ..run_dir import stop_request, turn_hold
 from ..run_dir.run_id import RUN_ID
 from ..system import atomic_files
 from ..system.account import training_user
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ..sync.tree import Tree
     from ..sync.tree_lock import TreeLock
-    from ..system.documents import RunReport, RunSpec
+    from ..system.documents import HoldOperation, RunReport, RunSpec
 
 
 # How long a start is watched, and how long a training that runs has to print something.
@@ -30,6 +30,8 @@ START_WATCH_S = 3.0
 FIRST_OUTPUT_S = 0.2
 # How long no reporter is started after one has given up.
 GAVE_UP_PAUSE_MS = 120_000
+# How long a reporter has to serve a hold on the turn of its run.
+HOLD_TIMEOUT_S = 10
 
 
 def directory(root: str, run_id: object) -> str:
@@ -146,8 +148,12 @@ def start(plan: dict[str, Any], root: str, *, lock: TreeLock, tree: Tree) -> Non
     spec: RunSpec = plan["run"]
     run_dir = directory(root, spec["id"])
     account = training_user(plan.get("user"))
+    next_attempt = spec.get("nextAttempt")
     if spec.get("node"):
         spec = for_node(spec)
+    elif next_attempt and next_attempt.get("waiting") and spec["store"]:
+        # A form can't tell whether the run is this instance's.
+        spec = with_role(spec)
     if spec["detached"] or (spec["store"] and spec["store"]["access"] == "role"):
         from ..aws.bucket import open_bucket
 
@@ -157,7 +163,7 @@ def start(plan: dict[str, Any], root: str, *, lock: TreeLock, tree: Tree) -> Non
         access["access"] = "role"
         open_bucket(access)
     record = new_record(plan, run_dir, account.pw_name)
-    if spec.get("nextAttempt"):
+    if next_attempt:
         from . import take_over
 
         record.update(take_over.begin(run_dir, spec))
@@ -175,10 +181,14 @@ def for_node(spec: RunSpec) -> RunSpec:
     if not spec["store"]:
         raise Failure("NO_ROLE", "the nodes of a run need a store, where they find each other")
     run_prefix(spec)
-    with_role = spec.copy()
-    with_role["store"] = spec["store"].copy()
-    with_role["store"]["access"] = "role"
-    return with_role
+    return with_role(spec)
+
+
+def with_role(spec: RunSpec) -> RunSpec:
+    changed = spec.copy()
+    changed["store"] = spec["store"].copy()
+    changed["store"]["access"] = "role"
+    return changed
 
 
 def new_record(plan: Mapping[str, Any], run_dir: str, user: str) -> dict[str, Any]:
@@ -272,7 +282,39 @@ def cancel(plan: Mapping[str, Any], root: str) -> dict[str, Any]:
         path = os.path.join(find_directory(root, record["id"]), "stop.json")
         stop = {"reason": "cancelled", "gracePeriod": plan["gracePeriod"]}
         atomic_files.write_json(path, stop)
+        # Another instance may have it by now: the client looks for it afterwards.
+        turn_hold.wait_for_end(os.path.dirname(path), HOLD_TIMEOUT_S)
     return {"run": record, "already": has_ended}
+
+
+def hold(plan: HoldOperation, root: str) -> dict[str, Any]:
+    """Holds the turn of a run that waits, so that another instance can take it over. `held`: the
+    heartbeat of the record to take over; None where the run does not wait, is held already, or is
+    saved in a way that can not tell which instance has it.
+    """
+    record = state(root, plan["run"])
+    run_dir = find_directory(root, plan["run"])
+    return {"run": record, "held": held_record(run_dir, record, plan["attempt"])}
+
+
+def held_record(run_dir: str, record: Mapping[str, Any], attempt: int) -> int | None:
+    from .resource_queue import ResourceQueue
+
+    if record["state"] != "queued" or record["attempt"] != attempt:
+        return None
+    root = os.path.dirname(os.path.dirname(run_dir))
+    with ResourceQueue(root, record["totalGpus"]) as queue:
+        if not queue.is_waiting(record["id"]) or not turn_hold.request(run_dir):
+            return None
+    until = turn_hold.until(run_dir)
+    deadline = time.monotonic() + HOLD_TIMEOUT_S
+    while turn_hold.is_held(run_dir) and time.monotonic() < deadline:
+        told: Mapping[str, Any] = report(run_dir) or {}
+        held_turn = told.get("held")
+        if held_turn and held_turn["until"] == until:
+            return held_turn["heartbeat"]
+        time.sleep(0.02)
+    return None
 
 
 def renew(plan: Mapping[str, Any], root: str) -> dict[str, Any]:

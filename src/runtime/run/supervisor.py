@@ -8,7 +8,7 @@ import fcntl
 import os
 import signal
 
-from ..run_dir import written_files
+from ..run_dir import turn_hold, written_files
 from ..system import account as accounts
 from ..system import atomic_files, cgroup, process_group
 from ..system.crash_log import log_crash
@@ -105,6 +105,7 @@ class Supervisor:
         try:
             freeze_tree(self.run, tree, tree_lock)
             self.reporter.ensure()
+            self._wait_until_moved()
             self._enter_scope()
             self._wait_for_turn()
             free_disk_if_low(self.run)
@@ -123,6 +124,16 @@ class Supervisor:
             self.nodes.finish()
         except Exception:
             log_crash(self.run.run_dir)
+
+    def _wait_until_moved(self) -> None:
+        """Waits, for a run that has waited on another instance, until it is this one's: the other
+        one trains otherwise.
+        """
+        wanted = self.run.spec.get("nextAttempt")
+        report = os.path.join(self.run.run_dir, "report.json")
+        if wanted and wanted.get("waiting"):
+            while not atomic_files.read_object(report).get("claimed"):
+                self.stops.pause(TURN_POLL_S)
 
     def _enter_scope(self) -> None:
         from .systemd_scope import enter
@@ -143,7 +154,8 @@ class Supervisor:
         if place:
             run.log.say("waits for %s" % ", ".join(place["holders"]))
         while granted is None:
-            if run.record["queue"] != place:
+            # A run that is held may have nobody before it.
+            if place and place["before"] and run.record["queue"] != place:
                 run.save(state="queued", queue=place)
             self.stops.pause(TURN_POLL_S)
             granted, place = self._take_turn()
@@ -156,7 +168,7 @@ class Supervisor:
         """(the GPUs that the run has, None while it waits; what it waits for)."""
         run = self.run.record["id"]
         with ResourceQueue(self.run.root, self.run.record["totalGpus"]) as queue:
-            granted = queue.take(run)
+            granted = None if turn_hold.is_held(self.run.run_dir) else queue.take(run)
             return granted, None if granted is not None else queue.place(run)
 
     def _train(self) -> None:

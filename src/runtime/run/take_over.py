@@ -68,6 +68,7 @@ def begin(run_dir: str, spec: RunSpec) -> dict[str, Any]:
         last_heard=found.modified,
         attempt=attempt,
         stored_log_bytes=stored_bytes,
+        has_moved=is_held(record, spec["nextAttempt"] or {}),
     )
     report = {
         "saved": False,
@@ -167,7 +168,11 @@ def refuse(record: RunRecord, found: Object, spec: RunSpec) -> None:
     may_resume = INTERRUPTED + (("succeeded", "setup-failed") if is_other_node(spec) else ())
     if has_ended and outcome not in may_resume:
         raise Failure("NOT_RESUMABLE", "%s has ended: %s" % (run, outcome), outcome=outcome)
-    if not has_ended and found.age < LEASE_S and not is_terminated(record, wanted):
+    is_free = found.age >= LEASE_S or is_terminated(record, wanted) or is_held(record, wanted)
+    if wanted.get("waiting") and not is_held(record, wanted):
+        how = "%s does not hold %s for another instance any more" % (instance, run)
+        raise Failure("RUN_ACTIVE", how, instance=instance)
+    if not has_ended and not is_free:
         shown = (run, instance, found.age)
         how = "%s is active on %s: its last heartbeat is %d s old" % shown
         raise Failure("RUN_ACTIVE", how, instance=instance)
@@ -186,6 +191,15 @@ def is_terminated(record: RunRecord, wanted: Mapping[str, Any]) -> bool:
     """
     said: Mapping[str, Any] | None = wanted.get("terminated")
     return bool(said) and said == {name: record[name] for name in ("instance", "attempt")}
+
+
+def is_held(record: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Whether this is the very record after which the instance that has written it holds the run:
+    it writes another one before the run gets its turn there.
+    """
+    said: Mapping[str, Any] | None = wanted.get("waiting")
+    names = ("instance", "attempt", "heartbeat")
+    return bool(said) and record["state"] != "ended" and said == {n: record[n] for n in names}
 
 
 def clear(run_dir: str) -> None:
@@ -210,10 +224,15 @@ def clear(run_dir: str) -> None:
 
 
 def taken_over(
-    record: Mapping[str, Any], *, last_heard: int, attempt: int, stored_log_bytes: int
+    record: Mapping[str, Any],
+    *,
+    last_heard: int,
+    attempt: int,
+    stored_log_bytes: int,
+    has_moved: bool,
 ) -> dict[str, Any]:
     """The run's state as an earlier attempt left it. `last_heard`: when its record was last
-    written, ms.
+    written, ms. `has_moved`: it waited on an instance that holds it for this one.
     """
     instance, was_interrupted = record["instance"], record["outcome"] == "interrupted"
     attempts: list[dict[str, Any]] = list(record["attempts"])
@@ -234,7 +253,9 @@ def taken_over(
             "exitCode": None,
             "signal": None,
             "stopped": was_interrupted,
-            "why": "%s sent no more heartbeats" % instance,
+            "why": "the run waited on %s, and moved" % instance
+            if has_moved
+            else "%s sent no more heartbeats" % instance,
             "price": price,
             "nodes": node["count"] if node else None,
         })

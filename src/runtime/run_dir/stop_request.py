@@ -12,12 +12,4 @@ def ask(home: str, reason: str, grace: float) -> bool:
     which case theirs holds.
     """
     path = os.path.join(home, "stop.json")
-    beside = "%s.%s" % (path, reason)
-    atomic_files.write_json(beside, {"reason": reason, "gracePeriod": grace})
-    try:
-        os.link(beside, path)
-        return True
-    except FileExistsError:
-        return False
-    finally:
-        os.unlink(beside)
+    return atomic_files.write_new_json(path, {"reason": reason, "gracePeriod": grace})

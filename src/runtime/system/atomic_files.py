@@ -44,6 +44,21 @@ def write_json(path: str, value: object, mode: int = 0o644) -> None:
     write_atomically(path, json.dumps(value).encode(), mode=mode)
 
 
+def write_new_json(path: str, value: object) -> bool:
+    """Writes a file that is not there yet; False where it is, and stays as it is."""
+    import threading
+
+    beside = "%s.new.%d.%d" % (path, os.getpid(), threading.get_ident())
+    write_json(beside, value)
+    try:
+        os.link(beside, path)
+        return True
+    except FileExistsError:
+        return False
+    finally:
+        os.unlink(beside)
+
+
 def read_json(path: str) -> Any:
     import json
 

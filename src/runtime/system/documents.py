@@ -119,10 +119,16 @@ if TYPE_CHECKING:
         instance: str
         attempt: int
 
+    class RunSpecNextAttemptWaiting(TypedDict):
+        instance: str
+        attempt: int
+        heartbeat: int
+
     class RunSpecNextAttempt(TypedDict):
         attempt: int
         heartbeat: int
         terminated: NotRequired[RunSpecNextAttemptTerminated]
+        waiting: NotRequired[RunSpecNextAttemptWaiting]
 
     class RunSpecNodeTimeouts(TypedDict):
         start: float
@@ -281,6 +287,11 @@ if TYPE_CHECKING:
         run: str
         gracePeriod: float
         attempt: NotRequired[int]
+
+    class HoldOperation(TypedDict):
+        op: Literal["hold"]
+        run: str
+        attempt: int
 
     class ExecOperation(TypedDict):
         op: Literal["exec"]
@@ -680,6 +691,10 @@ if TYPE_CHECKING:
     class CancelReply(TypedDict):
         run: RunState
         already: bool
+
+    class HoldReply(TypedDict):
+        run: RunState
+        held: int | None
 
     class ExecReply(TypedDict):
         run: RunState
