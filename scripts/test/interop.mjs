@@ -1,4 +1,4 @@
-// Installs other people's programs (boto3, moto, cfn-lint, uv) into .cache/interop, for the interoperability tests.
+// Installs other people's programs (boto3, moto, cfn-lint, uv, TensorBoard, Jupyter) into .cache/interop, for the interoperability tests.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -12,7 +12,7 @@ const wanted = readFileSync(list, 'utf8');
 
 if (!existsSync(complete) || readFileSync(complete, 'utf8') !== wanted) {
   rmSync(home, { recursive: true, force: true });
-  console.log('Installing boto3, moto, cfn-lint and uv into .cache/interop …');
+  console.log('Installing boto3, moto, cfn-lint, uv, TensorBoard and Jupyter into .cache/interop …');
   const run = (command, ...args) => {
     const { status, stderr, error } = spawnSync(command, args, { encoding: 'utf8' });
     if (status !== 0) throw new Error(stderr?.trim().split('\n').pop() || String(error ?? status));

@@ -86,6 +86,6 @@ rmSync(workspaces, { recursive: true, force: true });
 environment.NX_EC2_WORKSPACES = workspaces;
 await beside(
   ['test:unit'],
-  ['test:remote', 'test:interop'],
-  [['workspaces', workspaces, nx], 'test:e2e', 'test:node22'],
+  ['test:remote'],
+  ['test:interop', ['workspaces', workspaces, nx], 'test:e2e', 'test:node22'],
 );
