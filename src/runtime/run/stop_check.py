@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 from ..system.wall_clock import now_ms
@@ -48,6 +49,9 @@ class StopCheck:
         stop = Stop.read(self.run.run_dir)
         if stop:
             return stop
+        if not os.path.isdir(self.run.run_dir):
+            # Somebody has removed it: nothing of the run can be recorded any more.
+            return Stop("shutdown", grace_s)
         if self.deadline and time.monotonic() > self.deadline:
             return Stop("timeout", grace_s)
         return None

@@ -37,6 +37,18 @@ class MovingRun(Resuming):
         super().setUp()
         self.gate, self.notes = (os.path.join(self.root, name) for name in ("gate", "notes"))
 
+    def tearDown(self):
+        # Before the directories are removed, which the processes of both instances write to.
+        self.open_gate()
+        for name in ("i-1", "i-2"):
+            if self.first and os.path.isdir(os.path.join(self.first, name, "runs")):
+                self.on(name)
+                for run in os.listdir(os.path.join(self.root, "runs")):
+                    # A command that was killed may have left less.
+                    if os.path.exists(os.path.join(self.root, "runs", run, "run.json")):
+                        self.end(run)
+        super().tearDown()
+
     def hold_for(self, seconds):
         patch = mock.patch.object(turn_hold, "HOLD_S", seconds)
         patch.start()

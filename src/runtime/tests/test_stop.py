@@ -3,6 +3,7 @@ the grace period; and processes that a command leaves running.
 """
 
 import contextlib
+import json
 import os
 import pwd
 import resource
@@ -16,7 +17,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from runs import Trainings
 
 from nx_ec2_runtime import main
-from nx_ec2_runtime.run import child_process
+from nx_ec2_runtime.run import child_process, reporter_process
 from nx_ec2_runtime.system import leader, left_processes, processes
 
 LINUX = os.path.isdir("/proc/self")
@@ -59,6 +60,20 @@ class Stopping(Trainings):
         state, log, _ = self.stopped(script or trainer(), command)
         self.assertIn(b"saved after 1\n", log)
         return state, log
+
+
+class RemovedRunTest(Stopping):
+    def test_a_run_whose_directory_is_removed_ends(self):
+        run = self.start(trainer())
+        self.until(run["id"], lambda state, log: b"ready\n" in log)
+        run_dir = os.path.join(self.root, "runs", run["id"])
+        with open(os.path.join(run_dir, "run.json")) as file:
+            supervisor = json.load(file)["supervisor"]
+        shutil.rmtree(run_dir)
+        deadline = time.monotonic() + 60
+        while reporter_process.is_alive(supervisor) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self.assertFalse(reporter_process.is_alive(supervisor))
 
 
 class Log:
