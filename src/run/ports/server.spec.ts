@@ -60,6 +60,21 @@ describe('a server on an instance', () => {
     const { context } = pipeline;
     return startServer(new InstancePlace(context), context.instance, what, TOKEN, controller.signal);
   };
+  /** Forwards a port of this machine to it, and waits until it is open. `work` resolves to why it ended. */
+  const forward = async (what: Tool) => {
+    const place = new InstancePlace(pipeline.context);
+    let opened = 0;
+    const work = forwardPorts(
+      place,
+      [{ remote: await freePort(), local: undefined }],
+      controller.signal,
+      ([port]) => void (opened = port),
+      (instance, signal) => startServer(place, instance, what, TOKEN, signal),
+    ).catch((error: Error) => error);
+    working.push(work);
+    await until(() => opened > 0);
+    return { work, port: opened };
+  };
   const ask = async (port: number) => (await fetch(`http://127.0.0.1:${port}/`)).text();
   const isAlive = (pid: number) => {
     try {
@@ -149,17 +164,7 @@ sys.exit(1)
 
   it('is forwarded, and started again at the same port of this machine if its session is lost', async () => {
     const { context } = pipeline;
-    const place = new InstancePlace(context);
-    let opened = 0;
-    const work = forwardPorts(
-      place,
-      [{ remote: await freePort(), local: undefined }],
-      controller.signal,
-      ([port]) => void (opened = port),
-      (instance, signal) => startServer(place, instance, python(SERVER), TOKEN, signal),
-    ).catch((error: Error) => error.message);
-    working.push(work);
-    await until(() => opened > 0);
+    const { work, port: opened } = await forward(python(SERVER));
     const [token, , first] = (await ask(opened)).split(' ');
     expect(token).toBe(TOKEN);
     at.aws.restartAgent(context.instance);
@@ -170,26 +175,15 @@ sys.exit(1)
     });
     await until(() => !isAlive(Number(first)));
     controller.abort(new Error('stopped'));
-    expect(await work).toBe('stopped');
+    expect(await work).toMatchObject({ message: 'stopped' });
     await until(() => !isAlive(Number(second)));
   });
 
   it('that ends by itself ends the forwarding, with the reason', async () => {
     const once = `${SERVER.replace('serve_forever()', 'handle_request()')}\nsys.exit(7)\n`;
-    const { context } = pipeline;
-    const place = new InstancePlace(context);
-    let opened = 0;
-    const work = forwardPorts(
-      place,
-      [{ remote: await freePort(), local: undefined }],
-      controller.signal,
-      ([port]) => void (opened = port),
-      (instance, signal) => startServer(place, instance, python(once), TOKEN, signal),
-    );
-    const failed = expect(work).rejects.toMatchObject({ code: 'TOOL_FAILED', what: expect.stringContaining('code 7') });
-    await until(() => opened > 0);
+    const { work, port: opened } = await forward(python(once));
     await ask(opened).catch(() => undefined);
-    await failed;
+    expect(await work).toMatchObject({ code: 'TOOL_FAILED', what: expect.stringContaining('code 7') });
   });
 });
 
