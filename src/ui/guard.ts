@@ -1,4 +1,5 @@
 import type { IncomingMessage, OutgoingHttpHeaders } from 'node:http';
+import { isOtherUser } from '../system/peer-user';
 
 /** Whether a request's Host header is this machine's at a port. */
 export type OwnHost = (request: IncomingMessage, port: number) => boolean;
@@ -30,6 +31,8 @@ export const SECURITY_HEADERS: OutgoingHttpHeaders = {
  */
 export function refuse(request: IncomingMessage, port: number, isOwnHost: OwnHost): string | undefined {
   const { method, url = '', headers } = request;
+  // What opens the browser has the token among its arguments, which other users can read.
+  if (isOtherUser(request.socket)) return 'it comes from another user of this machine';
   if (method !== 'GET') return 'only GET is answered';
   if (!url.startsWith('/') || url.startsWith('//')) return 'its address is not a path';
   if (!isOwnHost(request, port)) return 'its Host header names another host';

@@ -1,6 +1,7 @@
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { Problem } from '../../report/problem';
+import { isOtherUser } from '../../system/peer-user';
 import type { PortPair } from './port-option';
 
 /** Only programs of this machine may connect. */
@@ -74,6 +75,8 @@ export class LocalPort {
       this.events.onLoop();
       return void socket.destroy();
     }
+    // Programs on the instance take whoever connects there for its user.
+    if (isOtherUser(socket)) return void socket.resetAndDestroy();
     const remote = await this.events.connect().catch(() => undefined);
     if (!remote || socket.destroyed) {
       remote?.destroy();
