@@ -173,6 +173,11 @@ export const EXECUTOR_OPTIONS = {
       description: 'Directory with event files, relative to the project. Default: the project.',
     },
     ...toolOptions('TensorBoard', 6006),
+    run: {
+      kind: 'string',
+      description:
+        'Id of the run, or of several, separated by commas; `last`: your latest. Of several, and of one whose instance is gone, the saved event files are shown on this machine. Default: the latest run on the configured instance; with a launch spec, your latest run while it is active.',
+    },
     ...reporting,
   },
   'remote-jupyter': { ...toolOptions('Jupyter', 8888), ...reporting },

@@ -3,9 +3,9 @@ import { findPlace } from '../../run/ports/find-place';
 import { forwardPorts } from '../../run/ports/forward';
 import { parseLocalPort } from '../../run/ports/port-option';
 import { TOOL_PORTS } from '../../run/ports/tools';
-import { openBrowser } from '../../system/open-browser';
 import type { ExecutorOptions } from '../../config/schema/executor-options';
 import { runTarget } from '../lib/run-target';
+import { showPage } from '../lib/tool-target';
 
 /** The dashboard that Ray has on the first node of a run, in the browser of this machine. */
 export default function remoteDashboard(
@@ -18,11 +18,9 @@ export default function remoteDashboard(
     target.answerSignal(() => 'The port is closed.');
     const place = await findPlace(configuration, project, context.root, printer, options);
     try {
-      const why = await forwardPorts(place, [pair], signal, ([port]) => {
-        const url = `http://127.0.0.1:${port}/`;
-        printer.line(`Ray's dashboard: ${url}`);
-        if (options.open) openBrowser(url, (error) => printer.warn(`No browser: ${error}`));
-      });
+      const why = await forwardPorts(place, [pair], signal, ([port]) =>
+        showPage(target, options, `Ray's dashboard: http://127.0.0.1:${port}/`),
+      );
       printer.line(`${why} The port is closed.`);
       return {};
     } finally {

@@ -1,8 +1,8 @@
 import { LastWord, shellCommand, type ServerCommand, type ServerWord } from '../../command/session/shell-command';
 import { openStream, type SessionStream } from '../../command/session/stream';
 import { Problem } from '../../report/problem';
-import { sanitizeForTerminal } from '../../report/terminal-text';
 import { sessionRefusal } from '../../command/session/session-refusal';
+import { OutputTail } from './output-tail';
 import type { Place } from './place';
 
 /** A server that is started on an instance to be used from this machine. */
@@ -25,9 +25,6 @@ export interface RunningServer {
 const DOCUMENT = 'AWS-StartInteractiveCommand';
 /** From the start of a server until it listens, ms. Jupyter on a small instance takes half a minute. */
 const START_TIMEOUT_MS = 180_000;
-/** Lines of its output that are told where it fails. */
-const LAST_LINES = 15;
-const MAX_LINE_BYTES = 2_000;
 
 /**
  * Starts a server in the environment of a run, as its user, in a session: it ends when the session does. It is the
@@ -74,7 +71,7 @@ class Server {
     });
     this.command = shell.command;
     this.word = new LastWord(shell.nonce, (word) => this.takeWord(word));
-    this.output = new OutputTail(token, (line) => printer.detail(line));
+    this.output = new OutputTail((line) => printer.detail(line), token);
     const ready = new Promise<void>((resolve) => (this.sendToken = resolve));
     void ready.then(() => this.stream?.write(Buffer.from(`${token}\n`)));
   }
@@ -138,41 +135,6 @@ class Server {
   }
 
   private failed(how: string): Problem {
-    const said = this.output.last();
-    return new Problem('TOOL_FAILED', `${this.tool.name} on ${this.instance} ${how}.`, {
-      next: said.length ? `It printed last:\n${said.join('\n')}` : undefined,
-    });
-  }
-}
-
-/** The last lines that a server has printed, safe to print and without its token. */
-class OutputTail {
-  private readonly lines: string[] = [];
-  private begun = '';
-
-  constructor(
-    private readonly token: string,
-    private readonly onLine: (line: string) => void,
-  ) {}
-
-  add(data: Buffer): void {
-    const lines = (this.begun + data.toString('latin1')).split('\n');
-    this.begun = lines.pop()!.slice(-MAX_LINE_BYTES);
-    for (const line of lines) this.take(line);
-  }
-
-  last(): string[] {
-    this.take(this.begun);
-    this.begun = '';
-    return this.lines;
-  }
-
-  private take(bytes: string): void {
-    const text = Buffer.from(bytes.slice(0, MAX_LINE_BYTES), 'latin1').toString();
-    const line = sanitizeForTerminal(text.trim().replaceAll(this.token, '***'));
-    if (!line) return;
-    this.lines.push(line);
-    if (this.lines.length > LAST_LINES) this.lines.shift();
-    this.onLine(line);
+    return this.output.failed(`${this.tool.name} on ${this.instance} ${how}.`);
   }
 }
