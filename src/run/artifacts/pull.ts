@@ -1,4 +1,4 @@
-import { closeSync, constants, existsSync, fchmodSync, fstatSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, constants, fchmodSync, fstatSync, openSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { Problem } from '../../report/problem';
 import type { Printer } from '../../report/printer';
@@ -10,6 +10,7 @@ import { Semaphore } from '../../system/semaphore';
 import { lookUp } from '../../workspace/look-up';
 import { makeDirectory } from '../../workspace/make-directory';
 import type { FoldNames } from '../../workspace/name-folding';
+import { readRegularFile } from '../../workspace/read-regular-file';
 import { assertArtifactList, assertArtifactSize } from './artifact-paths';
 import { screenArtifacts } from './write/screen-artifacts';
 import type { CollectedFiles } from './write/collected';
@@ -250,5 +251,5 @@ function setExecutable(target: string, executable: boolean): void {
 /** The artifact is here: what stood in its place goes. */
 function removePointer(target: string, sha256: string): void {
   const pointer = pointerPath(target);
-  if (existsSync(pointer) && parsePointer(readFileSync(pointer, 'utf8'))?.sha256 === sha256) rmSync(pointer);
+  if (lookUp(pointer)?.isFile() && parsePointer(readRegularFile(pointer))?.sha256 === sha256) rmSync(pointer);
 }

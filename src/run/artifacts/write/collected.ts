@@ -1,7 +1,7 @@
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { OUTPUT_DIRECTORY, POINTER } from '../../../config/settings/outputs';
+import { readRegularFile } from '../../../workspace/read-regular-file';
 
 /** The file that says what the last collection brought, project-relative. */
 export const COLLECTED = `${OUTPUT_DIRECTORY}/${POINTER}`;
@@ -32,7 +32,7 @@ export function readCollected(root: string, isTracked: boolean): CollectedFiles 
   const none = { isTracked, contents: new Map<string, Content[]>() };
   if (isTracked) return none;
   try {
-    const parsed = schema.safeParse(JSON.parse(readFileSync(join(root, COLLECTED), 'utf8')));
+    const parsed = schema.safeParse(JSON.parse(readRegularFile(join(root, COLLECTED))));
     if (!parsed.success) return none;
     const { files, artifacts, before } = parsed.data;
     const paths = files.filter((path) => path.split('/').every((part) => !['', '.', '..'].includes(part)));
