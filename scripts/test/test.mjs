@@ -84,8 +84,5 @@ environment.NX_EC2_TARBALL = join(packed, stdout.trim().split('\n').pop());
 const workspaces = join(root, '.cache/workspaces');
 rmSync(workspaces, { recursive: true, force: true });
 environment.NX_EC2_WORKSPACES = workspaces;
-await beside(
-  ['test:unit'],
-  ['test:remote'],
-  ['test:interop', ['workspaces', workspaces, nx], 'test:e2e', 'test:node22'],
-);
+await beside(['test:unit'], ['test:remote'], ['test:interop'], [['workspaces', workspaces, nx]]);
+inOrder('test:e2e', 'test:node22');
