@@ -120,7 +120,6 @@ const CLIENT_CODES = {
   PRICE: 'A price could not be looked up.',
   PRICE_UNKNOWN: '`instance.maxCost` is set, and the price of the instance is not known.',
   PROFILE_UNKNOWN: 'The AWS configuration has no such profile.',
-  PROGRAM_MISSING: 'A server that was to be started is not installed in the environment of the run.',
   PROJECT_AMBIGUOUS: 'Several projects have the name that is in the run id.',
   PROJECT_DIRECTORY: "A new project can't be in this directory.",
   PROJECT_EXISTS: 'The project exists already.',
@@ -210,6 +209,8 @@ const RUNTIME_CODES = {
   FETCH_FAILED: 'A presigned URL could not be read.',
   FREEZE_FAILED: 'The tree could not be copied for a run.',
   HASH_MISMATCH: 'The content of a file is not what the snapshot says.',
+  PROGRAM_MISSING:
+    'A server that was to be started is not installed in the environment of the run, or on this machine.',
   RUNTIME_MISMATCH: 'The runtime is not the one that the command names.',
   INTERNAL: 'A bug in the runtime.',
   KEY_REFUSED: "The server refuses the access key of the instance's role.",

@@ -226,7 +226,7 @@ def serve(directory, variables, user, what):
             time.sleep(0.05)
     if not told and os.WIFEXITED(status) and os.WEXITSTATUS(status) == NOT_FOUND:
         names = " or ".join(program[0] for program in request["serve"]["programs"])
-        fail("NO_PROGRAM", "there is no %s among the programs of %s" % (names, what))
+        fail("PROGRAM_MISSING", "there is no %s among the programs of %s" % (names, what))
     return status
 
 

@@ -129,7 +129,7 @@ class Server {
     const { end } = this.word;
     if (!end) return this.place.context.printer.detail(`The session of ${this.tool.name} ended: ${why}.`);
     if ('exit' in end) throw this.failed(`ended with exit code ${end.exit}`);
-    if (end.error.code === 'NO_PROGRAM')
+    if (end.error.code === 'PROGRAM_MISSING')
       throw new Problem('PROGRAM_MISSING', `${this.instance}: ${end.error.message}.`, { next: this.tool.install });
     throw sessionRefusal(this.instance, end.error);
   }
